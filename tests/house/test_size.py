@@ -1,0 +1,48 @@
+"""Files stay within 400 lines and functions within 40, so that each fits a reader's head."""
+
+import ast
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 40
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def body_lines(function):
+    """Count the lines of a function's body, its docstring left out."""
+    body = function.body
+    skip = 1 if ast.get_docstring(function, clean=False) is not None else 0
+    return body[-1].end_lineno - body[skip].lineno + 1 if len(body) > skip else 0
+
+
+def too_long(source):
+    lines = source.text.count("\n")
+    if lines > MAX_FILE_LINES:
+        yield f"{source.path}: {lines} lines, at most {MAX_FILE_LINES}: split it by what it does"
+    for node in ast.walk(source.tree):
+        if isinstance(node, FUNCTIONS) and body_lines(node) > MAX_FUNCTION_LINES:
+            yield (
+                f"{source.path}:{node.lineno}: {node.name} has {body_lines(node)} lines, "
+                f"at most {MAX_FUNCTION_LINES}: name its steps"
+            )
+
+
+def test_code_is_short(code):
+    assert [line for source in code for line in too_long(source)] == []
+
+
+def test_guard_catches_long_file(source):
+    assert len([*too_long(source("x = 1\n" * 401))]) == 1
+    assert [*too_long(source("x = 1\n" * 400))] == []
+
+
+def test_guard_catches_long_function_wherever_it_stands(source):
+    body = "        x = 1\n"
+    method = "class Thing:\n    async def act(self):\n"
+    assert len([*too_long(source(method + body * 41))]) == 1
+    assert [*too_long(source(method + body * 40))] == []
+
+
+def test_guard_does_not_count_docstrings(source):
+    docstring = '    """One.\n' + "\n    more" * 50 + '\n    """\n'
+    assert [*too_long(source("def act():\n" + docstring + "    x = 1\n" * 40))] == []
+    assert [*too_long(source("def act():\n" + docstring))] == []
