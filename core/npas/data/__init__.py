@@ -1,0 +1,174 @@
+"""Datasets by name: whole in memory as uint8, fingerprinted, the same every time.
+
+Example:
+    >>> import npas.data
+    >>> digits = npas.data.load("digits")
+    >>> digits.x_train.shape, digits.num_classes
+    (torch.Size([1437, 1, 8, 8]), 10)
+"""
+
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from npas import registry
+from npas.data._arrays import KEYS, Arrays, Facts, read_npz, read_npz_facts
+from npas.data._dataset import Dataset, Inputs, dataset
+from npas.data._source import Source
+from npas.errors import DataError
+from npas.spec import DatasetSpec
+
+__all__ = [
+    "KEYS",
+    "Dataset",
+    "Facts",
+    "Inputs",
+    "catalogue",
+    "default_folder",
+    "facts",
+    "fetch",
+    "load",
+]
+
+
+def default_folder() -> Path:
+    """Return the data folder: the environment's NPAS_DATA, else ~/.local/share/npas/data."""
+    given = os.environ.get("NPAS_DATA")
+    return Path(given) if given else Path.home() / ".local" / "share" / "npas" / "data"
+
+
+def load(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Dataset:
+    """Read a dataset into memory. Nothing is ever downloaded here; that is `fetch`.
+
+    Args:
+        spec: a name ("digits", "npz:NAME", ...), a name with limits, or the Path of an .npz file.
+        folder: data folder; None: the default one.
+
+    Raises:
+        UnknownNameError: no such dataset.
+        DataError: it is not in the folder (the message says how to get it), or it is damaged.
+    """
+    if isinstance(spec, Path):
+        whole = read_npz(spec)
+        classes = whole.facts.num_classes
+        return dataset(f"npz:{spec.stem}", whole, num_classes=classes, crop_padding=0, flip=False)
+    spec = DatasetSpec.model_validate(spec)
+    name, source, argument = _source(spec.name)
+    whole = _checked(name, source, argument, folder or default_folder())
+    return dataset(
+        name,
+        _first(whole, spec),
+        num_classes=whole.facts.num_classes,
+        crop_padding=source.crop_padding,
+        flip=source.flip,
+    )
+
+
+def facts(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Facts:
+    """Return what a plan needs to know, without reading images and without needing them here.
+
+    Args:
+        spec: as for `load`.
+        folder: data folder; None: the default one. Only "npz:NAME" looks into it.
+
+    Raises:
+        UnknownNameError: no such dataset.
+        DataError: the .npz file is missing or not what it must be.
+    """
+    if isinstance(spec, Path):
+        return read_npz_facts(spec)
+    spec = DatasetSpec.model_validate(spec)
+    _, source, argument = _source(spec.name)
+    whole = source.facts(folder or default_folder(), argument)
+    return replace(
+        whole,
+        num_train=min(whole.num_train, spec.train_images or whole.num_train),
+        num_test=min(whole.num_test, spec.test_images or whole.num_test),
+    )
+
+
+def fetch(name: str, folder: Path | None = None) -> None:
+    """Download a dataset into the data folder, from where its authors or torchvision keep it.
+
+    Args:
+        name: such as "cifar10".
+        folder: data folder, made if missing; None: the default one.
+
+    Raises:
+        UnknownNameError: no such dataset.
+        DataError: this one cannot be downloaded; the message says what to do instead.
+    """
+    full_name, source, _ = _source(name)
+    if source.fetch is None:
+        raise DataError(f"{full_name} is not downloaded: {source.how}", field="/dataset")
+    folder = folder or default_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    source.fetch(folder)
+
+
+def catalogue(folder: Path | None = None) -> list[dict[str, Any]]:
+    """List every dataset that a job can name.
+
+    Args:
+        folder: data folder; None: the default one.
+
+    Returns:
+        one JSON-able dict each: name, title, facts (None for an unusable file), available, how
+        (what to do to have it; for an unusable file, what is wrong with it).
+    """
+    folder = folder or default_folder()
+    known = registry.names("npas.data")
+    rows = []
+    for module in known:
+        source: Source = registry.load("npas.data", module, kind="dataset").SOURCE
+        for argument in source.listed(folder) if source.listed else [""]:
+            if argument.replace("-", "_") in known:
+                continue  # NAME.npz of a dataset with a name of its own is that dataset
+            rows.append(_row(_full_name(module, argument), source, argument, folder))
+    return rows
+
+
+def _row(name: str, source: Source, argument: str, folder: Path) -> dict[str, Any]:
+    row = {"name": name, "title": source.title, "available": source.present(folder, argument)}
+    try:
+        return row | {"facts": asdict(source.facts(folder, argument)), "how": source.how}
+    except DataError as error:
+        return row | {"facts": None, "how": error.message, "available": False}
+
+
+def _full_name(module: str, argument: str) -> str:
+    return module.replace("_", "-") + (f":{argument}" if argument else "")
+
+
+def _source(name: str) -> tuple[str, Source, str]:
+    """Split "npz:NAME"; return the full name, the source and the argument."""
+    kind, _, argument = name.partition(":")
+    module = registry.load("npas.data", kind, kind="dataset", field="/dataset")
+    source: Source = module.SOURCE
+    if argument and source.listed is None:
+        raise DataError(f"dataset {kind} takes nothing after a colon: {name!r}", field="/dataset")
+    return _full_name(kind.replace("-", "_"), argument), source, argument
+
+
+def _checked(name: str, source: Source, argument: str, folder: Path) -> Arrays:
+    if argument or source.present(folder, argument):
+        arrays = source.read(folder, argument)
+        promised = source.facts(folder, argument)
+        if arrays.facts != promised:
+            raise DataError(
+                f"{name} in the data folder is not the whole dataset: it has {arrays.facts}, not "
+                f"{promised}; name your own arrays npz:NAME",
+                field="/dataset",
+            )
+        return arrays
+    raise DataError(f"dataset {name} is not in the data folder; {source.how}", field="/dataset")
+
+
+def _first(arrays: Arrays, spec: DatasetSpec) -> Arrays:
+    return Arrays(
+        x_train=arrays.x_train[: spec.train_images],
+        y_train=arrays.y_train[: spec.train_images],
+        x_test=arrays.x_test[: spec.test_images],
+        y_test=arrays.y_test[: spec.test_images],
+    )

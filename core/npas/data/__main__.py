@@ -1,0 +1,29 @@
+"""`python -m npas.data [NAME ...]`: download datasets into the data folder, or list them."""
+
+import sys
+
+import npas.data
+from npas.errors import NpasError
+
+
+def main(names: list[str]) -> int:
+    """Fetch the names, or list what there is without any.
+
+    Returns:
+        the exit status.
+    """
+    try:
+        for name in names:
+            npas.data.fetch(name)
+    except NpasError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+    sys.stdout.write(f"data folder: {npas.data.default_folder()}\n")
+    for row in npas.data.catalogue():
+        state = "here" if row["available"] else row["how"]
+        sys.stdout.write(f"{row['name']:16} {row['title']}: {state}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,65 @@
+"""CIFAR-10 and CIFAR-100 as torchvision stores them, or as one .npz file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npas.data._arrays import Arrays, Facts, bad, read_npz
+from npas.data._source import Source
+
+
+def cifar_source(*, title: str, name: str, num_classes: int, subfolder: str) -> Source:
+    """Describe one of the two.
+
+    Args:
+        title: one line for people.
+        name: NAME.npz in the data folder, with Keras's keys, is read too.
+        num_classes: 10 or 100.
+        subfolder: of the data folder, where torchvision keeps the official files.
+    """
+    facts = Facts(
+        num_classes=num_classes,
+        input_channels=3,
+        input_size=32,
+        num_train=50_000,
+        num_test=10_000,
+    )
+
+    how = f"python -m npas.data {name} downloads it (170 MB); {name}.npz in the folder works too"
+
+    def reader() -> Any:
+        from torchvision import datasets  # slow to import, and plans do without
+
+        return getattr(datasets, f"CIFAR{num_classes}")
+
+    def official(folder: Path) -> bool:
+        return (folder / subfolder).is_dir()
+
+    def read(folder: Path, _argument: str) -> Arrays:
+        if not official(folder):
+            return read_npz(folder / f"{name}.npz")
+        try:  # checksums are verified before anything is unpickled
+            train, test = (reader()(folder, train=part) for part in (True, False))
+        except RuntimeError as error:
+            raise bad(folder / subfolder, f"is damaged or incomplete; {how}") from error
+        return Arrays(
+            x_train=np.ascontiguousarray(train.data.transpose(0, 3, 1, 2)),
+            y_train=np.asarray(train.targets, dtype=np.int64),
+            x_test=np.ascontiguousarray(test.data.transpose(0, 3, 1, 2)),
+            y_test=np.asarray(test.targets, dtype=np.int64),
+        )
+
+    def fetch(folder: Path) -> None:
+        reader()(folder, download=True)
+
+    return Source(
+        title=title,
+        facts=lambda _folder, _argument: facts,
+        read=read,
+        present=lambda folder, _argument: official(folder) or (folder / f"{name}.npz").is_file(),
+        fetch=fetch,
+        how=how,
+        crop_padding=4,
+        flip=True,
+    )

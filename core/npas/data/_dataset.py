@@ -1,0 +1,151 @@
+"""A dataset in memory, and how its bytes become what a network reads."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from npas.data._arrays import Arrays
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs:
+    """Turns bytes into network inputs: scaled, normalised, resized, grey repeated to colour.
+
+    Attributes:
+        mean: per channel, of pixels scaled to 0..1.
+        std: per channel, of pixels scaled to 0..1.
+        input_size: height = width that the network reads, pixels.
+        input_channels: that the network reads; only grey images can become more channels.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    input_size: int
+    input_channels: int
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 `(N, input_channels, input_size, input_size)`.
+
+        Args:
+            images: uint8 `(N, C, S, S)`, on any device.
+        """
+        mean, std = (
+            torch.tensor(values, device=images.device).view(1, -1, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        inputs = (images.float() / 255 - mean) / std
+        if inputs.shape[-1] != self.input_size:
+            inputs = functional.interpolate(
+                inputs,
+                size=(self.input_size, self.input_size),
+                mode="bilinear",
+                antialias=inputs.shape[-1] > self.input_size,
+            )
+        if inputs.shape[1] == 1 < self.input_channels:
+            inputs = inputs.expand(-1, self.input_channels, -1, -1)
+        return inputs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Dataset:
+    """Images and labels of one dataset, on the CPU.
+
+    Attributes:
+        name: as in a job, "digits" or "npz:NAME".
+        x_train: uint8 `(N, C, S, S)`.
+        y_train: int64 `(N,)`, from 0 to num_classes - 1.
+        x_test: as x_train; touched once, to grade the delivered network.
+        y_test: as y_train.
+        num_classes: of the whole dataset, also when only its first images are used.
+        mean: per channel, of the training pixels scaled to 0..1.
+        std: likewise.
+        fingerprint: sha256 of every image and label in order, hexadecimal.
+        crop_padding: default random shift in training, pixels.
+        flip: default random left-right flip in training.
+    """
+
+    name: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    crop_padding: int
+    flip: bool
+
+    @property
+    def input_channels(self) -> int:
+        """Return 1 for grey, 3 for colour."""
+        return self.x_train.shape[1]
+
+    @property
+    def input_size(self) -> int:
+        """Return height = width, pixels."""
+        return self.x_train.shape[2]
+
+    def inputs(
+        self, *, input_size: int | None = None, input_channels: int | None = None
+    ) -> Inputs:
+        """Return what turns these images into a network's inputs; None: the images' own size."""
+        return Inputs(
+            mean=self.mean,
+            std=self.std,
+            input_size=input_size or self.input_size,
+            input_channels=input_channels or self.input_channels,
+        )
+
+
+def dataset(
+    name: str, arrays: Arrays, *, num_classes: int, crop_padding: int, flip: bool
+) -> Dataset:
+    """Fingerprint and measure four arrays that are already checked."""
+    mean, std = _mean_and_std(arrays.x_train)
+    return Dataset(
+        name=name,
+        x_train=torch.from_numpy(arrays.x_train),
+        y_train=torch.from_numpy(arrays.y_train),
+        x_test=torch.from_numpy(arrays.x_test),
+        y_test=torch.from_numpy(arrays.y_test),
+        num_classes=num_classes,
+        mean=mean,
+        std=std,
+        fingerprint=_fingerprint(arrays),
+        crop_padding=crop_padding,
+        flip=flip,
+    )
+
+
+def _fingerprint(arrays: Arrays) -> str:
+    """Hash shapes and contents: the same images have one fingerprint in every file format."""
+    digest = hashlib.sha256()
+    for array in (arrays.x_train, arrays.y_train, arrays.x_test, arrays.y_test):
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _mean_and_std(
+    images: np.ndarray[Any, np.dtype[np.uint8]],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure by counting byte values: exact, so the same on every machine."""
+    channels = images.shape[1]
+    counts = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(images), 4096):  # bincount widens bytes to 8 bytes each
+        for channel in range(channels):
+            pixels = images[start : start + 4096, channel].reshape(-1)
+            counts[channel] += np.bincount(pixels, minlength=256)
+    values = np.arange(256) / 255
+    total = counts.sum(axis=1)
+    mean = counts @ values / total
+    variance = counts @ values**2 / total - mean**2
+    # A channel that never changes has no spread to divide by.
+    std = np.sqrt(np.maximum(variance, (1 / 255) ** 2))
+    return tuple(mean.tolist()), tuple(std.tolist())
