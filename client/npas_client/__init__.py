@@ -1,0 +1,1 @@
+"""The service's Python client, and the demonstration that `make demo` runs."""

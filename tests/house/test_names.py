@@ -9,8 +9,8 @@ CATCH_ALL = re.compile(r"^_?(.*_)?(utils?|helpers?|managers?|base|common|misc)$"
 ONE_EACH = {
     "core/npas/methods": "METHOD",
     "core/npas/recipes": "RECIPE",
-    "core/npas/data": "DATASET",
-    "core/npas/arch": "FAMILY",
+    "core/npas/data": "SOURCE",
+    "core/npas/arch/families": "FAMILY",
 }
 """Folder of a kind, and what each file in it that is found by name must define."""
 
