@@ -78,7 +78,7 @@ def test_imports_are_declared(code, shipped, development):
         is_shipped = source.package or source.path.parts[0] == "migrations"
         declared = shipped if is_shipped else shipped | development
         lines += undeclared(source, declared, providers)
-    assert lines == []
+    assert not lines, "\n".join(lines)
 
 
 def test_lock_is_hashed_and_names_no_place(root):

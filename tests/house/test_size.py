@@ -27,7 +27,8 @@ def too_long(source):
 
 
 def test_code_is_short(code):
-    assert [line for source in code for line in too_long(source)] == []
+    lines = [line for source in code for line in too_long(source)]
+    assert not lines, "\n".join(lines)
 
 
 def test_guard_catches_long_file(source):

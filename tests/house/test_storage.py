@@ -39,7 +39,8 @@ def test_there_is_one_commit(code):
 
 
 def test_sql_is_written_in_the_store_alone(code):
-    assert [line for source in code for line in sql(source)] == []
+    lines = [line for source in code for line in sql(source)]
+    assert not lines, "\n".join(lines)
 
 
 def test_guard_catches_each_commit(source):

@@ -72,15 +72,18 @@ def unexplained_ignores(source):
 
 def test_public_things_have_a_docstring(packages):
     documented = documented_methods(packages)
-    assert [line for source in packages for line in undocumented(source, documented)] == []
+    lines = [line for source in packages for line in undocumented(source, documented)]
+    assert not lines, "\n".join(lines)
 
 
 def test_code_is_finished_and_ascii(code):
-    assert [line for source in code for line in unfinished(source)] == []
+    lines = [line for source in code for line in unfinished(source)]
+    assert not lines, "\n".join(lines)
 
 
 def test_type_ignores_say_which_and_why(code):
-    assert [line for source in code for line in unexplained_ignores(source)] == []
+    lines = [line for source in code for line in unexplained_ignores(source)]
+    assert not lines, "\n".join(lines)
 
 
 def test_guard_catches_missing_docstrings(source):
