@@ -10,7 +10,6 @@ from npas_client import errors
 
 TRIES = 8
 PAUSE_SECONDS = 0.25
-CHUNK_BYTES = 1 << 20
 
 
 def sha256_of(path: Path) -> str:
@@ -73,5 +72,5 @@ def _append(http: httpx.Client, url: str, part: Path) -> None:
             raise errors.from_response(response)
         is_rest = response.status_code == 206
         with part.open("ab" if is_rest else "wb") as file:
-            for chunk in response.iter_bytes(CHUNK_BYTES):
+            for chunk in response.iter_bytes():
                 file.write(chunk)
