@@ -1,4 +1,4 @@
-"""A thing is found by its name: no catch-all modules, no two things of one name in a package."""
+"""A thing is found by its name: no catch-all modules, no two things of one name in a folder."""
 
 import ast
 import re
@@ -15,20 +15,20 @@ ONE_EACH = {
 """Folder of a kind, and what each file in it that is found by name must define."""
 
 NAME_TWICE: dict[tuple[str, str], str] = {
-    ("npas", "Options"): "each method and family describes its own options under this name",
-    ("npas", "Block"): "each family has a residual block of its own kind",
-    ("npas", "role_of"): "each family says what its layers do",
-    ("npas_client", "main"): "each program has its entry",
-    ("npas_worker", "main"): "each program has its entry",
-    ("npas_store", "main"): "each program has its entry",
-    ("npas_store", "record"): "one per table, called with its module: metrics.record, ...",
-    ("npas", "catalogue"): "one list per kind: npas.arch, npas.data and npas.methods",
-    ("npas", "load"): "npas.load of a checkpoint, npas.data.load of a dataset, registry.load",
+    ("core/npas/methods", "Options"): "each method describes its own options under this name",
+    ("core/npas/arch/families", "Options"): "each family describes its own options",
+    ("core/npas/arch/families", "Block"): "each family has a residual block of its own kind",
+    ("core/npas/arch/families", "role_of"): "each family says what its layers do",
+    ("core/npas_store", "record"): "one per table, called with its module: metrics.record, ...",
+    ("core/npas_store", "main"): "each program has its entry",
+    ("worker/npas_worker", "main"): "each program has its entry",
+    ("client/npas_client", "main"): "each program has its entry",
 }
-"""(package, name) that may be defined in several modules of a package, and why."""
+"""(folder, name) that may be defined in several of its modules, and why."""
 
 NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
     ("core/npas/spec.py", "superweights"): "the default method of a request",
+    ("core/npas/planner.py", "superweights"): "the default of npas.plan, the same as a request's",
     ("client/npas_client/demo.py", "superweights"): "the demonstration is of this method",
     ("client/npas_client/demo.py", "dense"): "the demonstration compares with the dense network",
 }
@@ -52,7 +52,7 @@ def same_names(sources):
     places = defaultdict(list)
     for source in sources:
         for node in public_definitions(source):
-            places[source.package, node.name].append(f"{source.path}:{node.lineno}")
+            places[str(source.path.parent), node.name].append(f"{source.path}:{node.lineno}")
     for key, where in sorted(places.items()):
         if len({place.partition(":")[0] for place in where}) > 1 and key not in NAME_TWICE:
             yield f"{key[1]} is defined more than once in {key[0]}: {', '.join(where)}"
@@ -95,7 +95,7 @@ def test_modules_are_named_after_what_they_hold(code):
     assert not lines, "\n".join(lines)
 
 
-def test_one_name_is_defined_once_in_a_package(packages):
+def test_one_name_is_defined_once_in_a_folder(packages):
     lines = [*same_names(packages)]
     assert not lines, "\n".join(lines)
 

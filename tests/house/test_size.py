@@ -15,6 +15,8 @@ def body_lines(function):
 
 
 def too_long(source):
+    if source.path.is_relative_to("migrations/versions"):
+        return  # a list of operations, in the order the database needs them
     lines = source.text.count("\n")
     if lines > MAX_FILE_LINES:
         yield f"{source.path}: {lines} lines, at most {MAX_FILE_LINES}: split it by what it does"
@@ -41,6 +43,11 @@ def test_guard_catches_long_function_wherever_it_stands(source):
     method = "class Thing:\n    async def act(self):\n"
     assert len([*too_long(source(method + body * 41))]) == 1
     assert [*too_long(source(method + body * 40))] == []
+
+
+def test_guard_lets_migrations_be_lists(source):
+    path = "migrations/versions/2026_01_01_jobs.py"
+    assert [*too_long(source("def upgrade():\n" + "    x = 1\n" * 500, path))] == []
 
 
 def test_guard_does_not_count_docstrings(source):
