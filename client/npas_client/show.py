@@ -93,7 +93,7 @@ class View:
         """Print a job's line when it has changed, its phase or, now and then, its epoch."""
         key, now = row.job.id, time.monotonic()
         before = self._shown.get(key, ("", ""))
-        is_due = row.epoch != before[1] and now - self._at[key] >= LINE_SECONDS
+        is_due = row.epoch != before[1] and now - self._at.get(key, 0.0) >= LINE_SECONDS
         if row.phase == before[0] and not is_due:
             return
         self._shown[key], self._at[key] = (row.phase, row.epoch), now
