@@ -16,6 +16,8 @@ ONE_EACH = {
 
 NAME_TWICE: dict[tuple[str, str], str] = {
     ("core/npas/methods", "Options"): "each method describes its own options under this name",
+    ("core/npas", "load"): "npas.load of a checkpoint; the registry loads a module",
+    ("api/npas_api", "install"): "each part adds itself to the application: problems.install",
     ("core/npas/arch/families", "Options"): "each family describes its own options",
     ("core/npas/arch/families", "Block"): "each family has a residual block of its own kind",
     ("core/npas/arch/families", "role_of"): "each family says what its layers do",
@@ -29,6 +31,7 @@ NAME_TWICE: dict[tuple[str, str], str] = {
 NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
     ("core/npas/spec.py", "superweights"): "the default method of a request",
     ("core/npas/planner.py", "superweights"): "the default of npas.plan, the same as a request's",
+    ("api/npas_api/openapi.py", "superweights"): "the example of a request",
     ("client/npas_client/demo.py", "superweights"): "the demonstration is of this method",
     ("client/npas_client/demo.py", "dense"): "the demonstration compares with the dense network",
 }
