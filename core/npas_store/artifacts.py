@@ -1,0 +1,52 @@
+"""The files that jobs deliver: names and sizes in Postgres, bytes in the blob store."""
+
+import mimetypes
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from npas_store.blobs import Blob
+from npas_store.tables import Artifact
+
+_MEDIA_TYPES = {".safetensors": "application/octet-stream", ".csv": "text/csv"}
+_KINDS = {".safetensors": "model", ".csv": "metrics", ".svg": "picture"}
+
+
+def media_type(name: str) -> str:
+    """Return the media type of a file by its name."""
+    suffix = name[name.rfind(".") :]
+    return _MEDIA_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def kind(name: str) -> str:
+    """Return what a file is: model, plan, report, metrics, picture, or file."""
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem in ("plan", "report") else _KINDS.get(f".{suffix}", "file")
+
+
+def record(session: Session, job_id: str, name: str, blob: Blob) -> None:
+    """Give a blob a name in a job; a name given again is replaced.
+
+    A worker must hold its lease in the same transaction (`claims.guard`).
+    """
+    values = {
+        "kind": kind(name),
+        "media_type": media_type(name),
+        "bytes": blob.bytes,
+        "sha256": blob.sha256,
+    }
+    statement = insert(Artifact).values(job_id=job_id, name=name, **values)
+    session.execute(statement.on_conflict_do_update(constraint="pk_artifacts", set_=values))
+
+
+def listing(session: Session, job_id: str) -> Sequence[Artifact]:
+    """Return all files of a job, by name."""
+    query = select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)
+    return session.scalars(query).all()
+
+
+def find(session: Session, job_id: str, name: str) -> Artifact | None:
+    """Return one file of a job, if there is one under that name."""
+    return session.get(Artifact, (job_id, name))

@@ -1,0 +1,73 @@
+"""Files by their content: a blob's name is its SHA-256, and once there it never changes."""
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from npas_store.settings import settings
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blob:
+    """What a file holds: `sha256` in hex, and its size in `bytes`."""
+
+    sha256: str
+    bytes: int
+
+
+def path(sha256: str) -> Path:
+    """Return where a blob lies, or would lie; the file can be sent as it is, ranges included.
+
+    Raises:
+        ValueError: not a SHA-256 in lower-case hex.
+    """
+    if not _HASH.fullmatch(sha256):
+        raise ValueError(f"{sha256!r} is not a SHA-256 in lower-case hex")
+    return settings().blobs / "sha256" / sha256[:2] / sha256[2:4] / sha256
+
+
+def measure(file: Path) -> Blob:
+    """Return hash and size of a file."""
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+        return Blob(sha256=digest.hexdigest(), bytes=stream.tell())
+
+
+def put(file: Path) -> Blob:
+    """Copy a file into the store and return its name there.
+
+    The copy is complete or absent, also after a power cut: it is written under another name,
+    brought to disk, then renamed.
+    """
+    blob = measure(file)
+    target = path(blob.sha256)
+    if target.exists():
+        return blob
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{blob.sha256}.{secrets.token_hex(4)}")
+    try:
+        with file.open("rb") as source, draft.open("xb") as sink:
+            shutil.copyfileobj(source, sink)
+            sink.flush()
+            os.fsync(sink.fileno())
+        draft.chmod(0o444)
+        draft.rename(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(target.parent)
+    return blob
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,244 @@
+"""Jobs as a worker holds them: claim, keep, end, give back. Each write names the claim's epoch.
+
+A claim raises the job's epoch. Whoever holds an older epoch holds nothing: its writes find no row
+and raise `LeaseLostError`, however long it slept and whatever it believes.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Interval, bindparam, func, select, update
+from sqlalchemy.orm import Session
+
+from npas_store import history
+from npas_store.documents import finite
+from npas_store.settings import settings
+from npas_store.states import LIVE, Ending
+from npas_store.tables import Attempt, Bell, Job
+
+
+class LeaseLostError(Exception):
+    """Another worker has the job, or it has ended: stop, and write nothing more."""
+
+
+def _after(seconds: float) -> Any:
+    return func.now() + bindparam(None, timedelta(seconds=seconds), Interval)
+
+
+def claim(session: Session, worker: str) -> Job | None:
+    """Take the job that has waited longest, or return None when there is none to take.
+
+    Args:
+        worker: name of the worker, for people.
+    """
+    chosen = (
+        select(Job.id)
+        .where(Job.state == "queued", Job.due_at <= func.now())
+        .order_by(Job.queued_at, Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    job = session.scalars(
+        update(Job)
+        .where(Job.id == chosen, Job.state == "queued")
+        .values(
+            state="running",
+            phase="preparing",
+            reason=None,
+            epoch=Job.epoch + 1,
+            attempt=Job.attempt + 1,
+            lease_owner=worker,
+            lease_until=_after(settings().lease_seconds),
+            started_at=func.coalesce(Job.started_at, func.now()),
+            threads=func.coalesce(Job.threads, settings().threads),
+        )
+        .returning(Job)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    ).one_or_none()
+    if job is None:
+        return None
+    session.add(Attempt(job_id=job.id, epoch=job.epoch, attempt=job.attempt, worker=worker))
+    history.moved(session, job, before="queued", message=f"started by {worker}")
+    return job
+
+
+def guard(session: Session, job_id: str, epoch: int) -> Job:
+    """Return the job, locked until the end of the transaction, if this claim still holds it.
+
+    Raises:
+        LeaseLostError: it does not.
+    """
+    job = session.scalars(
+        select(Job)
+        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(LIVE))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if job is None:
+        raise LeaseLostError(f"claim {epoch} of {job_id} is over")
+    return job
+
+
+def beat(session: Session, job_id: str, epoch: int) -> bool:
+    """Renew the lease; return whether the job's end was asked for.
+
+    Raises:
+        LeaseLostError: the claim is over.
+    """
+    asked = session.scalars(
+        update(Job)
+        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(LIVE))
+        .values(lease_until=_after(settings().lease_seconds))
+        .returning(Job.cancel_requested)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if asked is None:
+        raise LeaseLostError(f"claim {epoch} of {job_id} is over")
+    return asked
+
+
+def is_cancel_requested(session: Session, job_id: str, epoch: int) -> bool:
+    """Tell whether the job's end was asked for, without renewing the lease.
+
+    Raises:
+        LeaseLostError: the claim is over.
+    """
+    asked = session.scalars(
+        select(Job.cancel_requested).where(
+            Job.id == job_id, Job.epoch == epoch, Job.state.in_(LIVE)
+        )
+    ).one_or_none()
+    if asked is None:
+        raise LeaseLostError(f"claim {epoch} of {job_id} is over")
+    return asked
+
+
+def report(session: Session, job_id: str, epoch: int, values: Mapping[str, Any]) -> None:
+    """Set phase, progress, eta_seconds or parameters of a running job.
+
+    Raises:
+        LeaseLostError: the claim is over.
+    """
+    assert values.keys() <= {"phase", "progress", "eta_seconds", "parameters"}, values
+    changed = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(LIVE))
+        .values(finite(values))
+        .returning(Job.id)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if changed is None:
+        raise LeaseLostError(f"claim {epoch} of {job_id} is over")
+
+
+def resumed(session: Session, job_id: str, epoch: int, step: int) -> None:
+    """Note on the attempt that it goes on from an earlier one's file, after `step` steps."""
+    guard(session, job_id, epoch)
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job_id, Attempt.epoch == epoch)
+        .values(resumed_from_step=step)
+    )
+
+
+def finish(
+    session: Session,
+    job_id: str,
+    epoch: int,
+    state: Ending,
+    *,
+    message: str,
+    why: Mapping[str, Any] | None = None,
+    result: Mapping[str, Any] | None = None,
+) -> Job:
+    """End a job for good.
+
+    Args:
+        message: the event's sentence.
+        why: a `history.reason`, for jobs that did not succeed.
+        result: the report; its accuracy and parameters become columns, to search by.
+
+    Raises:
+        LeaseLostError: the claim is over.
+    """
+    job = guard(session, job_id, epoch)
+    before, job.state, job.reason = job.state, state, dict(why) if why else None
+    job.finished_at, job.eta_seconds = func.now(), None
+    job.lease_owner = job.lease_until = None
+    if result is not None:
+        job.result = finite(result)
+        job.accuracy = job.result.get("accuracy")
+        job.parameters = job.result.get("parameters", job.parameters)
+        job.progress = 1.0
+    _end_attempt(session, job, state)
+    session.flush()
+    history.moved(session, job, before=before, message=message, why=why)
+    return job
+
+
+def drain(session: Session, job_id: str, epoch: int) -> Job:
+    """Give a job back because this worker was asked to leave; the attempt does not count.
+
+    Raises:
+        LeaseLostError: the claim is over.
+    """
+    job = guard(session, job_id, epoch)
+    _end_attempt(session, job, "drained")
+    job.attempt -= 1
+    why = history.reason("worker_stopped", "its worker was stopped and saved its state")
+    return _requeue(session, job, why, seconds=0)
+
+
+def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> Job:
+    """Give a job back because its training or its worker was lost.
+
+    It waits a little longer each time, and fails for good after `settings.max_attempts` losses.
+    A job whose end was asked for is not tried again.
+
+    Args:
+        why: a `history.reason`.
+
+    Raises:
+        LeaseLostError: the claim is over.
+    """
+    job = guard(session, job_id, epoch)
+    _end_attempt(session, job, why["code"])
+    job.losses += 1
+    if job.cancel_requested:
+        message = "cancelled; its worker was lost before it could save the best network"
+        asked = history.reason("user_cancelled", message)
+        return finish(session, job_id, epoch, "cancelled", message=message, why=asked)
+    if job.losses >= settings().max_attempts:
+        message = f"{why['message']}; given up after {job.losses} losses"
+        final = {**why, "message": message}
+        return finish(session, job_id, epoch, "failed", message=message, why=final)
+    seconds = min(settings().retry_seconds * 2 ** (job.losses - 1), 600.0)
+    return _requeue(session, job, why, seconds=seconds)
+
+
+def _requeue(session: Session, job: Job, why: Mapping[str, Any], *, seconds: float) -> Job:
+    if job.cancel_requested:
+        message = "cancelled; its worker left before it could finish"
+        asked = history.reason("user_cancelled", message)
+        return finish(session, job.id, job.epoch, "cancelled", message=message, why=asked)
+    before, job.state, job.reason = job.state, "queued", dict(why)
+    job.phase, job.eta_seconds = None, None
+    job.lease_owner = job.lease_until = None
+    job.due_at = job.rung_at = _after(seconds)
+    session.add(Bell(job_id=job.id, due_at=_after(seconds)))
+    session.flush()
+    message = f"{why['message']}; waiting for a worker to go on"
+    history.moved(session, job, before=before, message=message, why=why)
+    session.refresh(job)
+    return job
+
+
+def _end_attempt(session: Session, job: Job, outcome: str) -> None:
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job.id, Attempt.epoch == job.epoch, Attempt.ended_at.is_(None))
+        .values(ended_at=func.now(), outcome=outcome)
+        .execution_options(synchronize_session=False)
+    )

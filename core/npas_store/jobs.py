@@ -1,0 +1,125 @@
+"""Jobs as their users see them: create, look up, cancel. The worker's half is `claims`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from npas.spec import JobSpec
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from npas_store import history
+from npas_store.documents import fingerprint
+from npas_store.states import is_terminal
+from npas_store.tables import Attempt, Bell, Job, Json, PlanVersion, Transition, new_id
+
+if TYPE_CHECKING:
+    from npas.plans import Plan
+
+
+class NoSuchJobError(LookupError):
+    """There is no job with this id."""
+
+
+def document(spec: JobSpec) -> Json:
+    """Return a spec as it is stored, and as `fingerprint` is taken of it."""
+    return spec.model_dump(mode="json", exclude_none=True)
+
+
+def create(
+    session: Session, spec: JobSpec, plan: "Plan", idempotency_key: str | None = None
+) -> Job:
+    """Queue a job: row, history, plan and the bell for the workers, all or none of them.
+
+    With an idempotency key that was used before, the job that it made is returned and nothing is
+    written; compare its `request_fingerprint` to know whether it was the same request.
+
+    Args:
+        plan: the allocation the job was accepted with; the worker trains it, or refines it.
+    """
+    stored = document(spec)
+    values = {
+        "id": new_id("job"),
+        "spec": stored,
+        "labels": dict(spec.labels),
+        "architecture": " + ".join(member.architecture.name for member in spec.members()),
+        "method": plan.method,
+        "dataset": spec.dataset.name,
+        "budget_parameters": plan.ledger.budget,
+        "dense_parameters": plan.ledger.dense,
+        "minimum_parameters": plan.minimum,
+        "parameters": plan.ledger.total,
+        "idempotency_key": idempotency_key,
+        "request_fingerprint": fingerprint(stored),
+    }
+    statement = insert(Job).values(values).on_conflict_do_nothing(constraint=_ONE_KEY)
+    job = session.scalars(statement.returning(Job)).one_or_none()
+    if job is None:
+        assert idempotency_key is not None
+        earlier = by_key(session, idempotency_key)
+        assert earlier is not None
+        return earlier
+    session.add(PlanVersion(job_id=job.id, version=0, document=plan.to_json()))
+    session.add(Bell(job_id=job.id))
+    history.moved(session, job, before=None, message="accepted, waiting for a worker")
+    return job
+
+
+_ONE_KEY = "uq_jobs_idempotency_key"
+
+
+def get(session: Session, job_id: str) -> Job:
+    """Return a job.
+
+    Raises:
+        NoSuchJobError: there is none.
+    """
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NoSuchJobError(f"there is no job {job_id!r}")
+    return job
+
+
+def by_key(session: Session, idempotency_key: str) -> Job | None:
+    """Return the job that was created under an idempotency key, if any."""
+    return session.scalars(select(Job).where(Job.idempotency_key == idempotency_key)).one_or_none()
+
+
+def request_cancel(session: Session, job_id: str) -> Job:
+    """Ask for a job's end, as often as you like, and return it.
+
+    A queued job is cancelled at once. A running one becomes `cancelling`: its worker delivers the
+    best network so far, then ends it. An ended one stays as it is.
+
+    Raises:
+        NoSuchJobError: there is none.
+    """
+    job = session.get(Job, job_id, with_for_update=True)
+    if job is None:
+        raise NoSuchJobError(f"there is no job {job_id!r}")
+    if is_terminal(job.state) or job.cancel_requested:
+        return job
+    before, job.cancel_requested = job.state, True
+    why = history.reason("user_cancelled", "cancelled on request")
+    if before == "queued":
+        job.state, job.reason, job.finished_at = "cancelled", why, func.now()
+        message = "cancelled before it started"
+    else:
+        job.state = "cancelling"
+        message = "stopping at the next step, the best network so far is kept"
+    session.flush()
+    history.moved(session, job, before=before, message=message, why=why)
+    session.refresh(job)
+    return job
+
+
+def transitions(session: Session, job_id: str) -> Sequence[Transition]:
+    """Return every change of a job's state, the oldest first."""
+    query = select(Transition).where(Transition.job_id == job_id).order_by(Transition.id)
+    return session.scalars(query).all()
+
+
+def attempts(session: Session, job_id: str) -> Sequence[Attempt]:
+    """Return every claim of a job, the oldest first."""
+    query = select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.epoch)
+    return session.scalars(query).all()

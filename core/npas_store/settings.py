@@ -1,0 +1,73 @@
+"""All settings of API and worker, read once from the environment (prefix NPAS_)."""
+
+import functools
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may choose. `NPAS_LEASE_SECONDS=10` sets `lease_seconds`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix="NPAS_", frozen=True, extra="ignore")
+
+    database_url: str | None = Field(None, description="postgresql://...; absent: embedded")
+    redis_url: str | None = Field(None, description="redis://... or unix://...; absent: embedded")
+    home: Path = Field(Path(".npas"), description="all files of the service lie below it")
+    data_folder: Path | None = Field(None, description="datasets; absent: the library's default")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
+    threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="CPU threads of one training; every attempt of a job uses the same number",
+    )
+    queue: str = Field("npas.train", pattern=r"^[\w.-]+$", description="name of the Celery queue")
+
+    lease_seconds: float = Field(30, gt=0, description="a silent worker is replaced after this")
+    grace_seconds: float = Field(60, ge=0, description="from a polite stop of a training to kill")
+    stall_seconds: float = Field(1800, gt=0, description="a training without a step is killed")
+    checkpoint_seconds: float = Field(30, ge=0, description="0: at every epoch end")
+    retry_seconds: float = Field(
+        5, ge=0, description="wait after the first loss; doubles each time"
+    )
+    bell_seconds: float = Field(60, gt=0, description="a queued job is announced again after this")
+    max_attempts: int = Field(10, ge=1, description="a job whose training is lost so often fails")
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of the artifacts, by content."""
+        return self.home / "blobs"
+
+    @property
+    def jobs(self) -> Path:
+        """Folder of the files that a running job needs to resume."""
+        return self.home / "jobs"
+
+
+class MissingSettingError(Exception):
+    """A setting that has no default is not there; the message says how to give it."""
+
+
+@functools.cache
+def settings() -> Settings:
+    """Return the settings of this process; after `settings.cache_clear()` they are read anew."""
+    found = Settings()
+    return found.model_copy(update={"home": found.home.absolute()})
+
+
+def required(value: str | None, variable: str) -> str:
+    """Return a setting that must be there.
+
+    Raises:
+        MissingSettingError: it is not.
+    """
+    if not value:
+        raise MissingSettingError(
+            f"{variable} is not set; set it to the server's URL, "
+            "or run `python -m npas_store.up`, which starts servers of its own"
+        )
+    return value

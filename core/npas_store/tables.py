@@ -1,0 +1,266 @@
+"""The tables, as SQLAlchemy maps them. Times are the database's own, always with a zone."""
+
+import secrets
+import time
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from npas_store.states import LIVE, STATES
+
+Json = dict[str, Any]
+
+
+def new_id(prefix: str) -> str:
+    """Return prefix + "_" + a UUIDv7 in hex: unguessable, and sorts by the time of creation."""
+    milliseconds = int(time.time() * 1000)
+    number = milliseconds << 80 | 7 << 76 | secrets.randbits(76)
+    number = number & ~(3 << 62) | 2 << 62  # the variant of RFC 9562
+    return f"{prefix}_{number:032x}"
+
+
+def _among(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Row(DeclarativeBase):
+    """Root of all tables; every constraint gets a name that a migration can use."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a class attribute
+        str: Text,
+        datetime: DateTime(timezone=True),
+        Json: JSONB(none_as_null=True),
+        float: Float,
+        bool: Boolean,
+    }
+
+
+_NOW = func.now()
+
+
+def _job_id() -> Mapped[str]:
+    return mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+
+
+class Job(Row):
+    """One request to train. This row is the queue, the lock and the truth."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(server_default="queued")
+    phase: Mapped[str | None]
+    progress: Mapped[float] = mapped_column(server_default="0")
+    eta_seconds: Mapped[float | None]
+    reason: Mapped[Json | None]
+    result: Mapped[Json | None]
+
+    spec: Mapped[Json]
+    labels: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    architecture: Mapped[str]
+    method: Mapped[str]
+    dataset: Mapped[str]
+    budget_parameters: Mapped[int] = mapped_column(BigInteger)
+    dense_parameters: Mapped[int] = mapped_column(BigInteger)
+    minimum_parameters: Mapped[int] = mapped_column(BigInteger)
+    parameters: Mapped[int] = mapped_column(BigInteger)
+    accuracy: Mapped[float | None]
+
+    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    request_fingerprint: Mapped[str]
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    queued_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    due_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    """Not to be claimed before this: the pause after a loss."""
+    rung_at: Mapped[datetime | None]
+    """When a bell was last sent for it."""
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    epoch: Mapped[int] = mapped_column(server_default="0")
+    """Claims so far; every write of a worker names the one it was given."""
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    """Claims that count: a worker that was asked to leave gives its one back."""
+    losses: Mapped[int] = mapped_column(server_default="0")
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    threads: Mapped[int | None]
+    event_seq: Mapped[int] = mapped_column(server_default="0")
+
+    __table_args__ = (
+        CheckConstraint(_among("state", STATES), name="state"),
+        Index("ix_jobs_claim", "queued_at", "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_lease_until", "lease_until", postgresql_where=text(_among("state", LIVE))),
+        Index("ix_jobs_created_at_id", "created_at", "id"),
+        Index("ix_jobs_accuracy_id", "accuracy", "id"),
+        Index("ix_jobs_labels", "labels", postgresql_using="gin"),
+    )
+
+
+class Transition(Row):
+    """One change of a job's state; never rewritten."""
+
+    __tablename__ = "transitions"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    job_id: Mapped[str] = _job_id()
+    from_state: Mapped[str | None]
+    to_state: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    epoch: Mapped[int]
+    attempt: Mapped[int]
+    reason: Mapped[Json | None]
+
+    __table_args__ = (Index(None, "job_id", "id"),)
+
+
+class Attempt(Row):
+    """One claim of a job by a worker, and how it ended."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    epoch: Mapped[int] = mapped_column(Integer, primary_key=True)
+    attempt: Mapped[int]
+    worker: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    """succeeded, failed, cancelled, drained, or the code of a loss."""
+    resumed_from_step: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Event(Row):
+    """Something worth telling the user; numbered without gaps inside a job."""
+
+    __tablename__ = "events"
+
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    level: Mapped[str]
+    type: Mapped[str]
+    message: Mapped[str]
+    data: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+
+    __table_args__ = (
+        CheckConstraint(_among("level", ("info", "warning", "error")), name="level"),
+    )
+
+
+class Metric(Row):
+    """One epoch of training; a resumed job reports it again, and the last word stays."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """Of the training, from 1."""
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    values: Mapped[Json]
+
+
+class PlanVersion(Row):
+    """An allocation of a job: version 0 is the one it was accepted with."""
+
+    __tablename__ = "plans"
+
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    document: Mapped[str]
+    """JSON as the library wrote it, byte for byte."""
+
+
+class Artifact(Row):
+    """A file that a job delivered; the bytes lie in the blob store under their hash."""
+
+    __tablename__ = "artifacts"
+
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    media_type: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class ResumeFile(Row):
+    """A file from which a new attempt can go on."""
+
+    __tablename__ = "resume_files"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    job_id: Mapped[str] = _job_id()
+    epoch: Mapped[int]
+    step: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str]
+    """Relative to the folder of all jobs."""
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+    __table_args__ = (UniqueConstraint("job_id", "path"), Index(None, "job_id", "id"))
+
+
+class Bell(Row):
+    """The outbox: a message that a worker is to hear, kept until the broker has it."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    job_id: Mapped[str] = _job_id()
+    due_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+    __table_args__ = (Index(None, "due_at"),)
+
+
+class Worker(Row):
+    """A worker process that lives, or lived."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    seen_at: Mapped[datetime] = mapped_column(server_default=_NOW)

@@ -1,0 +1,207 @@
+"""Who holds a job, and how it leaves their hands."""
+
+import threading
+
+import pytest
+from npas_store import claims, events, history, jobs
+from npas_store.database import reading, transaction
+from npas_store.reaper import reap_once
+from npas_store.settings import settings
+from npas_store.tables import Bell
+from sqlalchemy import select, text
+
+LOST = history.reason("worker_lost", "gone")
+
+
+def claim(worker="w"):
+    with transaction() as session:
+        return claims.claim(session, worker)
+
+
+def expire(job):
+    with transaction() as session:
+        session.execute(
+            text("UPDATE jobs SET lease_until = now() - interval '1 s' WHERE id = :id"),
+            {"id": job.id},
+        )
+
+
+def make_due(job):
+    with transaction() as session:
+        session.execute(text("UPDATE jobs SET due_at = now() WHERE id = :id"), {"id": job.id})
+
+
+def reap(monkeypatch):
+    """Reap with leases so short that Postgres has been up for longer than one."""
+    monkeypatch.setenv("NPAS_LEASE_SECONDS", "0.001")
+    settings.cache_clear()
+    try:
+        return reap_once()
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()
+
+
+def test_claim_takes_the_longest_waiting_job(submit):
+    first, second = submit(), submit()
+    assert [claim().id, claim().id, claim()] == [first.id, second.id, None]
+
+
+def test_claim_twice_second_gets_nothing(submit):
+    submit()
+    gate, claimed = threading.Barrier(8), []
+
+    def race(name):
+        gate.wait()
+        claimed.append(claim(name))
+
+    threads = [threading.Thread(target=race, args=(f"w{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([job for job in claimed if job]) == 1
+
+
+def test_claim_counts_epoch_and_attempt_and_says_who(submit):
+    submit()
+    job = claim("gpu0")
+    assert (job.state, job.epoch, job.attempt, job.lease_owner) == ("running", 1, 1, "gpu0")
+    assert job.threads == settings().threads
+    with reading() as session:
+        (attempt,) = jobs.attempts(session, job.id)
+        assert (attempt.worker, attempt.ended_at) == ("gpu0", None)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda s, i: claims.beat(s, i, 1),
+        lambda s, i: claims.guard(s, i, 1),
+        lambda s, i: claims.is_cancel_requested(s, i, 1),
+        lambda s, i: claims.report(s, i, 1, {"progress": 0.9}),
+        lambda s, i: claims.resumed(s, i, 1, 7),
+        lambda s, i: claims.finish(s, i, 1, "succeeded", message="zombie"),
+        lambda s, i: claims.drain(s, i, 1),
+        lambda s, i: claims.lose(s, i, 1, LOST),
+    ],
+)
+def test_every_write_of_an_older_claim_is_refused(submit, write):
+    job = submit()
+    claim("old")
+    with transaction() as session:
+        claims.drain(session, job.id, 1)
+    assert claim("new").epoch == 2
+    with pytest.raises(claims.LeaseLostError), transaction() as session:
+        write(session, job.id)
+    with reading() as session:
+        found = jobs.get(session, job.id)
+        assert (found.state, found.lease_owner, found.progress) == ("running", "new", 0.0)
+
+
+def test_an_ended_job_cannot_end_again(submit):
+    job = submit()
+    claim()
+    with transaction() as session:
+        claims.finish(session, job.id, 1, "succeeded", message="done")
+    with pytest.raises(claims.LeaseLostError), transaction() as session:
+        claims.finish(session, job.id, 1, "failed", message="no")
+
+
+def test_finish_keeps_the_result_and_its_columns(submit):
+    job = submit()
+    claim()
+    result = {"accuracy": 0.75, "parameters": 900, "nll": float("inf")}
+    with transaction() as session:
+        claims.finish(session, job.id, 1, "succeeded", message="done", result=result)
+    with reading() as session:
+        found = jobs.get(session, job.id)
+        assert (found.accuracy, found.parameters, found.progress) == (0.75, 900, 1.0)
+        assert found.result == {"accuracy": 0.75, "parameters": 900, "nll": None}
+        assert (found.lease_owner, found.lease_until) == (None, None)
+        assert jobs.attempts(session, job.id)[0].outcome == "succeeded"
+
+
+def test_drain_does_not_use_up_an_attempt(submit):
+    job = submit()
+    claim()
+    with transaction() as session:
+        claims.drain(session, job.id, 1)
+    again = claim()
+    assert (again.epoch, again.attempt, again.losses) == (2, 1, 0)
+
+
+def test_lose_waits_longer_each_time_and_gives_up_in_the_end(submit):
+    job = submit()
+    waits = []
+    for epoch in range(1, settings().max_attempts + 1):
+        assert claim().epoch == epoch
+        with transaction() as session:
+            lost = claims.lose(session, job.id, epoch, LOST)
+        with reading() as session:
+            waits.append(
+                session.scalar(
+                    text("SELECT extract(epoch FROM due_at - now()) FROM jobs WHERE id = :id"),
+                    {"id": job.id},
+                )
+            )
+        make_due(job)
+    assert lost.state == "failed"
+    assert lost.reason["code"] == "worker_lost"
+    assert "10 losses" in lost.reason["message"]
+    assert 4 < waits[0] < 6 < 9 < waits[1] < 11
+    assert max(waits) <= 600
+
+
+def test_lost_job_is_not_claimed_before_it_is_due(submit):
+    job = submit()
+    claim()
+    with transaction() as session:
+        claims.lose(session, job.id, 1, LOST)
+    assert claim() is None
+    make_due(job)
+    assert claim().epoch == 2
+
+
+def test_lost_job_whose_end_was_asked_for_is_cancelled(submit):
+    job = submit()
+    claim()
+    with transaction() as session:
+        jobs.request_cancel(session, job.id)
+    with transaction() as session:
+        lost = claims.lose(session, job.id, 1, LOST)
+    assert (lost.state, lost.reason["code"]) == ("cancelled", "user_cancelled")
+
+
+def test_reaper_takes_only_what_ran_out(submit, monkeypatch):
+    silent, alive = submit(), submit()
+    claim("silent")
+    claim("alive")
+    expire(silent)
+    assert [reap(monkeypatch), reap(monkeypatch)] == [1, 0]
+    with reading() as session:
+        assert jobs.get(session, silent.id).state == "queued"
+        assert jobs.get(session, silent.id).reason["code"] == "worker_lost"
+        assert jobs.get(session, alive.id).state == "running"
+        assert silent.id in session.scalars(select(Bell.job_id)).all()
+        assert events.after(session, silent.id)[-1].level == "warning"
+
+
+def test_reaper_ends_a_silent_job_whose_end_was_asked_for(submit, monkeypatch):
+    job = submit()
+    claim()
+    with transaction() as session:
+        jobs.request_cancel(session, job.id)
+    expire(job)
+    assert reap(monkeypatch) == 1
+    with reading() as session:
+        assert jobs.get(session, job.id).state == "cancelled"
+
+
+def test_reaper_gives_workers_a_lease_of_time_after_postgres_started(submit):
+    job = submit()
+    claim()
+    expire(job)
+    with reading() as session:
+        up = session.scalar(text("SELECT now() - pg_postmaster_start_time()"))
+    assert (reap_once() == 0) == (up.total_seconds() < settings().lease_seconds)

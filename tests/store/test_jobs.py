@@ -1,0 +1,110 @@
+"""Jobs as their users see them."""
+
+import json
+import re
+
+import pytest
+from npas.spec import JobSpec
+from npas_store import claims, events, jobs, plans
+from npas_store.database import reading, transaction
+from npas_store.tables import Bell, Job, new_id
+from sqlalchemy import select
+
+
+def test_ids_sort_by_time_and_are_version_7():
+    made = [new_id("job") for _ in range(3)]
+    assert all(re.fullmatch(r"job_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}", i) for i in made)
+    assert made[0][:14] <= made[1][:14] <= made[2][:14]
+
+
+def test_create_writes_job_history_plan_and_bell_together(submit):
+    job = submit()
+    with reading() as session:
+        found = jobs.get(session, job.id)
+        assert (found.state, found.method, found.dataset) == ("queued", "dense", "digits")
+        assert (found.budget_parameters, found.dense_parameters) == (1000, 4000)
+        assert (found.minimum_parameters, found.parameters) == (500, 990)
+        assert found.labels == {"team": "vision"}
+        assert [t.to_state for t in jobs.transitions(session, job.id)] == ["queued"]
+        assert [e.type for e in events.after(session, job.id)] == ["state"]
+        assert plans.newest(session, job.id).document == '{"b": 1,  "a": 2}'
+        assert session.scalars(select(Bell.job_id)).all() == [job.id]
+
+
+@pytest.mark.usefixtures("store")
+def test_create_that_fails_leaves_nothing(spec):
+    with pytest.raises(AttributeError), transaction() as session:
+        jobs.create(session, spec, object())
+    with reading() as session:
+        assert session.scalars(select(Job)).all() == []
+
+
+def test_spec_comes_back_as_it_went_in(submit, spec):
+    stored = json.dumps(submit().spec)
+    assert JobSpec.model_validate_json(stored) == spec
+
+
+def test_create_with_a_used_key_returns_the_first_job(submit):
+    first, second, other = submit("a"), submit("a"), submit("b")
+    assert first.id == second.id != other.id
+    assert first.request_fingerprint == other.request_fingerprint
+    with reading() as session:
+        assert jobs.by_key(session, "a").id == first.id
+        assert len(jobs.transitions(session, first.id)) == 1
+
+
+@pytest.mark.usefixtures("store")
+def test_get_names_the_job_that_is_missing():
+    with reading() as session, pytest.raises(jobs.NoSuchJobError, match="job_0"):
+        jobs.get(session, "job_0")
+
+
+def test_cancel_of_a_queued_job_ends_it_at_once(submit):
+    job = submit()
+    for _ in range(2):
+        with transaction() as session:
+            found = jobs.request_cancel(session, job.id)
+        assert (found.state, found.reason["code"]) == ("cancelled", "user_cancelled")
+        assert found.finished_at is not None
+    with transaction() as session:
+        assert claims.claim(session, "w") is None
+        assert len(jobs.transitions(session, job.id)) == 2
+
+
+def test_cancel_of_a_running_job_waits_for_its_worker(submit):
+    job = submit()
+    with transaction() as session:
+        claims.claim(session, "w")
+    for _ in range(2):
+        with transaction() as session:
+            assert jobs.request_cancel(session, job.id).state == "cancelling"
+    with transaction() as session:
+        assert claims.beat(session, job.id, 1) is True
+
+
+def test_cancel_of_an_ended_job_changes_nothing(submit):
+    job = submit()
+    with transaction() as session:
+        claims.claim(session, "w")
+        claims.finish(session, job.id, 1, "succeeded", message="done", result={"accuracy": 0.5})
+    with transaction() as session:
+        assert jobs.request_cancel(session, job.id).state == "succeeded"
+
+
+def test_events_are_numbered_without_gaps_and_read_from_any_point(submit):
+    job = submit()
+    with transaction() as session:
+        for n in range(3):
+            events.append(session, job.id, "note", str(n), {"loss": float("nan")})
+    with reading() as session:
+        assert [e.seq for e in events.after(session, job.id)] == [1, 2, 3, 4]
+        assert [e.message for e in events.after(session, job.id, 2, 1)] == ["1"]
+        assert events.after(session, job.id, 2)[0].data == {"loss": None}
+
+
+def test_reading_cannot_write(submit):
+    job = submit()
+    from sqlalchemy.exc import InternalError
+
+    with reading() as session, pytest.raises(InternalError, match="read-only"):
+        events.append(session, job.id, "note", "no")
