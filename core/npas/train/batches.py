@@ -1,0 +1,73 @@
+"""Which images a step sees: the split, the order, the bytes."""
+
+import torch
+from torch import Tensor
+
+from npas.data import Dataset
+from npas.spec import TrainingSpec
+from npas.train import chance
+
+_RESIDENT_BYTES = 4 << 30  # larger sets stay in main memory and cross to the GPU batch by batch
+
+
+class Batches:
+    """The training images of a dataset without those held out for validation, batch by batch.
+
+    Every image is seen once an epoch. The batches of an epoch differ in size by one at most, so no
+    step is left with a handful of images.
+
+    Attributes:
+        per_epoch: batches in an epoch.
+        validation: images and labels held out, both empty without a validation split.
+    """
+
+    def __init__(
+        self, dataset: Dataset, spec: TrainingSpec, *, seed: int, stage: str, device: torch.device
+    ) -> None:
+        """Split; which images are held out depends on the seed alone.
+
+        Args:
+            dataset: its test split is never touched.
+            spec: batch_size and validation_fraction count.
+            seed: of the split and the order.
+            stage: the order differs from stage to stage.
+            device: where batches go.
+        """
+        self._seed, self._stage, self._device = seed, stage, device
+        training, held_out = split(len(dataset.x_train), spec.validation_fraction, seed=seed)
+        resident = dataset.x_train.nbytes <= _RESIDENT_BYTES
+        home = device if resident else torch.device("cpu")
+        self._images = dataset.x_train[training].to(home)
+        self._labels = dataset.y_train[training].to(home)
+        self.validation = (dataset.x_train[held_out].to(home), dataset.y_train[held_out].to(home))
+        # At least two images a batch: one alone has no variance for a batch norm to divide by.
+        self.per_epoch = min(-(-len(training) // spec.batch_size), len(training) // 2)
+        self._epoch = -1
+        self._order: tuple[Tensor, ...] = ()
+
+    def get(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """Return images, uint8 `(N, C, S, S)`, and labels `(N,)`.
+
+        Args:
+            epoch: from 0.
+            index: of the batch in the epoch, from 0.
+        """
+        if epoch != self._epoch:
+            draw = chance.generator("order", self._seed, self._stage, epoch)
+            order = torch.randperm(len(self._images), generator=draw).to(self._images.device)
+            self._epoch, self._order = epoch, order.tensor_split(self.per_epoch)
+        chosen = self._order[index]
+        return self._images[chosen].to(self._device), self._labels[chosen].to(self._device)
+
+
+def split(images: int, fraction: float, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the indices to train on and those to hold out, both in the dataset's order.
+
+    Args:
+        images: how many there are.
+        fraction: to hold out, at least one image unless it is 0.
+        seed: which ones.
+    """
+    count = max(1, round(images * fraction)) if fraction else 0
+    order = torch.randperm(images, generator=chance.generator("validation", seed))
+    return order[count:].sort().values, order[:count].sort().values

@@ -1,0 +1,106 @@
+"""Resume files: all that a run needs to go on, in one safetensors file, whole or absent."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from npas.errors import CheckpointError
+
+FORMAT = "npas-state-1"
+_KEPT = 2  # the newest and, in case it turns out damaged, the one before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class State:
+    """Tensors by name, and facts that JSON can hold exactly."""
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+
+def write(state: State, folder: Path, step: int) -> Path:
+    """Put a state on disk and return its path when it is durable; older files but one are removed.
+
+    A reader sees the whole file or none: it is written aside, flushed, and renamed into place.
+
+    Args:
+        state: tensors on any device.
+        folder: made if missing.
+        step: of the whole job; names the file.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
+    facts = json.dumps(state.facts, allow_nan=False)
+    metadata = {"format": FORMAT, "facts": facts, "digest": _digest(tensors, facts)}
+    path = folder / f"state-{step:010d}.safetensors"
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, aside, metadata)
+        replace_durably(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    for old in saved(folder)[_KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def replace_durably(aside: Path, path: Path) -> None:
+    """Rename a finished file into place so that it survives a power cut."""
+    _sync(aside)
+    os.replace(aside, path)
+    _sync(path.parent)
+
+
+def saved(folder: Path) -> list[Path]:
+    """Return the resume files in a folder, the newest first."""
+    return sorted(folder.glob("state-*.safetensors"), reverse=True)
+
+
+def read(path: Path) -> State:
+    """Read a resume file.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or not a resume file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path.name} is not a readable resume file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path.name} has format {metadata.get('format')!r}, not {FORMAT!r}; start anew"
+        )
+    if metadata.get("digest") != _digest(tensors, metadata["facts"]):
+        raise CheckpointError(f"{path.name} is damaged: its contents changed after it was written")
+    return State(tensors=tensors, facts=json.loads(metadata["facts"]))
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
+    digest = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        # Bytes, whatever the type: numpy has no bfloat16.
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,323 @@
+"""Trains one model on one dataset, one optimiser step at a time; can be put to file after any."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from npas.data import Dataset, Inputs
+from npas.errors import CheckpointError, NpasError
+from npas.evaluate import evaluate, log_probabilities, members
+from npas.spec import TrainingSpec
+from npas.train import chance
+from npas.train.augment import augmentation
+from npas.train.batches import Batches
+from npas.train.optimizer import sgd
+from npas.train.schedule import learning_rate
+from npas.train.state import State
+
+Wish = Literal["", "pause", "finish"]
+"""What is asked for between two steps: go on, stop to resume later, or stop for good."""
+
+_STEPS_PER_LOSS_CHECK = 16  # looking at the loss waits for a GPU; a NaN never goes away again
+
+
+class NonFiniteLossError(NpasError, ArithmeticError):
+    """The loss became infinite or NaN: the training options do not suit this network."""
+
+    code = "nan_loss"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What one epoch did.
+
+    Attributes:
+        stage: "search" or "train".
+        epoch: from 1.
+        epochs: planned in this stage.
+        step: optimiser steps done in this stage.
+        train_loss: mean over images of the sum of the members' cross-entropies.
+        train_accuracy: 0 to 1, of augmented images, while the weights changed.
+        validation_accuracy: 0 to 1, after the epoch; None without a validation split.
+        learning_rate: of the epoch's last step.
+        seconds: that the epoch took, pauses left out.
+    """
+
+    stage: str
+    epoch: int
+    epochs: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    validation_accuracy: float | None
+    learning_rate: float
+    seconds: float
+
+
+class Trainer:
+    """Trains a model in place.
+
+    Two trainers made from equal arguments on one CPU do the same, bit for bit, however often one
+    of them is put to file and resumed.
+
+    Attributes:
+        rows: of the epochs done.
+        step: optimiser steps done.
+        total_steps: of all epochs.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dataset: Dataset,
+        spec: TrainingSpec,
+        *,
+        inputs: Inputs,
+        seed: int,
+        stage: str = "train",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Prepare; nothing is trained yet.
+
+        Args:
+            model: has `members(x)`, or is a plain classifier; on the device.
+            dataset: its test split is never touched.
+            spec: how to train.
+            inputs: turns bytes into the network's inputs.
+            seed: of everything random.
+            stage: goes into the rows and into what is random.
+            device: where the model is.
+        """
+        self.model, self.spec, self.inputs = model, spec, inputs
+        self.seed, self.stage, self.device = seed, stage, torch.device(device)
+        self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=self.device)
+        self.optimizer = sgd(model, spec)
+        self.precision = _precision(spec, self.device)
+        self.rows: list[Row] = []
+        self.step = 0
+        self.steps_per_epoch = self.batches.per_epoch
+        self.total_steps = spec.epochs * self.steps_per_epoch
+        self._augment = augmentation(spec, dataset)
+        self._sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # images, loss, right
+        self._seconds = 0.0
+        self._best: dict[str, Tensor] = {}
+        self._best_epoch = 0
+
+    def train(self, *, after_step: Callable[[], Wish], after_epoch: Callable[[Row], None]) -> Wish:
+        """Train to the end, or until asked to stop.
+
+        Args:
+            after_step: called between steps, and before the first.
+            after_epoch: gets the row of an epoch before the `after_step` that follows.
+
+        Returns:
+            "" at the end, else what after_step asked for.
+
+        Raises:
+            NonFiniteLossError: the loss is no longer a number.
+        """
+        with _reproducible(self.device):
+            while self.step < self.total_steps:
+                wish = after_step()
+                if wish:
+                    return wish
+                self._advance()
+                if self.step % self.steps_per_epoch == 0:
+                    after_epoch(self._end_epoch())
+        return ""
+
+    def choose(self) -> tuple[int, float | None]:
+        """Put the weights to deliver into the model: those of the best epoch, or the last ones.
+
+        Returns:
+            their epoch, 0 if none was finished, and their validation accuracy.
+        """
+        if not self._best:
+            last = self.rows[-1] if self.rows else None
+            return (last.epoch, last.validation_accuracy) if last else (0, None)
+        self._load(self._best)
+        return self._best_epoch, self.rows[self._best_epoch - 1].validation_accuracy
+
+    def state(self) -> State:
+        """Return everything that `restore` needs to go on from here."""
+        self._check_loss()
+        momenta = {
+            f"momentum/{name}": self.optimizer.state[parameter]["momentum_buffer"]
+            for name, parameter in self._trained()
+            if self.optimizer.state[parameter].get("momentum_buffer") is not None
+        }
+        weights = {f"model/{name}": tensor for name, tensor in self._weights().items()}
+        best = {f"best/{name}": tensor for name, tensor in self._best.items()}
+        return State(
+            tensors={**weights, **momenta, **best, "sums": self._sums},
+            facts={
+                "stage": self.stage,
+                "step": self.step,
+                "seconds": self._seconds,
+                "best_epoch": self._best_epoch,
+                "rows": [asdict(row) for row in self.rows],
+            },
+        )
+
+    def restore(self, state: State) -> None:
+        """Go back to a state of a trainer that was made with the same arguments.
+
+        Raises:
+            CheckpointError: it is a state of another model or stage.
+        """
+        tensors, facts = state.tensors, state.facts
+        if facts["stage"] != self.stage:
+            raise CheckpointError(f"this is a state of {facts['stage']}, not of {self.stage}")
+        self._load(_under("model/", tensors))
+        for name, parameter in self._trained():
+            if f"momentum/{name}" in tensors:
+                momentum = tensors[f"momentum/{name}"].to(self.device)
+                self.optimizer.state[parameter]["momentum_buffer"] = momentum
+        self._best = {n: t.to(self.device) for n, t in _under("best/", tensors).items()}
+        self._best_epoch = facts["best_epoch"]
+        self._sums = tensors["sums"].to(self.device)
+        self._seconds, self.step = facts["seconds"], facts["step"]
+        self.rows = [Row(**row) for row in facts["rows"]]
+
+    def _advance(self) -> None:
+        started = time.perf_counter()
+        epoch, index = divmod(self.step, self.steps_per_epoch)
+        place = (self.seed, self.stage, epoch, index)
+        torch.manual_seed(chance.number("step", *place))  # dropout draws from here
+        images, labels = self.batches.get(epoch, index)
+        images = self._augment(images, chance.generator("augment", *place))
+        rate = learning_rate(self.spec, self.step, steps_per_epoch=self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        loss, right = self._loss(self.inputs(images), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+        self.optimizer.step()
+        self._sums[0] += len(labels)
+        self._sums[1] += loss.detach() * len(labels)
+        self._sums[2] += right
+        self.step += 1
+        if self.step % _STEPS_PER_LOSS_CHECK == 0:
+            self._check_loss()
+        self._seconds += time.perf_counter() - started
+
+    def _loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of the members' cross-entropies, and how many images are right."""
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
+        ):
+            logits = members(self.model, inputs)
+        smoothing = self.spec.label_smoothing
+        loss = inputs.new_zeros(())
+        for each in logits.values():
+            loss = loss + functional.cross_entropy(each.float(), labels, label_smoothing=smoothing)
+        with torch.no_grad():
+            right = (log_probabilities(logits).argmax(dim=1) == labels).sum()
+        return loss, right
+
+    def _end_epoch(self) -> Row:
+        started = time.perf_counter()
+        self._check_loss()
+        accuracy = self._validate()
+        images, loss, right = self._sums.tolist()
+        self._sums.zero_()
+        row = Row(
+            stage=self.stage,
+            epoch=self.step // self.steps_per_epoch,
+            epochs=self.spec.epochs,
+            step=self.step,
+            train_loss=loss / images,
+            train_accuracy=right / images,
+            validation_accuracy=accuracy,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            seconds=self._seconds + time.perf_counter() - started,
+        )
+        self._seconds = 0.0
+        self.rows.append(row)
+        self._keep(row)
+        return row
+
+    def _keep(self, row: Row) -> None:
+        """Remember the weights if no earlier epoch was better; of equal ones the later wins."""
+        if self.spec.keep == "last" or row.validation_accuracy is None:
+            return
+        best = self.rows[self._best_epoch - 1].validation_accuracy if self._best_epoch else None
+        if best is None or row.validation_accuracy >= best:
+            self._best = {name: tensor.clone() for name, tensor in self._weights().items()}
+            self._best_epoch = row.epoch
+
+    def _validate(self) -> float | None:
+        images, labels = self.batches.validation
+        if not len(images):
+            return None
+        return evaluate(
+            self.model,
+            images,
+            labels,
+            mean=self.inputs.mean,
+            std=self.inputs.std,
+            input_size=self.inputs.input_size,
+            input_channels=self.inputs.input_channels,
+            device=self.device,
+            precision=self.precision,
+        ).top1
+
+    def _check_loss(self) -> None:
+        if not torch.isfinite(self._sums[1]).item():
+            raise NonFiniteLossError(
+                f"the loss stopped being a number by step {self.step} of {self.stage}: lower "
+                f"learning_rate (it was {self.spec.learning_rate:g}) or add warmup_epochs",
+                field="/training/learning_rate",
+            )
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Return parameters and buffers that a state dict holds, once each."""
+        listed = self.model.state_dict(keep_vars=True)
+        named: dict[str, Tensor] = dict(self.model.named_parameters())
+        named |= {n: b for n, b in self.model.named_buffers() if n in listed}
+        return {name: tensor.detach() for name, tensor in named.items()}
+
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        weights = self._weights()
+        if weights.keys() != tensors.keys() or any(
+            weights[name].shape != tensor.shape for name, tensor in tensors.items()
+        ):
+            raise CheckpointError("this is a state of another network or plan; start the run anew")
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                weights[name].copy_(tensor)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _precision(spec: TrainingSpec, device: torch.device) -> torch.dtype:
+    """Return what to compute in; "auto" mixes where it is faster: on GPUs that know bfloat16."""
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    mixed = spec.precision == "bfloat16" or (spec.precision == "auto" and fast)
+    return torch.bfloat16 if mixed else torch.float32
+
+
+@contextmanager
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Give the caller's random state back afterwards; on a GPU, only repeatable convolutions."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
