@@ -1,0 +1,45 @@
+"""npas: a network and a parameter budget in, a trained network that fits out, in one file.
+
+The public names are resolved on first use, so that importing npas does not import torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from npas.arch import build as build
+    from npas.checkpoint import load as load
+    from npas.checkpoint import save as save
+    from npas.evidence import Evidence as Evidence
+    from npas.planner import plan as plan
+    from npas.plans import Plan as Plan
+    from npas.sharing import SharedModel as SharedModel
+    from npas.sharing import share as share
+    from npas.spec import JobSpec as JobSpec
+
+_OWNERS = {
+    "Evidence": "npas.evidence",
+    "JobSpec": "npas.spec",
+    "Plan": "npas.plans",
+    "SharedModel": "npas.sharing",
+    "build": "npas.arch",
+    "load": "npas.checkpoint",
+    "plan": "npas.planner",
+    "save": "npas.checkpoint",
+    "share": "npas.sharing",
+}
+
+__all__ = list(_OWNERS)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that owns it."""
+    if name not in _OWNERS:
+        raise AttributeError(f"module 'npas' has no attribute {name!r}")
+    return getattr(importlib.import_module(_OWNERS[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(_OWNERS)

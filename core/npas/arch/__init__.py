@@ -1,0 +1,206 @@
+"""Architectures: a description in data goes in, an `nn.Module` or a layer table comes out.
+
+Every family is one file in `npas/arch/families`, found by its FAMILY object.
+"""
+
+import functools
+import importlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from npas import registry
+from npas.arch.layers import LayerTable, RoleOf, tabulate
+from npas.arch.meta import SkipInit
+from npas.errors import InvalidSpecError, UnknownNameError
+from npas.spec import MAX_PARAMETERS, ArchitectureSpec, NetworkSpec, Spec
+
+
+class Family(Protocol):
+    """What a file of `npas/arch/families` offers as FAMILY.
+
+    Promises: `build` is a pure function of the spec and the torch random state, runs no code from
+    the spec, and works under the meta device.
+    """
+
+    title: str
+    example: str
+    sizes: tuple[int, int, int]
+    """Default num_classes, input_channels, input_size."""
+    Options: type[Spec]
+
+    def names(self) -> Sequence[str]:
+        """Return well-known names of the family, for lists and for suggestions."""
+
+    def matches(self, name: str) -> bool:
+        """Return whether the name belongs to this family."""
+
+    def default_size(self, name: str) -> int:
+        """Return the input height and width, in pixels, when nothing else says it."""
+
+    def build(self, spec: ArchitectureSpec) -> nn.Module:
+        """Return the network of a resolved spec; InvalidSpecError if its numbers do not fit."""
+
+    def role_of(self, spec: ArchitectureSpec) -> RoleOf | None:
+        """Return the rule for layer roles; None for the general one."""
+
+
+@functools.cache
+def known_families() -> dict[str, Family]:
+    """Return every family by its file name."""
+    package = "npas.arch.families"
+    return {
+        name: importlib.import_module(f"{package}.{name}").FAMILY
+        for name in registry.names(package)
+    }
+
+
+def family_of(spec: ArchitectureSpec) -> Family:
+    """Return the family a name belongs to.
+
+    Raises:
+        UnknownNameError: no family knows it; the nearest known names are in the message.
+    """
+    for family in known_families().values():
+        if family.matches(spec.name):
+            return family
+    known = [name for family in known_families().values() for name in family.names()]
+    near = registry.nearest(spec.name, known)
+    examples = [family.example for family in known_families().values()]
+    raise UnknownNameError(
+        "architecture", spec.name, known, near or examples, field="/architecture/name"
+    )
+
+
+def resolve(
+    spec: ArchitectureSpec, *, sizes: tuple[int, int, int] | None = None
+) -> ArchitectureSpec:
+    """Fill in the sizes that were left out and check the options.
+
+    Args:
+        spec: as the user gave it.
+        sizes: num_classes, input_channels, input_size of the dataset, where there is one.
+
+    Raises:
+        InvalidSpecError: an option the family does not have, or a value out of its range.
+    """
+    family = family_of(spec)
+    classes, channels, size = sizes or family.sizes
+    if sizes is None or spec.name.startswith("torchvision:"):
+        size = family.default_size(spec.name)
+    try:
+        options = family.Options.model_validate(spec.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "/".join(str(part) for part in first["loc"])
+        raise InvalidSpecError(
+            f"option {where!r} of {spec.name}: {first['msg']} "
+            f"(options: {', '.join(family.Options.model_fields) or 'none'})",
+            field=f"/architecture/options/{where}",
+        ) from error
+    return spec.model_copy(
+        update={
+            "num_classes": spec.num_classes or classes,
+            "input_channels": spec.input_channels or channels,
+            "input_size": spec.input_size or size,
+            "options": options.model_dump(exclude_unset=True),
+        }
+    )
+
+
+def as_spec(architecture: ArchitectureSpec | str) -> ArchitectureSpec:
+    """Return a spec for a name or a spec.
+
+    Raises:
+        InvalidSpecError: the name has characters no architecture name has.
+    """
+    try:
+        return ArchitectureSpec.model_validate(architecture)
+    except ValidationError as error:
+        message = f"not an architecture: {architecture!r} ({error.errors()[0]['msg']})"
+        raise InvalidSpecError(message, field="/architecture") from error
+
+
+def build(
+    architecture: ArchitectureSpec | str, *, device: str = "cpu", seed: int | None = None
+) -> nn.Module:
+    """Build a network with freshly initialised plain weights.
+
+    Args:
+        architecture: "wrn-28-10", or a spec.
+        device: "cpu", "cuda", or "meta" for shapes only.
+        seed: for the initial weights; None takes torch's current random state.
+
+    Raises:
+        UnknownNameError: no such architecture.
+        InvalidSpecError: its numbers do not fit together, or it is too large.
+
+    Example:
+        >>> import npas
+        >>> sum(p.numel() for p in npas.build("wrn-28-10", device="meta").parameters())
+        36479194
+    """
+    spec = resolve(as_spec(architecture))
+    if device == "meta":
+        return _build_without_init(spec, "meta")
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return family_of(spec).build(spec).to(device)
+
+
+def build_uninitialised(spec: ArchitectureSpec, *, device: str = "cpu") -> nn.Module:
+    """Build a network whose random weights are whatever was in memory: to be loaded at once."""
+    return _build_without_init(resolve(spec), device)
+
+
+def _build_without_init(spec: ArchitectureSpec, device: str) -> nn.Module:
+    with SkipInit(device):
+        return family_of(spec).build(spec)
+
+
+def layer_table(networks: Sequence[NetworkSpec]) -> LayerTable:
+    """Return the layers of all networks, built on the meta device.
+
+    Args:
+        networks: with resolved architectures.
+
+    Raises:
+        InvalidSpecError: a network is too large to plan, or its numbers do not fit.
+    """
+    models: dict[str, nn.Module] = {}
+    roles: dict[str, RoleOf | None] = {}
+    classes: dict[str, int] = {}
+    for network in networks:
+        spec = network.architecture
+        models[network.name] = _build_without_init(spec, "meta")
+        roles[network.name] = family_of(spec).role_of(spec)
+        classes[network.name] = spec.num_classes or 0
+    table = tabulate(models, roles, classes)
+    if table.dense > MAX_PARAMETERS:
+        raise InvalidSpecError(
+            f"the dense size is {table.dense:,} parameters; at most {MAX_PARAMETERS:,} are "
+            "planned: choose a smaller depth or width",
+            field="/architecture",
+        )
+    return table
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Return what can be asked for: every family with its names, defaults and options."""
+    return [
+        {
+            "family": name,
+            "title": family.title,
+            "example": family.example,
+            "names": list(family.names()),
+            "defaults": dict(
+                zip(("num_classes", "input_channels", "input_size"), family.sizes, strict=True)
+            ),
+            "options": family.Options.model_json_schema(),
+        }
+        for name, family in known_families().items()
+    ]

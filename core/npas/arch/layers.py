@@ -1,0 +1,144 @@
+"""The layer table: every weight tensor of a network that may be generated, as plain data."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from torch import nn
+
+Role = Literal["stem", "body", "transition", "shortcut", "classifier"]
+"""The stem reads the image, a transition changes the width, a classifier writes the logits."""
+
+CONVOLUTIONS = {
+    nn.Conv1d: "conv1d",
+    nn.Conv2d: "conv2d",
+    nn.Conv3d: "conv3d",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """One weight tensor that may be generated.
+
+    Attributes:
+        network: name of the network it belongs to.
+        name: parameter name inside that network, such as "stages.0.1.conv1.weight".
+        kind: conv1d, conv2d, conv3d, grouped, depthwise, linear or attention.
+        shape: (out, in / groups, *kernel), or (out, in).
+        role: what it does in the network.
+        stage: the part of the network it stands in, for pictures and for grouping by stage.
+    """
+
+    network: str
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    role: Role
+    stage: str
+
+    @property
+    def size(self) -> int:
+        """Scalars in the weight."""
+        return math.prod(self.shape)
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs of one output unit; the weight's variance at initialisation is 2 / fan_in."""
+        return math.prod(self.shape[1:])
+
+    @property
+    def kernel_class(self) -> str:
+        """Layers of different kernel classes never nest: the kind and the kernel's size."""
+        return f"{self.kind} {'x'.join(map(str, self.shape[2:]))}".strip()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LayerTable:
+    """All networks of a job as numbers; all that planning needs.
+
+    Attributes:
+        layers: rows in forward order (as modules are registered), network after network.
+        others: trainable scalars that are never generated (norms, biases, tokens), all networks.
+    """
+
+    layers: tuple[Layer, ...]
+    others: int
+
+    @property
+    def dense(self) -> int:
+        """Trainable scalars of the networks without any sharing."""
+        return self.others + sum(layer.size for layer in self.layers)
+
+
+RoleOf = Callable[[str], tuple[Role, str]]
+"""Parameter name -> (role, stage), where a family knows better than the general rule."""
+
+
+def _kind(module: nn.Module) -> str | None:
+    """Return the kind of a module's generated weight, None where it has none."""
+    for cls, kind in CONVOLUTIONS.items():
+        if isinstance(module, cls):
+            if module.groups == 1:
+                return kind
+            return "depthwise" if module.groups == module.in_channels else "grouped"
+    return "linear" if isinstance(module, nn.Linear) else None
+
+
+def _weights(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
+    """Yield (parameter name, kind, parameter), each parameter once."""
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        attribute, kind = "weight", _kind(module)
+        if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            attribute, kind = "in_proj_weight", "attention"
+        parameter = getattr(module, attribute, None) if kind else None
+        if kind and isinstance(parameter, nn.Parameter) and id(parameter) not in seen:
+            seen.add(id(parameter))
+            yield f"{path}.{attribute}" if path else attribute, kind, parameter
+
+
+def general_roles(names: list[str], shapes: list[tuple[int, ...]], num_classes: int) -> RoleOf:
+    """Return the rule for networks of no known family.
+
+    The first layer is the stem; the last one, and any linear layer that ends in `num_classes`
+    outputs, a classifier; a name with "downsample" or "shortcut" in it is a shortcut.
+    """
+    heads = {n for n, s in zip(names, shapes, strict=True) if len(s) == 2 and s[0] == num_classes}
+
+    def role_of(name: str) -> tuple[Role, str]:
+        stage = ".".join(name.split(".")[: 2 if name.startswith("features") else 1])
+        if name in heads or name == names[-1]:
+            return "classifier", stage
+        if name == names[0]:
+            return "stem", stage
+        is_shortcut = "downsample" in name or "shortcut" in name
+        return ("shortcut" if is_shortcut else "body"), stage
+
+    return role_of
+
+
+def tabulate(
+    models: dict[str, nn.Module], roles: dict[str, RoleOf | None], num_classes: dict[str, int]
+) -> LayerTable:
+    """Walk the modules of every network and return the layer table.
+
+    Args:
+        models: network name -> module, real or on the meta device.
+        roles: network name -> its family's rule, None for the general one.
+        num_classes: network name -> outputs.
+    """
+    layers: list[Layer] = []
+    total = 0
+    for network, model in models.items():
+        rows = list(_weights(model))
+        names, shapes = [r[0] for r in rows], [tuple(r[2].shape) for r in rows]
+        role_of = roles[network] or general_roles(names, shapes, num_classes[network])
+        total += sum(p.numel() for p in model.parameters() if p.requires_grad)
+        for name, kind, parameter in rows:
+            role, stage = role_of(name)
+            shape = tuple(parameter.shape)
+            layers.append(
+                Layer(network=network, name=name, kind=kind, shape=shape, role=role, stage=stage)
+            )
+    return LayerTable(layers=tuple(layers), others=total - sum(row.size for row in layers))

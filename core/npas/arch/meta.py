@@ -1,0 +1,41 @@
+"""Building networks without their numbers: on the meta device, or without initialising them."""
+
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+RANDOM_INITIALISERS = frozenset(
+    {
+        *("uniform_", "normal_", "trunc_normal_", "orthogonal_", "sparse_", "dirac_"),
+        *("xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"),
+    }
+)
+
+CONSTRUCTORS = frozenset(
+    {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
+)
+"""arange and linspace stay real: networks compute their own sizes with them (RegNet's widths)."""
+
+
+class SkipInit(TorchFunctionMode):
+    """Make building fast: no random initialiser runs, and with "meta" no memory is taken.
+
+    Args:
+        device: where new tensors go; "meta" for planning, a real device for loading.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self._device = torch.device(device)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer one torch call: random initialisers return their tensor as it is."""
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in RANDOM_INITIALISERS:
+            return args[0] if args else kwargs["tensor"]
+        if func in CONSTRUCTORS and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": self._device}
+        return func(*args, **kwargs)

@@ -1,0 +1,78 @@
+"""Every error the library raises on purpose: the docstring says when, the message what to do."""
+
+from collections.abc import Iterable, Mapping
+
+
+class NpasError(Exception):
+    """Something the caller gave, or a file they named, cannot be used.
+
+    Attributes:
+        field: JSON pointer of the part of a job request that is to blame, "" for the whole of it.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidSpecError(NpasError, ValueError):
+    """A value of an architecture, budget, method, dataset or training option is not allowed."""
+
+
+class UnknownNameError(NpasError, LookupError):
+    """A name is not in the catalogue; the nearest known names are suggested."""
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        nearest: Iterable[str],
+        *,
+        field: str = "",
+    ) -> None:
+        self.kind, self.name = kind, name
+        self.known, self.nearest = sorted(known), list(nearest)
+        hint = f"did you mean {' or '.join(self.nearest)}?" if self.nearest else "see the list"
+        shown = ", ".join(self.known[:12]) + (", ..." if len(self.known) > 12 else "")
+        super().__init__(f"unknown {kind} {name!r}: {hint} (known: {shown})", field=field)
+
+
+class InfeasibleBudgetError(NpasError, ValueError):
+    """The budget is below the smallest network this method can make.
+
+    Attributes:
+        budget: trainable parameters asked for.
+        minimum: the fewest trainable parameters this method reaches.
+        alternatives: the same number for every other method, by method name.
+    """
+
+    def __init__(
+        self, *, method: str, budget: int, minimum: int, alternatives: Mapping[str, int]
+    ) -> None:
+        self.method, self.budget, self.minimum = method, budget, minimum
+        self.alternatives = dict(alternatives)
+        lower = {name: least for name, least in alternatives.items() if least < minimum}
+        others = ", ".join(f"{name} {least:,}" for name, least in sorted(lower.items()))
+        super().__init__(
+            f"a budget of {budget:,} parameters is below the minimum of {method}, {minimum:,}; "
+            f"raise it to at least {minimum:,}"
+            + (f", or use a method that goes lower ({others})" if others else ""),
+            field="/budget",
+        )
+
+
+class PlanError(NpasError, ValueError):
+    """A plan file is damaged, of another version, or does not fit the network."""
+
+
+class CheckpointError(NpasError, ValueError):
+    """A checkpoint file is damaged, of another version, or not one of ours."""
+
+
+class DataError(NpasError, ValueError):
+    """A dataset is missing, or its arrays are not what a dataset must hold."""

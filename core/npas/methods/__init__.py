@@ -1,0 +1,111 @@
+"""Sharing methods: which layers share what. One file each, the file name is the method's name.
+
+A method is pure Python over a layer table: no tensors, no randomness, the same input gives the
+same answer. It offers METHOD, an object with the promises of `Method`.
+"""
+
+import dataclasses
+from typing import Any, Literal, Protocol, cast
+
+from pydantic import ValidationError
+
+from npas import registry
+from npas.arch.layers import Layer, LayerTable
+from npas.errors import InvalidSpecError
+from npas.evidence import Evidence
+from npas.plans import Group
+from npas.spec import MethodSpec, Spec
+
+Stage = Literal["search", "train"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Allocation:
+    """What a method decides: groups of sharing layers, and the layers that stay private."""
+
+    groups: tuple[Group, ...]
+    private: tuple[Layer, ...]
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable scalars of all layers, without norms and biases."""
+        shared = sum(group.num_parameters for group in self.groups)
+        return shared + sum(layer.size for layer in self.private)
+
+
+class Method(Protocol):
+    """What a file of `npas/methods` offers as METHOD.
+
+    Promises: deterministic; every layer of the table is in exactly one group or private; no scalar
+    of a bank is unread; `smallest` is the smallest allocation it can make, and `allocate` stays
+    within every budget that `smallest` fits.
+    """
+
+    title: str
+    Options: type[Spec]
+
+    def searches(self, options: Any) -> bool:
+        """Return whether the method wants evidence from a short training first."""
+
+    def smallest(self, table: LayerTable, options: Any) -> Allocation:
+        """Return the allocation with the fewest parameters."""
+
+    def allocate(
+        self,
+        table: LayerTable,
+        budget: int,
+        options: Any,
+        *,
+        evidence: Evidence | None,
+        stage: Stage,
+    ) -> Allocation:
+        """Return the allocation for a budget.
+
+        Args:
+            table: all layers of all networks.
+            budget: trainable scalars of the job, norms and biases included; at least what
+                `smallest` needs.
+            options: an instance of Options.
+            evidence: what was measured in a search stage; None before one.
+            stage: "search" asks for the allocation to train briefly before measuring.
+        """
+
+
+def find(name: str) -> Method:
+    """Return the method of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    module = registry.load("npas.methods", name, kind="method", field="/method")
+    return cast(Method, module.METHOD)
+
+
+def checked_options(method: Method, spec: MethodSpec) -> Spec:
+    """Return a method's options, checked.
+
+    Raises:
+        InvalidSpecError: an option it does not have, or a value out of range.
+    """
+    try:
+        return method.Options.model_validate(spec.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "/".join(str(part) for part in first["loc"])
+        known = ", ".join(method.Options.model_fields) or "none"
+        raise InvalidSpecError(
+            f"option {where!r} of method {spec.name}: {first['msg']} (options: {known})",
+            field=f"/method/{where}",
+        ) from error
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Return every method with its title and the JSON schema of its options."""
+    return [
+        {
+            "method": name,
+            "title": find(name).title,
+            "options": find(name).Options.model_json_schema(),
+        }
+        for name in registry.names("npas.methods")
+    ]

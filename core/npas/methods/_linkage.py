@@ -1,0 +1,84 @@
+"""Average-linkage agglomeration of layers by agreement: deterministic, and it always ends.
+
+The founding code re-labels one layer of the most similar pair at a time: the two may end in
+different groups, and its loop may never reach the budget. Merging whole groups does reach one
+group per kernel class.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npas.arch.layers import Layer
+from npas.errors import PlanError
+from npas.evidence import Evidence
+
+Part = tuple[Layer, ...]
+
+
+def _cosines(layers: Sequence[Layer], evidence: Evidence) -> NDArray[np.float64]:
+    """Return the agreement of all pairs; NaN where the evidence says nothing (other class)."""
+    index = {(layer.network, layer.name): i for i, layer in enumerate(layers)}
+    cosines = np.full((len(layers), len(layers)), np.nan)
+    for similarity in evidence.classes:
+        # A layer that is in the evidence but private now is left out.
+        rows = [index.get(name, -1) for name in similarity.layers]
+        kept = [i for i, row in enumerate(rows) if row >= 0]
+        at = [rows[i] for i in kept]
+        matrix = np.array(similarity.cosine, dtype=np.float64)[np.ix_(kept, kept)]
+        cosines[np.ix_(at, at)] = np.nan_to_num(matrix)
+    if np.isnan(np.diagonal(cosines)).any():
+        lost = layers[int(np.isnan(np.diagonal(cosines)).argmax())]
+        raise PlanError(f"the evidence says nothing about {lost.network}/{lost.name}")
+    return cosines
+
+
+def merges(
+    layers: Sequence[Layer], bins: Sequence[Part], evidence: Evidence
+) -> Iterator[tuple[list[Part], float]]:
+    """Yield every partition from single layers to one group per kernel class.
+
+    Pairs inside one depth bin come first; when none is left, pairs of one kernel class.
+
+    Args:
+        layers: all layers that may share.
+        bins: the depth bins; each holds one kernel class.
+        evidence: agreement of every pair of one kernel class.
+
+    Yields:
+        The partition, each part in the order of `layers`, and the agreement of its next merge:
+        the mean cosine of the pair that would merge next, -inf when none is left. Merges over
+        the border of bins count as -inf too: they are only for budgets.
+    """
+    bin_of = {layer: i for i, part in enumerate(bins) for layer in part}
+    classes = sorted({layer.kernel_class for layer in layers})
+    nodes: list[list[int]] = [[i] for i in range(len(layers))]
+    sums = np.nan_to_num(_cosines(layers, evidence))
+    counts = np.ones(len(layers))
+    bin_ids = np.array([bin_of[layer] for layer in layers])
+    class_ids = np.array([classes.index(layer.kernel_class) for layer in layers])
+    for border in (bin_ids, class_ids):
+        alive = np.array([bool(node) for node in nodes])
+        # A merged node carries the bin of its first layer; all its layers have the same one.
+        while True:
+            allowed = (border[:, None] == border[None, :]) & alive[:, None] & alive[None, :]
+            allowed = np.triu(allowed, k=1)
+            means = np.where(allowed, sums / np.outer(counts, counts), -math.inf)
+            if not allowed.any():
+                break
+            # argmax takes the first of equals: the tie-break is the order of the layers.
+            i, j = np.unravel_index(int(means.argmax()), means.shape)
+            agreement = float(means[i, j]) if border is bin_ids else -math.inf
+            yield _parts(layers, nodes), agreement
+            nodes[i], nodes[j] = sorted(nodes[i] + nodes[j]), []
+            sums[i, :] += sums[j, :]
+            sums[:, i] += sums[:, j]
+            counts[i] += counts[j]
+            alive[j] = False
+    yield _parts(layers, nodes), -math.inf
+
+
+def _parts(layers: Sequence[Layer], nodes: Sequence[Sequence[int]]) -> list[Part]:
+    return [tuple(layers[i] for i in node) for node in nodes if node]

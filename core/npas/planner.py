@@ -1,0 +1,196 @@
+"""plan(): networks and a budget in, the exact allocation out. No weights are allocated."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from npas import arch, methods, registry
+from npas.arch.layers import LayerTable
+from npas.data import facts
+from npas.errors import InfeasibleBudgetError, InvalidSpecError
+from npas.evidence import Evidence
+from npas.methods import Allocation, Stage
+from npas.plans import Ledger, Plan, PrivateLayer
+from npas.spec import (
+    ArchitectureSpec,
+    BudgetSpec,
+    DatasetSpec,
+    MethodSpec,
+    NetworkSpec,
+    PlanRequest,
+)
+
+Planned = str | ArchitectureSpec | Sequence[NetworkSpec] | PlanRequest
+
+
+def plan(
+    architecture: Planned,
+    *,
+    budget: int | BudgetSpec | None = None,
+    method: str | MethodSpec = "superweights",
+    dataset: str | DatasetSpec | None = None,
+    evidence: Evidence | None = None,
+    stage: Stage = "train",
+    **options: Any,
+) -> Plan:
+    """Decide which layers share which parameters.
+
+    Args:
+        architecture: "wrn-28-10", an architecture, several named networks, or a whole request,
+            which then brings budget, method and dataset along.
+        budget: trainable parameters of all networks together, or a BudgetSpec. None: no limit but
+            the method's own (the dense size, where it needs one).
+        method: name of a sharing method, or its spec.
+        dataset: sets sizes that the architecture leaves open.
+        evidence: what a search stage measured, to refine the plan.
+        stage: "search" for the plan to train briefly before measuring.
+        **options: options of the method.
+
+    Returns:
+        A plan whose total is at most the budget. The same input gives the same plan, byte for
+        byte.
+
+    Raises:
+        UnknownNameError: no such architecture, method or dataset.
+        InvalidSpecError: a value that is not allowed.
+        InfeasibleBudgetError: the budget is below the method's minimum, which is in the error.
+
+    Example:
+        >>> import npas
+        >>> npas.plan("wrn-28-10", method="soft_sharing", templates=2).ledger.total
+        17127046
+    """
+    if isinstance(architecture, PlanRequest):
+        request = architecture
+        networks: Sequence[NetworkSpec] = request.members()
+        budget, method = request.budget, request.method
+        dataset = dataset or request.dataset
+    else:
+        networks = _networks(architecture)
+    resolved = resolve_networks(networks, dataset)
+    table = arch.layer_table(resolved)
+    spec = _method_spec(method, options)
+    return _allocate(resolved, table, _budget(budget, table), spec, evidence, stage)
+
+
+def _networks(architecture: str | ArchitectureSpec | Sequence[NetworkSpec]) -> list[NetworkSpec]:
+    if isinstance(architecture, str | ArchitectureSpec):
+        return [NetworkSpec(name="main", architecture=arch.as_spec(architecture))]
+    return list(architecture)
+
+
+def _method_spec(method: str | MethodSpec, options: dict[str, Any]) -> MethodSpec:
+    if isinstance(method, MethodSpec):
+        return MethodSpec(name=method.name, **{**method.options, **options})
+    try:
+        return MethodSpec(name=method, **options)
+    except ValidationError as error:
+        raise InvalidSpecError(f"not a method: {method!r}", field="/method") from error
+
+
+def resolve_networks(
+    networks: Sequence[NetworkSpec], dataset: str | DatasetSpec | None
+) -> tuple[NetworkSpec, ...]:
+    """Fill in the sizes that the architectures leave open, from the dataset where there is one.
+
+    Raises:
+        UnknownNameError: no such architecture or dataset.
+        InvalidSpecError: a size contradicts the dataset.
+    """
+    sizes = None
+    if dataset is not None:
+        name = dataset if isinstance(dataset, str) else dataset.name
+        known = facts(name, None)
+        sizes = (known.num_classes, known.input_channels, known.input_size)
+    resolved = []
+    for network in networks:
+        spec = arch.resolve(network.architecture, sizes=sizes)
+        if sizes is not None:
+            _check_sizes(spec, sizes)
+        resolved.append(network.model_copy(update={"architecture": spec}))
+    return tuple(resolved)
+
+
+def _check_sizes(spec: ArchitectureSpec, sizes: tuple[int, int, int]) -> None:
+    for field, given, needed in (
+        ("num_classes", spec.num_classes, sizes[0]),
+        ("input_channels", spec.input_channels, sizes[1]),
+    ):
+        if given != needed:
+            raise InvalidSpecError(
+                f"{field} {given} of {spec.name} contradicts the dataset, which has {needed}; "
+                "leave it out",
+                field=f"/architecture/{field}",
+            )
+
+
+def _budget(budget: int | BudgetSpec | None, table: LayerTable) -> int | None:
+    if budget is None or isinstance(budget, BudgetSpec):
+        return None if budget is None else budget.resolve(table.dense)
+    try:
+        return BudgetSpec(parameters=budget).resolve(table.dense)
+    except ValidationError as error:
+        message = f"budget {budget!r}: {error.errors()[0]['msg']}; it is a count of parameters"
+        raise InvalidSpecError(message, field="/budget") from error
+
+
+def minimum(table: LayerTable, method: MethodSpec) -> int:
+    """Return the fewest trainable parameters a method reaches, norms and biases included."""
+    found = methods.find(method.name)
+    options = methods.checked_options(found, method)
+    return table.others + found.smallest(table, options).num_parameters
+
+
+def _allocate(
+    networks: tuple[NetworkSpec, ...],
+    table: LayerTable,
+    budget: int | None,
+    spec: MethodSpec,
+    evidence: Evidence | None,
+    stage: Stage,
+) -> Plan:
+    method = methods.find(spec.name)
+    options = methods.checked_options(method, spec)
+    least = minimum(table, spec)
+    limit = max(least, table.dense) if budget is None else budget
+    if limit < least:
+        others = (MethodSpec(name=name) for name in registry.names("npas.methods"))
+        raise InfeasibleBudgetError(
+            method=spec.name,
+            budget=limit,
+            minimum=least,
+            alternatives={o.name: minimum(table, o) for o in others if o.name != spec.name},
+        )
+    allocation = method.allocate(table, limit, options, evidence=evidence, stage=stage)
+    ledger = _ledger(table, allocation, limit if budget is not None else None)
+    return Plan(
+        method=spec.name,
+        options=options.model_dump(mode="json", exclude_unset=True),
+        stage=stage,
+        networks=networks,
+        groups=allocation.groups,
+        private=tuple(
+            PrivateLayer(network=layer.network, layer=layer.name, shape=layer.shape)
+            for layer in allocation.private
+        ),
+        ledger=ledger,
+        minimum=least,
+    )
+
+
+def _ledger(table: LayerTable, allocation: Allocation, budget: int | None) -> Ledger:
+    """Count; without a budget the total is the budget."""
+    banks = [bank for group in allocation.groups for bank in group.banks]
+    total = table.others + allocation.num_parameters
+    limit = total if budget is None else budget
+    assert total <= limit, f"the method overshot: {total} > {limit}"
+    return Ledger(
+        templates=sum(bank.num_template_scalars for bank in banks),
+        coefficients=sum(bank.num_coefficients for bank in banks),
+        private=table.others + sum(layer.size for layer in allocation.private),
+        total=total,
+        dense=table.dense,
+        budget=limit,
+        unused=limit - total,
+    )

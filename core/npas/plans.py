@@ -1,0 +1,158 @@
+"""The plan: the whole allocation as frozen, versioned JSON, the contract between the parts."""
+
+import json
+import math
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from npas.errors import PlanError
+from npas.spec import NetworkSpec, Spec
+
+PLAN_VERSION = 1
+"""Written into every plan; `Plan.version` accepts no other."""
+
+
+class Bank(Spec):
+    """Templates that the layers of one group mix.
+
+    Attributes:
+        shape: weight shape this bank completes; the layer's own shape for `mix`.
+        size: scalars of one template.
+        templates: how many templates.
+        rows: how many coefficient vectors; 0 where a lone reader takes a lone template as it is.
+    """
+
+    shape: tuple[int, ...]
+    size: int = Field(ge=1)
+    templates: int = Field(ge=1)
+    rows: int = Field(ge=0)
+
+    @property
+    def num_coefficients(self) -> int:
+        """Trainable coefficients."""
+        return self.rows * self.templates
+
+    @property
+    def num_template_scalars(self) -> int:
+        """Trainable scalars in templates."""
+        return self.size * self.templates
+
+
+class Slot(Spec):
+    """One layer of a group, and which coefficient vector of each bank it uses.
+
+    Attributes:
+        rows: one entry per bank of the group; None where the layer does not read that bank. A
+            number where the bank has no coefficients means that it is read as it is.
+    """
+
+    network: str
+    layer: str
+    shape: tuple[int, ...]
+    rows: tuple[int | None, ...]
+
+
+class Group(Spec):
+    """The layers that read one set of banks, and the recipe that makes weights of them."""
+
+    name: str = Field(pattern=r"^g\d+$")
+    recipe: str
+    banks: tuple[Bank, ...] = Field(min_length=1)
+    slots: tuple[Slot, ...] = Field(min_length=1)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable scalars of the group."""
+        return sum(bank.num_template_scalars + bank.num_coefficients for bank in self.banks)
+
+    @property
+    def num_dense(self) -> int:
+        """Trainable scalars of the same layers without sharing."""
+        return sum(math.prod(slot.shape) for slot in self.slots)
+
+
+class PrivateLayer(Spec):
+    """A layer that keeps its own plain weight."""
+
+    network: str
+    layer: str
+    shape: tuple[int, ...]
+
+
+class Ledger(Spec):
+    """The exact count of trainable scalars, each counted once wherever it is used.
+
+    Attributes:
+        templates: in banks.
+        coefficients: that mix templates.
+        private: plain weights of unshared layers, norms, biases, tokens.
+        total: all of the above.
+        dense: the same networks without sharing.
+        budget: the limit that was given.
+        unused: budget - total.
+    """
+
+    templates: int
+    coefficients: int
+    private: int
+    total: int
+    dense: int
+    budget: int
+    unused: int = Field(ge=0)
+
+
+class Plan(Spec):
+    """Which layers share what, and the count.
+
+    Example:
+        >>> import npas
+        >>> plan = npas.plan("wrn-28-10", budget=9_000_000, method="superweights")
+        >>> plan.ledger.total <= 9_000_000
+        True
+        >>> npas.Plan.from_json(plan.to_json()) == plan
+        True
+    """
+
+    version: Literal[1] = 1
+    method: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    stage: Literal["search", "train"] = "train"
+    networks: tuple[NetworkSpec, ...]
+    groups: tuple[Group, ...]
+    private: tuple[PrivateLayer, ...]
+    ledger: Ledger
+    minimum: int
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        templates = sum(b.num_template_scalars for g in self.groups for b in g.banks)
+        coefficients = sum(b.num_coefficients for g in self.groups for b in g.banks)
+        ledger = self.ledger
+        if (templates, coefficients) != (ledger.templates, ledger.coefficients):
+            raise ValueError("the ledger does not add up with the banks")
+        if templates + coefficients + ledger.private != ledger.total:
+            raise ValueError("the ledger's total is not the sum of its parts")
+        if ledger.total + ledger.unused != ledger.budget:
+            raise ValueError("the ledger's total is over its budget")
+        return self
+
+    def to_json(self) -> str:
+        """Return the plan as canonical JSON: same plan, same bytes."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """Read a plan.
+
+        Raises:
+            PlanError: not JSON, another version, or a plan that does not add up.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = "/".join(str(part) for part in first["loc"]) or "the whole"
+            raise PlanError(
+                f"not a plan of version {PLAN_VERSION}: {where}: {first['msg']}"
+            ) from error

@@ -1,0 +1,56 @@
+"""Recipes: how the banks of a group become weights. One file each, a plan names them.
+
+A recipe is linear in the templates and linear in the mixing weights, so both directions are
+written by hand and autograd sees one node per group. Axis letters here and in the recipes: L
+layers of the group that read a bank, K templates, D scalars of one template.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from torch import Tensor
+
+from npas import registry
+from npas.plans import Group
+
+
+class Composer(Protocol):
+    """What RECIPE(group) returns: the two directions of one group's linear map.
+
+    Promises: `compose` writes every scalar of every weight and reads every scalar of every
+    template; `pull_back` is its exact transpose. Neither keeps the tensors it is given; both
+    may reuse their own buffers, so a result lives until the next call. Not thread-safe.
+    """
+
+    def __init__(self, group: Group) -> None: ...
+
+    def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
+        """Return the weights of all slots, in the order of the plan.
+
+        Args:
+            templates: one (K, D) tensor per bank.
+            mixing: one (L, K) tensor per bank, rows in the order of the slots that read it.
+        """
+
+    def pull_back(
+        self,
+        templates: Sequence[Tensor],
+        mixing: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the gradients of templates and mixing for the gradients of all weights.
+
+        Args:
+            templates: as in `compose`.
+            mixing: as in `compose`.
+            gradients: one per slot, None where the weight took no part.
+        """
+
+
+def find(name: str) -> type[Composer]:
+    """Return a recipe by name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    return cast(type[Composer], registry.load("npas.recipes", name, kind="recipe").RECIPE)

@@ -1,0 +1,51 @@
+"""W_l = sum_k A_lk T_k for layers of one shape.
+
+Source: Savarese & Maire, ICLR 2019, equation 1. The paper's code sums K products inside every
+convolution; here one matrix product per bank makes the weights of all its layers.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from npas.plans import Group
+from npas.recipes._buffers import buffer
+
+
+class Mix:
+    """Composer of one bank; every slot reads it whole."""
+
+    def __init__(self, group: Group) -> None:
+        self._shapes = [slot.shape for slot in group.slots]
+        self._weights_LD: Tensor | None = None
+        self._gradients_LD: Tensor | None = None
+
+    def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
+        """Return the weights; see `Composer`."""
+        (templates_KD,), (mixing_LK,) = templates, mixing
+        shape = (len(self._shapes), templates_KD.shape[1])
+        self._weights_LD = buffer(self._weights_LD, shape, templates_KD)
+        torch.mm(mixing_LK, templates_KD, out=self._weights_LD)
+        rows = zip(self._weights_LD.unbind(), self._shapes, strict=True)
+        return [row.view(shape) for row, shape in rows]
+
+    def pull_back(
+        self,
+        templates: Sequence[Tensor],
+        mixing: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the gradients; see `Composer`."""
+        (templates_KD,), (mixing_LK,) = templates, mixing
+        shape = (len(self._shapes), templates_KD.shape[1])
+        self._gradients_LD = buffer(self._gradients_LD, shape, templates_KD)
+        for row, gradient in zip(self._gradients_LD, gradients, strict=True):
+            if gradient is None:
+                row.zero_()
+            else:
+                row.view(gradient.shape).copy_(gradient)
+        return [mixing_LK.t() @ self._gradients_LD], [self._gradients_LD @ templates_KD.t()]
+
+
+RECIPE = Mix

@@ -1,0 +1,121 @@
+"""Weights put together from blocks; every block mixes the templates of its own bank.
+
+Source: "Learning to Compose SuperWeights", WACV 2024, section 2.1, with the geometry of
+`npas.blocks`: the code's repeated concatenation copies a growing tensor once per block, here
+every block is copied once to its place.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from npas import blocks
+from npas.plans import Group
+from npas.recipes._buffers import buffer
+
+
+class _Bank:
+    """Where the template of one bank goes in the layers that read it."""
+
+    def __init__(self, group: Group, index: int) -> None:
+        shapes = tuple(bank.shape for bank in group.banks)
+        self.size = group.banks[index].size
+        self.rects = blocks.added(shapes[:index], shapes[index])
+        self.kernel = shapes[index][2:]
+        self.readers = [s for s, slot in enumerate(group.slots) if slot.rows[index] is not None]
+        self.is_whole = [self._reads_all(group.slots[s].shape) for s in self.readers]
+        self.mixed_LD: Tensor | None = None
+        self.gradients_LD: Tensor | None = None
+
+    def _reads_all(self, shape: tuple[int, ...]) -> bool:
+        """Return whether a layer reads all of the block; shapes that do not nest may not."""
+        return all(math.prod(blocks.overlap(rect, shape)) == rect.area for rect in self.rects)
+
+    def places(
+        self, block_D: Tensor, weight: Tensor, shape: tuple[int, ...]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (part of the block, its place in the weight) for one reader.
+
+        Args:
+            block_D: one template's scalars.
+            weight: (out, in, *kernel) of the reader.
+            shape: of the weight.
+        """
+        taps = math.prod(self.kernel)
+        for rect in self.rects:
+            rows, columns = blocks.overlap(rect, shape)
+            if not rows:
+                continue
+            start = rect.offset * taps
+            piece = block_D[start : start + rect.area * taps]
+            whole = piece.view(rect.bottom - rect.top, rect.right - rect.left, *self.kernel)
+            place = weight[rect.top : rect.top + rows, rect.left : rect.left + columns]
+            yield whole[:rows, :columns], place
+
+
+class Nest:
+    """Composer of several banks, the smallest shape first."""
+
+    def __init__(self, group: Group) -> None:
+        self._shapes = [slot.shape for slot in group.slots]
+        self._banks = [_Bank(group, index) for index in range(len(group.banks))]
+        self._ends = list(itertools.accumulate(math.prod(shape) for shape in self._shapes))
+        self._weights: Tensor | None = None
+
+    def _mixed(self, bank: _Bank, like: Tensor) -> Tensor:
+        bank.mixed_LD = buffer(bank.mixed_LD, (len(bank.readers), bank.size), like)
+        return bank.mixed_LD
+
+    def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
+        """Return the weights; see `Composer`."""
+        for bank, templates_KD, mixing_LK in zip(self._banks, templates, mixing, strict=True):
+            torch.mm(mixing_LK, templates_KD, out=self._mixed(bank, templates_KD))
+        if len(self._banks) == 1:
+            rows = zip(self._mixed(self._banks[0], templates[0]), self._shapes, strict=True)
+            return [row.view(shape) for row, shape in rows]
+        self._weights = buffer(self._weights, (self._ends[-1],), templates[0])
+        starts = [0, *self._ends]
+        weights = [
+            self._weights[start:end].view(shape)
+            for start, end, shape in zip(starts, self._ends, self._shapes, strict=False)
+        ]
+        for bank, templates_KD in zip(self._banks, templates, strict=True):
+            for block_D, slot in zip(self._mixed(bank, templates_KD), bank.readers, strict=True):
+                for piece, place in bank.places(block_D, weights[slot], self._shapes[slot]):
+                    place.copy_(piece)
+        return weights
+
+    def pull_back(
+        self,
+        templates: Sequence[Tensor],
+        mixing: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the gradients; see `Composer`."""
+        of_templates, of_mixing = [], []
+        for bank, templates_KD, mixing_LK in zip(self._banks, templates, mixing, strict=True):
+            gradients_LD = self._gathered(bank, gradients, templates_KD)
+            of_templates.append(mixing_LK.t() @ gradients_LD)
+            of_mixing.append(gradients_LD @ templates_KD.t())
+        return of_templates, of_mixing
+
+    def _gathered(self, bank: _Bank, gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
+        """Return the weights' gradients cut to one bank's blocks, (L, D)."""
+        shape = (len(bank.readers), bank.size)
+        bank.gradients_LD = buffer(bank.gradients_LD, shape, like)
+        for block_D, slot, is_whole in zip(
+            bank.gradients_LD, bank.readers, bank.is_whole, strict=True
+        ):
+            gradient = gradients[slot]
+            if gradient is None or not is_whole:
+                block_D.zero_()
+            if gradient is not None:
+                for piece, place in bank.places(block_D, gradient, self._shapes[slot]):
+                    piece.copy_(place)
+        return bank.gradients_LD
+
+
+RECIPE = Nest

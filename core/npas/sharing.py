@@ -1,0 +1,325 @@
+"""share(): put a plan into effect. Networks go in, a module that reads its banks comes out.
+
+The networks underneath see plain tensors: all layers of a group are composed together by
+hand-written linear algebra, one autograd node per group, once per optimiser step, and kept
+while nothing changes.
+"""
+
+import copy
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from npas import recipes
+from npas.errors import PlanError
+from npas.plans import Group, Plan, PrivateLayer, Slot
+from npas.start import fit_bank, fresh_coefficients, fresh_templates, gains
+
+_steps = itertools.count()
+_last_step = [next(_steps)]
+
+
+def _count_step(*_: object) -> None:
+    """Note that some optimiser has stepped: fused optimisers do not count tensor versions up."""
+    _last_step[0] = next(_steps)
+
+
+register_optimizer_step_post_hook(_count_step)
+
+
+class _Compose(torch.autograd.Function):
+    """The weights of one group as one node: values come from the cache, gradients by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, banks: "SharedGroup", *parameters: Tensor) -> tuple[Tensor, ...]:
+        """Return the cached weights as differentiable tensors."""
+        ctx.banks = banks
+        ctx.state = banks.versions()
+        del parameters  # they are inputs only so that autograd knows of them
+        return tuple(weight.detach() for weight in banks.weights())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Pull the weights' gradients back to templates and coefficients."""
+        if ctx.state != ctx.banks.versions():
+            raise RuntimeError(
+                "a template or coefficient was changed between forward and backward; "
+                "run forward again after the optimiser's step"
+            )
+        return (None, *ctx.banks.pull_back(gradients))
+
+
+class SharedGroup(nn.Module):
+    """The banks of one group: templates, coefficients, and the weights made of them.
+
+    Attributes:
+        templates: one (K, D) parameter per bank.
+        coefficients: one (rows, K) parameter per bank that has any.
+    """
+
+    def __init__(self, group: Group) -> None:
+        super().__init__()
+        self._composer = recipes.find(group.recipe)(group)
+        self._rows: list[list[int]] = []
+        self.templates = nn.ParameterList()
+        self.coefficients = nn.ParameterList()
+        self._has_coefficients = [bank.rows > 0 for bank in group.banks]
+        self._gains: list[Tensor] = []
+        for index, bank in enumerate(group.banks):
+            self.templates.append(nn.Parameter(torch.empty(bank.templates, bank.size)))
+            if bank.rows:
+                self.coefficients.append(nn.Parameter(torch.empty(bank.rows, bank.templates)))
+            rows = [slot.rows[index] for slot in group.slots]
+            self._rows.append([row for row in rows if row is not None])
+            self._gains.append(torch.tensor(gains(group, index)).unsqueeze(1))
+        self._key: tuple[int, ...] | None = None
+        self._num_composed = 0
+        self._weights: list[Tensor] = []
+        self._mixing: list[Tensor] = []
+
+    def _coefficients(self) -> list[nn.Parameter | None]:
+        """Return one entry per bank, None where it has no coefficients."""
+        rest = iter(self.coefficients)
+        return [cast(nn.Parameter, next(rest)) if has else None for has in self._has_coefficients]
+
+    def weights(self) -> list[Tensor]:
+        """Return the weights of all slots; composed anew only if a parameter has changed."""
+        key = self._state()
+        if key != self._key:
+            with torch.no_grad():
+                self._mixing = [
+                    self._mixing_of(index, alpha)
+                    for index, alpha in enumerate(self._coefficients())
+                ]
+                self._weights = self._composer.compose(list(self.templates), self._mixing)
+            self._key = key
+            self._num_composed += 1
+        return self._weights
+
+    def versions(self) -> tuple[int, ...]:
+        """Return numbers that change with every visible change of the banks or their weights."""
+        return (self._num_composed, *(p._version for p in self.parameters()))
+
+    def _state(self) -> tuple[int, ...]:
+        """Return numbers that change whenever a parameter may have changed."""
+        pointers = (p.data_ptr() for p in self.parameters())
+        return (_last_step[0], *(p._version for p in self.parameters()), *pointers)
+
+    def forget(self) -> None:
+        """Compose anew at the next use, whatever has changed."""
+        self._key = None
+
+    def _mixing_of(self, index: int, coefficients: Tensor | None) -> Tensor:
+        """Return (L, K): each reader's coefficient vector times its gain."""
+        device = self.templates[index].device
+        if self._gains[index].device != device:
+            self._gains[index] = self._gains[index].to(device)
+        if coefficients is None:
+            return self._gains[index]
+        return coefficients[self._rows[index]] * self._gains[index]
+
+    def pull_back(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
+        """Return the gradients of all parameters, in the order of `parameters()`."""
+        of_templates, of_mixing = self._composer.pull_back(
+            list(self.templates), self._mixing, gradients
+        )
+        of_coefficients = []
+        for index, alpha in enumerate(self._coefficients()):
+            if alpha is not None:
+                rows = torch.tensor(self._rows[index], device=alpha.device)
+                scaled = of_mixing[index] * self._gains[index]
+                of_coefficients.append(torch.zeros_like(alpha).index_add_(0, rows, scaled))
+        return of_templates + of_coefficients
+
+    def forward(self) -> tuple[Tensor, ...]:
+        """Return the weights of all slots, connected to the banks where gradients are wanted."""
+        self.weights()
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
+            return cast(tuple[Tensor, ...], _Compose.apply(self, *self.parameters()))
+        return tuple(self._weights)
+
+
+class SharedModel(nn.Module):
+    """Networks whose layers read banks. Train it as any other module.
+
+    Attributes:
+        plan: what shares what.
+        extra: whatever was saved beside the weights; JSON.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module], plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.extra: dict[str, Any] = {}
+        self.network_names = tuple(networks)
+        self.networks = nn.ModuleList(networks.values())
+        self.groups = nn.ModuleDict({group.name: SharedGroup(group) for group in plan.groups})
+        self._targets = [
+            [self._release(slot.network, slot.layer) for slot in group.slots]
+            for group in plan.groups
+        ]
+
+    def _release(self, network: str, layer: str) -> tuple[nn.Module, str]:
+        """Take a layer's parameter away, so that a plain tensor can stand in its place."""
+        path, _, attribute = layer.rpartition(".")
+        module = self.network(network).get_submodule(path)
+        del module._parameters[attribute]
+        return module, attribute
+
+    def network(self, name: str) -> nn.Module:
+        """Return one network by name."""
+        return self.networks[self.network_names.index(name)]
+
+    def train(self, mode: bool = True) -> "SharedModel":
+        """Change the mode; weights are composed anew, whatever was done to the banks by hand."""
+        for group in self.groups.values():
+            cast(SharedGroup, group).forget()
+        return super().train(mode)
+
+    def compose(self) -> None:
+        """Put the current weights in place; `forward` and `members` do it by themselves.
+
+        Composed anew after an optimiser's step, an in-place change, `load_state_dict`, `to`,
+        `train` or `eval`. A change through `.data` is not seen: call `eval()` or `train()`
+        after it.
+        """
+        for shared, targets in zip(self.groups.values(), self._targets, strict=True):
+            for (module, attribute), weight in zip(targets, shared(), strict=True):
+                module.__dict__[attribute] = weight
+
+    def members(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the logits (B, classes) of every network for images (B, channels, H, W)."""
+        self.compose()
+        return {
+            name: network(x)
+            for name, network in zip(self.network_names, self.networks, strict=True)
+        }
+
+    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
+        """Return the logits of a lone network, or those of every network by name."""
+        logits = self.members(x)
+        return logits if len(logits) > 1 else next(iter(logits.values()))
+
+    def materialise(self) -> dict[str, nn.Module]:
+        """Return plain networks with the same weights, by name; the banks are left behind."""
+        with torch.no_grad():
+            self.compose()
+        plain = copy.deepcopy(self)
+        for group, targets in zip(plain.plan.groups, plain._targets, strict=True):
+            for (module, attribute), slot in zip(targets, group.slots, strict=True):
+                weight = module.__dict__.pop(attribute).view(slot.shape)
+                module.register_parameter(attribute, nn.Parameter(weight.clone()))
+        return dict(zip(plain.network_names, plain.networks, strict=True))
+
+    def regroup(self, plan: Plan) -> "SharedModel":
+        """Return the same networks under another plan, as near to the current weights as it can.
+
+        Layers that become private keep their exact weight; banks are fitted by truncated SVD,
+        which is the nearest choice for a group of one shape. Norms and biases are kept. The
+        model itself is left as it is.
+
+        Raises:
+            PlanError: the plan is for other networks.
+        """
+        plain = self.materialise()
+        shared = share(plain, plan, fit=True)
+        shared.extra = dict(self.extra)
+        return shared
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedModel":
+        """Copy; composed weights still tied to a graph are replaced by their values first."""
+        with torch.no_grad():
+            self.compose()
+        twin = self.__class__.__new__(self.__class__)
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+
+def share(
+    networks: nn.Module | Mapping[str, nn.Module], plan: Plan, *, seed: int = 0, fit: bool = False
+) -> SharedModel:
+    """Make networks share parameters as a plan says.
+
+    The modules are taken over, not copied. Private layers, norms and biases keep their values.
+
+    Args:
+        networks: one module for a plan of one network, else modules by network name; built from
+            the plan's own architectures.
+        plan: from `npas.plan`.
+        seed: for fresh banks.
+        fit: start the banks from the networks' current weights instead of fresh.
+
+    Raises:
+        PlanError: the plan does not fit these networks.
+
+    Example:
+        >>> import npas, torch
+        >>> plan = npas.plan("resnet-8", budget=50_000, method="superweights")
+        >>> net = npas.share(npas.build("resnet-8"), plan)
+        >>> sum(p.numel() for p in net.parameters()) == plan.ledger.total
+        True
+        >>> net(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+    named = _named(networks, plan)
+    _check(named, plan)
+    weights = [
+        [named[slot.network].get_parameter(slot.layer).detach() for slot in group.slots]
+        for group in plan.groups
+    ]
+    model = SharedModel(named, plan)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for group, old in zip(plan.groups, weights, strict=True):
+            shared = cast(SharedGroup, model.groups[group.name])
+            for index, (templates, alpha) in enumerate(
+                zip(shared.templates, shared._coefficients(), strict=True)
+            ):
+                if fit:
+                    fit_bank(group, index, old, templates, alpha)
+                    continue
+                templates.copy_(fresh_templates(group, index, generator))
+                if alpha is not None:
+                    alpha.copy_(fresh_coefficients(group.banks[index], generator))
+    return model.to(weights[0][0].device) if weights else model
+
+
+def _named(networks: nn.Module | Mapping[str, nn.Module], plan: Plan) -> dict[str, nn.Module]:
+    expected = [network.name for network in plan.networks]
+    if isinstance(networks, nn.Module):
+        networks = {expected[0]: networks} if len(expected) == 1 else {}
+    if sorted(networks) != sorted(expected):
+        raise PlanError(f"the plan is for networks {expected}, got {sorted(networks)}")
+    return {name: networks[name] for name in expected}
+
+
+def _check(networks: Mapping[str, nn.Module], plan: Plan) -> None:
+    """Check that every layer of the plan is there, has its shape, and is covered once."""
+    slots: list[Slot | PrivateLayer] = [slot for group in plan.groups for slot in group.slots]
+    seen: set[tuple[str, str]] = set()
+    for slot in (*slots, *plan.private):
+        name = (slot.network, slot.layer)
+        if name in seen:
+            raise PlanError(f"the plan covers {slot.network}/{slot.layer} twice")
+        seen.add(name)
+        try:
+            parameter = networks[slot.network].get_parameter(slot.layer)
+        except (AttributeError, KeyError) as error:
+            raise PlanError(f"{slot.network} has no layer {slot.layer}") from error
+        if tuple(parameter.shape) != slot.shape:
+            raise PlanError(
+                f"{slot.network}/{slot.layer} is {tuple(parameter.shape)}, "
+                f"the plan says {slot.shape}"
+            )
+    dense = sum(
+        p.numel() for net in networks.values() for p in net.parameters() if p.requires_grad
+    )
+    if dense != plan.ledger.dense:
+        raise PlanError(
+            f"the networks have {dense:,} parameters, the plan is for {plan.ledger.dense:,}"
+        )
