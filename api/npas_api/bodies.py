@@ -1,0 +1,174 @@
+"""Reads a request's body: how large, which type, strict JSON, then the model.
+
+Strict means: what two parsers could read differently, and what Postgres or UTF-8 cannot hold, is
+refused with the pointer of the value, before anything else looks at it.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from npas_api import errors
+from npas_api.errors import FieldError
+from npas_api.fields import MAX_ERRORS, blamed, join
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 32
+"""Nested arrays and objects; a job needs five."""
+MAX_VALUES = 20_000
+"""Values and keys in all; a job of sixteen networks needs some hundreds."""
+
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Stands in the parsed document for a value that JSON allows to write and we do not."""
+
+    code: str
+    message: str
+
+
+def body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
+    """Return a dependency that gives the request's body as a checked model."""
+
+    async def read(request: Request) -> Model:
+        document = parse(await _bytes(request))
+        try:
+            return model.model_validate(document)
+        except ValidationError as error:
+            complaints = error.errors(include_url=False, include_context=False)
+            located = [{**c, "loc": ("body", *c["loc"])} for c in complaints]
+            raise errors.invalid(blamed(located, document)) from None
+
+    return read
+
+
+async def _bytes(request: Request) -> bytes:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise errors.UnsupportedMediaTypeError(
+            f"the body is {kind or 'of no type'}; send JSON with Content-Type: application/json",
+            errors=[
+                FieldError(
+                    pointer="/content-type",
+                    code="unsupported_media_type",
+                    message="must be application/json",
+                    place="header",
+                )
+            ],
+            headers={"Accept": "application/json"},
+        )
+    # Counted as it arrives: Content-Length can be absent, or wrong.
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BYTES:
+            message = f"at most {MAX_BYTES:,} bytes are allowed"
+            whole = FieldError(pointer="", code="body_too_large", message=message)
+            raise errors.BodyTooLargeError(f"the body is too large: {message}", errors=[whole])
+    return bytes(content)
+
+
+def parse(content: bytes) -> Any:
+    """Return the JSON value that the bytes are.
+
+    Raises:
+        InvalidJsonError: not UTF-8, or not JSON.
+        InvalidRequestError: JSON that is refused: repeated keys, NaN, numbers beyond 64 bits,
+            NUL and unpaired surrogates, too much nesting.
+    """
+    try:
+        document = json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_int=_int,
+            parse_float=_float,
+            parse_constant=_constant,
+        )
+    except UnicodeDecodeError as error:
+        raise _not_json(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise _not_json(f"the body is not JSON: {error.msg} at {where}") from None
+    except RecursionError:
+        raise errors.invalid([_too_deep("")]) from None
+    refused = [error for error, _ in zip(_refused(document), range(MAX_ERRORS), strict=False)]
+    if refused:
+        raise errors.invalid(refused)
+    return document
+
+
+def _not_json(message: str) -> errors.InvalidJsonError:
+    whole = FieldError(pointer="", code="invalid_json", message=message)
+    return errors.InvalidJsonError(message, errors=[whole])
+
+
+def _too_deep(pointer: str) -> FieldError:
+    return FieldError(
+        pointer=pointer, code="too_deep", message=f"nested deeper than {MAX_DEPTH} levels"
+    )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for key, value in pairs:
+        is_new = key not in members
+        members[key] = value if is_new else _Refused("duplicate_key", "the key is given twice")
+    return members
+
+
+def _int(digits: str) -> int | _Refused:
+    # The length first: turning a million digits into an integer takes seconds.
+    if len(digits) <= 20 and -(2**63) <= int(digits) < 2**63:
+        return int(digits)
+    return _Refused("number_too_large", "the number does not fit 64 bits")
+
+
+def _float(text: str) -> float | _Refused:
+    value = float(text)
+    if abs(value) == float("inf"):
+        return _Refused("number_too_large", "the number does not fit 64 bits")
+    return value
+
+
+def _constant(name: str) -> _Refused:
+    return _Refused("not_a_number", f"{name} is not a JSON number")
+
+
+def _refused(document: Any) -> Iterator[FieldError]:
+    """Yield what is refused, walking without recursion, the first in the text first."""
+    todo: list[tuple[tuple[object, ...], Any]] = [((), document)]
+    for _ in range(MAX_VALUES):
+        if not todo:
+            return
+        path, value = todo.pop()
+        if isinstance(value, _Refused):
+            yield FieldError(pointer=join(path), code=value.code, message=value.message)
+        elif isinstance(value, str):
+            yield from _refused_text(path, value, "the text")
+        elif isinstance(value, dict | list):
+            if len(path) >= MAX_DEPTH:
+                yield _too_deep(join(path))
+                continue
+            items = list(value.items() if isinstance(value, dict) else enumerate(value))
+            for key, _ in items:
+                if isinstance(key, str):
+                    yield from _refused_text((*path, key), key, "the key")
+            todo.extend(((*path, key), item) for key, item in reversed(items))
+    message = f"more than {MAX_VALUES:,} values"
+    yield FieldError(pointer=join(todo[-1][0]), code="too_many_values", message=message)
+
+
+def _refused_text(path: tuple[object, ...], text: str, what: str) -> Iterator[FieldError]:
+    if found := _NOT_STORABLE.search(text):
+        shown = f"U+{ord(found.group()):04X}"
+        message = f"{what} holds {shown}; NUL and unpaired surrogates are not text"
+        yield FieldError(pointer=join(path), code="invalid_text", message=message)

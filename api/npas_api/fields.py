@@ -1,0 +1,77 @@
+"""From pydantic's complaints to the fields of the request that are to blame."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from npas_api.errors import FieldError, Place
+
+MAX_ERRORS = 20
+"""More are not helpful, and an answer must stay small whatever was asked."""
+
+_MAX_SHOWN = 80
+_PLACES: Mapping[str, Place] = {"body": "body", "query": "query", "header": "header"}
+
+
+def blamed(complaints: Iterable[Mapping[str, Any]], document: Any) -> list[FieldError]:
+    """Return one error per field, in the order of the complaints.
+
+    Pydantic complains once per member of a union, and puts the member's name into the location.
+    Walking the document tells those names from the keys that the client wrote.
+
+    Args:
+        complaints: `ValidationError.errors()`, locations starting with body, query or header.
+        document: the parsed body.
+    """
+    found: dict[tuple[Place, str], list[tuple[str, str]]] = {}
+    shown: dict[tuple[Place, str], str] = {}
+    for complaint in complaints:
+        place, *location = complaint["loc"]
+        missing = complaint["type"] == "missing"
+        if place == "body":
+            pointer = _pointer_into(document, location, missing=missing)
+        else:
+            pointer = join(location[:1])
+        key = (_PLACES.get(str(place), "query"), pointer)
+        message = complaint["msg"].removeprefix("Value error, ")
+        found.setdefault(key, []).append((complaint["type"], message))
+        if not missing:
+            shown.setdefault(key, show(complaint["input"]))
+    return [
+        FieldError(
+            pointer=pointer,
+            code=complaints[0][0],
+            message=_told(dict.fromkeys(m for _, m in complaints), shown.get((place, pointer))),
+            place=place,
+        )
+        for (place, pointer), complaints in list(found.items())[:MAX_ERRORS]
+    ]
+
+
+def join(parts: Iterable[object]) -> str:
+    """Return the JSON pointer (RFC 6901) made of these keys and indices."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def show(value: Any) -> str:
+    """Return a refused value as short JSON, for a message."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
+
+
+def _told(messages: Iterable[str], shown: str | None) -> str:
+    told = " or ".join(messages)
+    return told if shown is None else f"{told}; given: {shown}"
+
+
+def _pointer_into(document: Any, location: Sequence[str | int], *, missing: bool) -> str:
+    parts: list[object] = []
+    for depth, part in enumerate(location):
+        is_key = isinstance(document, dict) and part in document
+        is_index = isinstance(document, list) and isinstance(part, int) and part < len(document)
+        if is_key or is_index:
+            parts.append(part)
+            document = document[part]
+        elif missing and depth == len(location) - 1:
+            parts.append(part)
+    return join(parts)

@@ -1,0 +1,87 @@
+"""What FastAPI cannot know of the interface: bodies that we read ourselves, and problems."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from npas_api import errors, problems
+
+_REF = "#/components/schemas/{model}"
+EXAMPLE = {
+    "architecture": "wrn-16-2",
+    "budget": {"fraction": 0.25},
+    "method": "superweights",
+    "dataset": "digits",
+    "training": {"epochs": 20, "schedule": "cosine"},
+    "labels": {"team": "vision"},
+}
+"""A job, small enough to try."""
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def problems_of(*kinds: type[errors.ApiError]) -> Responses:
+    """Return the `responses` of a route that refuses in these ways, and in the usual ones."""
+    refusals: list[type[errors.ApiError]]
+    refusals = [*kinds, errors.InternalError, errors.DatabaseUnavailableError]
+    by_status: dict[int, list[str]] = {}
+    for kind in refusals:
+        by_status.setdefault(kind.status, []).append(
+            f"`{errors.code(kind)}` {errors.title(kind)}."
+        )
+    return {
+        status: {
+            "description": " ".join(told),
+            "content": {problems.MEDIA_TYPE: {"schema": _ref(problems.Problem)}},
+        }
+        for status, told in sorted(by_status.items())
+    }
+
+
+def request_body(model: type[BaseModel], *, example: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route whose body is read by `bodies.body(model)`."""
+    content = {"application/json": {"schema": _ref(model), "example": dict(example)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def complete(app: FastAPI, *, bodies: Sequence[type[BaseModel]]) -> None:
+    """Complete the application's OpenAPI document.
+
+    Args:
+        bodies: the models that `request_body` was given.
+    """
+
+    @functools.cache
+    def document() -> dict[str, Any]:
+        made = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        models: list[type[BaseModel]] = [*bodies, problems.Problem]
+        _, schemas = models_json_schema(
+            [(model, "validation") for model in models], ref_template=_REF
+        )
+        made["components"]["schemas"].update(schemas["$defs"])
+        _drop_unused(made)
+        return made
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _drop_unused(document: dict[str, Any]) -> None:
+    """Take out the 422 that FastAPI adds where it sees parameters: ours is another."""
+    own = "HTTPValidationError"
+    for path in document["paths"].values():
+        for operation in path.values():
+            if own in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in (own, "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}

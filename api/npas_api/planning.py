@@ -1,0 +1,107 @@
+"""Plans for requests: in a thread, only a few at a time, the last ones remembered.
+
+Planning is pure Python over meta tensors. It can take a second for a large network and does not
+share the interpreter well; without a limit a burst of plans would starve everything else.
+"""
+
+import asyncio
+import functools
+import importlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
+
+import structlog
+from fastapi.concurrency import run_in_threadpool
+from npas.errors import DataError, NpasError
+from npas.spec import DatasetSpec, PlanRequest
+from npas_store.settings import settings
+
+from npas_api import errors
+
+if TYPE_CHECKING:
+    from npas.plans import Plan
+
+AT_ONCE = 2
+MAX_WAITING = 200
+PATIENCE_SECONDS = 20
+_REMEMBERED = 64
+
+log = structlog.get_logger(__name__)
+
+
+class Planner:
+    """Plans on behalf of requests; belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
+
+    async def plan(self, request: PlanRequest) -> "Plan":
+        """Return the plan of a request.
+
+        Raises:
+            NpasError: the library refuses the request; `field` points into it.
+            BusyError: too many plans are asked for at once.
+        """
+        asked = request.model_dump_json(include=set(PlanRequest.model_fields))
+        async with self._slot():
+            try:
+                return await run_in_threadpool(_plan, asked)
+            except NpasError as error:
+                if request.networks is not None and error.field.startswith("/architecture"):
+                    error.field = "/networks"
+                raise
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        if self._waiting >= MAX_WAITING:
+            raise _busy()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise _busy() from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+
+def require_data(dataset: DatasetSpec) -> None:
+    """Check that a dataset is there to train on, before anybody waits for a worker.
+
+    Raises:
+        DataError: it is known, but not in the data folder; the message says how to get it.
+    """
+    data = importlib.import_module("npas.data")
+    name = dataset.name.replace("_", "-")
+    for row in data.catalogue(settings().data_folder):
+        if row["name"] == name and not row["available"]:
+            raise DataError(f"dataset {name} is not here: {row['how']}", field="/dataset")
+
+
+def warm_up() -> None:
+    """Import what planning needs, in a thread of its own: torch takes seconds, the first time."""
+    threading.Thread(target=_library, name="warm-up", daemon=True).start()
+
+
+def _busy() -> errors.BusyError:
+    return errors.BusyError(headers={"Retry-After": "5"})
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _plan(asked: str) -> "Plan":
+    # A dry run is usually followed by the job itself; the same request has the same plan.
+    return _library()(PlanRequest.model_validate_json(asked))
+
+
+@functools.cache
+def _library() -> "Callable[[PlanRequest], Plan]":
+    planner = importlib.import_module("npas.planner")
+    log.info("ready to plan")
+    return cast("Callable[[PlanRequest], Plan]", planner.plan)

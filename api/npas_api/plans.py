@@ -1,0 +1,82 @@
+"""Plans: /v1/plans says what a job would get without making it, /v1/jobs/{id}/plan what it got."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from npas.spec import PlanRequest, TrainingSpec
+from npas_store import plans
+from npas_store.database import reading
+from pydantic import BaseModel, ConfigDict, Field
+
+from npas_api import accept, errors, found
+from npas_api.bodies import body
+from npas_api.openapi import EXAMPLE, Responses, problems_of, request_body
+
+router = APIRouter(prefix="/v1", tags=["plans"], dependencies=[Depends(accept.json_only)])
+
+_DOCUMENT: Responses = {
+    200: {"description": "The plan.", "content": {accept.JSON: {"schema": {}}}}
+}
+
+
+class PlanBody(PlanRequest):
+    """A plan's request, or a whole job's: what a plan does not need is checked and left."""
+
+    training: TrainingSpec | None = None
+    labels: dict[str, str] | None = Field(None, max_length=16)
+
+
+class PlanQuery(BaseModel):
+    """Which plan of a job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int | None = Field(
+        None, ge=0, lt=2**31, description="0 is the one at acceptance; the newest when left out"
+    )
+
+
+@router.post(
+    "/plans",
+    response_class=Response,
+    responses={
+        **_DOCUMENT,
+        **problems_of(
+            *(errors.InvalidJsonError, errors.NotAcceptableError, errors.BodyTooLargeError),
+            *(errors.UnsupportedMediaTypeError, errors.InvalidRequestError),
+            *(errors.InvalidSpecError, errors.UnknownNameError, errors.InfeasibleBudgetError),
+            *(errors.DatasetUnusableError, errors.BusyError),
+        ),
+    },
+    openapi_extra=request_body(PlanBody, example=EXAMPLE),
+)
+async def make_plan(
+    request: Request, wanted: Annotated[PlanBody, Depends(body(PlanBody))]
+) -> Response:
+    """Plan without training: which layers would share what, and the exact count."""
+    plan = await request.app.state.planner.plan(wanted)
+    return Response(plan.to_json(), media_type=accept.JSON)
+
+
+@router.get(
+    "/jobs/{job_id}/plan",
+    response_class=Response,
+    responses={
+        **_DOCUMENT,
+        **problems_of(
+            *(errors.NotAcceptableError, errors.JobNotFoundError),
+            *(errors.PlanNotFoundError, errors.InvalidRequestError),
+        ),
+    },
+)
+def job_plan(job_id: found.JobId, query: Annotated[PlanQuery, Query()]) -> Response:
+    """Read a job's plan, as `npas.Plan.from_json` takes it. A search makes new versions."""
+    with reading() as session:
+        found.job(session, job_id)
+        versions = {plan.version: plan.document for plan in plans.versions(session, job_id)}
+    version = max(versions) if query.version is None else query.version
+    if version not in versions:
+        known = ", ".join(map(str, versions))
+        raise errors.PlanNotFoundError(f"{job_id} has no plan {version}; it has {known}")
+    headers = {"Plan-Version": str(version)}
+    return Response(versions[version], media_type=accept.JSON, headers=headers)

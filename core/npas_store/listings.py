@@ -1,0 +1,160 @@
+"""Reads lists of jobs and results, a page at a time.
+
+A page is asked for by the last row of the one before it, not by a number of rows to skip: it costs
+the same however deep, and rows that arrive meanwhile neither repeat nor hide others.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, literal, select, text, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from npas_store.settings import settings
+from npas_store.tables import Job, Transition, Worker
+
+ORDERS: Mapping[str, InstrumentedAttribute[Any]] = {
+    "created_at": Job.created_at,
+    "finished_at": Job.finished_at,
+    "accuracy": Job.accuracy,
+    "parameters": Job.parameters,
+}
+"""What lists can be sorted by. Rows with nothing there are left out of the list."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A place in a sorted list: that of the row with this value and id."""
+
+    value: datetime | float
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """How a list is sorted; equal values by id, so that every row has one place."""
+
+    by: str
+    descending: bool = True
+
+    def __post_init__(self) -> None:
+        assert self.by in ORDERS, self.by
+
+    def place(self, job: Job) -> Place:
+        """Return where a row stands in this order."""
+        return Place(value=getattr(job, self.by), id=job.id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filter:
+    """Which jobs: all that agree with everything given. Empty and None ask for nothing.
+
+    Args:
+        states: any of these.
+        labels: all of these pairs.
+        max_parameters: trainable parameters of the planned network.
+        min_accuracy: top-1 on the test images, 0..1.
+    """
+
+    states: Sequence[str] = ()
+    architecture: str | None = None
+    dataset: str | None = None
+    method: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_after: datetime | None = None
+    max_parameters: int | None = None
+    min_accuracy: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """A part of a list, and whether the list goes on."""
+
+    jobs: Sequence[Job]
+    has_more: bool
+
+
+def jobs(
+    session: Session, wanted: Filter, *, order: Order, after: Place | None, limit: int
+) -> Page:
+    """Return one page of jobs.
+
+    Args:
+        wanted: which jobs.
+        order: how they are sorted.
+        after: where the page before ended, None for the first page.
+        limit: rows at most; > 0.
+    """
+    return _page(session, select(Job).where(*_conditions(wanted)), order, after, limit)
+
+
+def results(
+    session: Session, wanted: Filter, *, order: Order, after: Place | None, limit: int
+) -> Page:
+    """Return one page of the jobs that delivered a network, those cancelled on the way included.
+
+    Args: as for `jobs`.
+    """
+    delivered = select(Job).where(Job.result.is_not(None), Job.accuracy.is_not(None))
+    return _page(session, delivered.where(*_conditions(wanted)), order, after, limit)
+
+
+def histories(session: Session, job_ids: Sequence[str]) -> dict[str, list[Transition]]:
+    """Return every change of state of each of these jobs, the oldest first."""
+    found: dict[str, list[Transition]] = {job_id: [] for job_id in job_ids}
+    rows = select(Transition).where(Transition.job_id.in_(job_ids)).order_by(Transition.id)
+    for row in session.scalars(rows):
+        found[row.job_id].append(row)
+    return found
+
+
+def is_new(session: Session, job: Job) -> bool:
+    """Tell whether a job's row was written by this transaction, not found by it."""
+    written = text("SELECT xmin = pg_current_xact_id()::xid FROM jobs WHERE id = :id")
+    return bool(session.scalar(written, {"id": job.id}))
+
+
+def workers(session: Session) -> Sequence[Worker]:
+    """Return the workers that reported within the time of a lease, by name."""
+    limit = timedelta(seconds=settings().lease_seconds)
+    seen = select(Worker).where(Worker.seen_at > func.now() - limit).order_by(Worker.name)
+    return session.scalars(seen).all()
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    equal = {
+        Job.architecture: wanted.architecture,
+        Job.dataset: wanted.dataset,
+        Job.method: wanted.method,
+    }
+    conditions = [column == value for column, value in equal.items() if value is not None]
+    if wanted.states:
+        conditions.append(Job.state.in_(wanted.states))
+    if wanted.labels:
+        conditions.append(Job.labels.contains(dict(wanted.labels)))
+    if wanted.created_after is not None:
+        conditions.append(Job.created_at > wanted.created_after)
+    if wanted.max_parameters is not None:
+        conditions.append(Job.parameters <= wanted.max_parameters)
+    if wanted.min_accuracy is not None:
+        conditions.append(Job.accuracy >= wanted.min_accuracy)
+    return conditions
+
+
+def _page(
+    session: Session, found: Select[tuple[Job]], order: Order, after: Place | None, limit: int
+) -> Page:
+    column = ORDERS[order.by]
+    key = tuple_(column, Job.id)
+    if after is not None:
+        place = tuple_(literal(after.value, column.type), literal(after.id))
+        found = found.where(key < place if order.descending else key > place)
+    found = found.where(column.is_not(None)).limit(limit + 1)
+    if order.descending:
+        found = found.order_by(column.desc(), Job.id.desc())
+    else:
+        found = found.order_by(column, Job.id)
+    rows = session.scalars(found).all()
+    return Page(jobs=rows[:limit], has_more=len(rows) > limit)
