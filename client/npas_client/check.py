@@ -17,14 +17,15 @@ def grade(path: Path) -> dict[str, Any]:
         CheckpointError: not a checkpoint.
         DataError: the dataset is missing, or is not the one that the network was trained on.
     """
-    import npas
-    import npas.data
+    import npas  # here, since torch takes seconds to import
+    from npas import data as datasets
+    from npas.checkpoint import num_buffer_bytes, num_parameters
     from npas.errors import DataError
     from npas.evaluate import evaluate
 
     model = npas.load(path)
     extra = model.extra
-    data = npas.data.load(extra["dataset"])
+    data = datasets.load(extra["dataset"])
     if data.fingerprint != extra["fingerprint"]:
         raise DataError(f"{extra['dataset']} here is not the data that {path} was trained on")
     found = evaluate(
@@ -35,10 +36,9 @@ def grade(path: Path) -> dict[str, Any]:
         std=extra["std"],
         input_size=extra["input_size"],
     )
-    storages = {p.untyped_storage().data_ptr(): p.numel() for p in model.parameters()}
     return {
-        "parameters": sum(storages.values()),
-        "buffer_bytes": sum(b.numel() * b.element_size() for b in model.buffers()),
+        "parameters": num_parameters(model),
+        "buffer_bytes": num_buffer_bytes(model),
         "dataset": extra["dataset"],
         "accuracy": found.top1,
         "claimed_accuracy": extra["accuracy"],

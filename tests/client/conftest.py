@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from npas_client.local import LocalService
 
 
 @dataclass(kw_only=True)
@@ -107,3 +108,11 @@ def scripted() -> Iterator[Scripted]:
 def reply() -> type[Reply]:
     """Make a reply."""
     return Reply
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    """The whole embedded service, as `make up` starts it."""
+    folder = tmp_path_factory.mktemp("service")
+    with LocalService(folder / "home", folder / "service.log") as running:
+        yield running

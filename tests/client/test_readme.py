@@ -1,0 +1,103 @@
+"""What the README tells people to type works, and its tables are complete."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from npas_store.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+URL = "http://127.0.0.1:8000"
+
+
+def blocks(language):
+    """The README's code blocks in one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def adapted(code, url):
+    """Point what is typed at the test's service, and train for fewer epochs."""
+    here = code.replace(URL, url).replace(".venv/bin/python", sys.executable)
+    return here.replace('"epochs": 20', '"epochs": 2')
+
+
+def paste(lines, folder):
+    """Type lines into one shell, one by one; return what each printed."""
+    mark = "--- end of line ---"
+    script = "".join(f"{line} || exit 1\necho; echo '{mark}'\n" for line in lines)
+    done = subprocess.run(
+        ["bash"],
+        input=script,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [output.strip() for output in done.stdout.split(mark)[:-1]]
+
+
+def test_readme_curl_lines_run_a_job(service, tmp_path):
+    lines = blocks("bash")[0].splitlines()
+    outputs = paste([adapted(line, service.url) for line in lines], tmp_path)
+    _, job, events, metrics, _, artifacts, _, loaded = outputs
+    assert json.loads(job)["state"] in ("queued", "running")
+    assert 'event: end\ndata: {"state": "succeeded"}' in events
+    assert [row["epoch"] for row in json.loads(metrics)["data"] if row["stage"] == "train"] == [
+        1,
+        2,
+    ]
+    assert "model.safetensors" in {row["name"] for row in json.loads(artifacts)["data"]}
+    assert json.loads((tmp_path / "plan.json").read_text())["method"]
+    assert "budget=172846" in loaded
+
+
+def test_readme_infeasible_budget_names_the_minimum(service, tmp_path):
+    (line,) = blocks("bash")[1].splitlines()
+    (output,) = paste([adapted(line, service.url)], tmp_path)
+    problem = json.loads(output)
+    assert problem["status"] == 422
+    assert problem["minimum"] > 1000
+    assert set(problem["alternatives"]) >= {"dense", "soft_sharing"}
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_readme_python_runs(service, tmp_path, number):
+    code = adapted(blocks("python")[number], service.url)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_readme_names_targets_that_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in (README, (ROOT / "CONTRIBUTING.md").read_text()):
+        named = set(re.findall(r"`make ([a-z]+)`", page))
+        assert named
+        assert named <= targets
+
+
+def test_readme_lists_every_setting_with_its_default():
+    rows = re.findall(r"^\| `(NPAS_\w+)` \| `?([^`|]+?)`? \|", README, re.MULTILINE)
+    assert [name for name, _ in rows] == [f"NPAS_{name.upper()}" for name in Settings.model_fields]
+    defaults = dict(rows)
+    for name, field in Settings.model_fields.items():
+        if field.default_factory is None and field.default is not None:
+            assert defaults[f"NPAS_{name.upper()}"] == str(field.default)
+
+
+def test_pages_link_to_what_exists():
+    for page in ROOT.glob("*.md"):
+        links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+        assert [link for link in links if not (ROOT / link).exists()] == []
