@@ -1,0 +1,72 @@
+import torch
+from npas.train import chance
+from npas.train.augment import Augmentation
+from torch import Tensor
+from torch.nn import functional
+
+NOTHING = Augmentation(crop_padding=0, flip=False, cutout=0, fill=(9, 8, 7))
+IMAGES = torch.randint(1, 256, (64, 3, 6, 6), generator=chance.generator("images")).byte()
+
+
+def windows(image: Tensor, padding: int) -> list[Tensor]:
+    """Return every image that a shift can give, one by one."""
+    padded = functional.pad(image, (padding,) * 4)
+    size = image.shape[-1]
+    offsets = range(2 * padding + 1)
+    return [padded[:, y : y + size, x : x + size] for y in offsets for x in offsets]
+
+
+def test_augmentation_of_nothing_changes_nothing() -> None:
+    assert torch.equal(NOTHING(IMAGES, chance.generator(0)), IMAGES)
+
+
+def test_crop_gives_each_image_a_shift_of_its_own() -> None:
+    crop = Augmentation(crop_padding=2, flip=False, cutout=0, fill=(0, 0, 0))
+
+    shifted = crop(IMAGES, chance.generator(0))
+
+    which = [
+        [torch.equal(after, window) for window in windows(before, 2)].index(True)
+        for before, after in zip(IMAGES, shifted, strict=True)
+    ]
+    assert shifted.dtype == torch.uint8
+    assert len(set(which)) > 12  # of 25
+
+
+def test_flip_mirrors_about_half_of_the_images() -> None:
+    flip = Augmentation(crop_padding=0, flip=True, cutout=0, fill=(0, 0, 0))
+
+    flipped = flip(IMAGES, chance.generator(0))
+
+    mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, IMAGES, strict=True)]
+    same = [torch.equal(a, b) for a, b in zip(flipped, IMAGES, strict=True)]
+    assert all(a or b for a, b in zip(mirrored, same, strict=True))
+    assert 16 < sum(mirrored) < 48
+
+
+def test_cutout_fills_one_square_that_may_reach_over_the_edge() -> None:
+    cutout = Augmentation(crop_padding=0, flip=False, cutout=4, fill=(9, 8, 7))
+
+    erased = cutout(IMAGES, chance.generator(0))
+
+    fill = torch.tensor([9, 8, 7], dtype=torch.uint8).view(3, 1, 1)
+    sizes = set()
+    for before, after in zip(IMAGES, erased, strict=True):
+        changed = (after != before).any(dim=0)
+        rows, columns = changed.any(dim=1).nonzero(), changed.any(dim=0).nonzero()
+        height = int(rows.max() - rows.min()) + 1
+        width = int(columns.max() - columns.min()) + 1
+        inside = after[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert torch.equal(inside, fill.expand(3, height, width))
+        sizes.add((height, width))
+    assert max(sizes) == (4, 4)
+    assert min(min(size) for size in sizes) == 2  # half of it over the edge
+
+
+def test_the_same_place_draws_the_same() -> None:
+    full = Augmentation(crop_padding=2, flip=True, cutout=3, fill=(0, 0, 0))
+
+    first, again, other = (full(IMAGES, chance.generator("a", place)) for place in (1, 1, 2))
+
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

@@ -1,0 +1,211 @@
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from npas import train
+from npas.data import Dataset
+from npas.errors import CheckpointError
+from npas.evaluate import evaluate
+from npas.spec import TrainingSpec
+from npas.train import NonFiniteLossError, Row, Trainer, Wish
+from torch import nn
+
+MakeTrainer = Callable[..., Trainer]
+
+
+def stop_at(trainer: Trainer, step: int, wish: Wish = "pause") -> Callable[[], Wish]:
+    return lambda: wish if trainer.step == step else ""
+
+
+def go_on() -> Wish:
+    return ""
+
+
+def no_row(_row: Row) -> None:
+    pass
+
+
+def bits(trainer: Trainer) -> dict[str, bytes]:
+    tensors = trainer.state().tensors
+    return {name: t.contiguous().numpy().tobytes() for name, t in tensors.items()}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_train_is_bit_equal_when_it_is_stopped_and_resumed_at_random_steps(
+    make_trainer: MakeTrainer, tmp_path: Path, precision: str
+) -> None:
+    options = {"precision": precision, "crop_padding": 1, "flip": True, "cutout": 3}
+    whole = make_trainer(**options)
+    assert whole.train(after_step=go_on, after_epoch=no_row) == ""
+
+    resumed = make_trainer(**options)
+    for step in sorted(random.Random(7).sample(range(1, whole.total_steps), 6)):
+        assert resumed.train(after_step=stop_at(resumed, step), after_epoch=no_row) == "pause"
+        path = train.write(resumed.state(), tmp_path, step)
+        resumed = make_trainer(**options)
+        resumed.restore(train.read(path))
+    resumed.train(after_step=go_on, after_epoch=no_row)
+
+    assert bits(resumed) == bits(whole)
+    assert [replace(row, seconds=0.0) for row in resumed.rows] == [
+        replace(row, seconds=0.0) for row in whole.rows
+    ]
+    assert resumed.choose() == whole.choose()
+
+
+def test_train_twice_from_one_seed_is_bit_equal_and_from_another_is_not(
+    make_trainer: MakeTrainer,
+) -> None:
+    runs = [make_trainer(seed) for seed in (3, 3, 4)]
+
+    for trainer in runs:
+        trainer.train(after_step=go_on, after_epoch=no_row)
+
+    assert bits(runs[0]) == bits(runs[1])
+    assert bits(runs[0]) != bits(runs[2])
+
+
+def test_train_leaves_the_callers_random_state_alone(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(epochs=1)
+    before = torch.random.get_rng_state()
+
+    trainer.train(after_step=go_on, after_epoch=no_row)
+
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_train_reports_each_epoch_and_learns(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(epochs=20)
+    rows: list[Row] = []
+
+    trainer.train(after_step=go_on, after_epoch=rows.append)
+
+    assert rows == trainer.rows
+    assert [row.epoch for row in rows] == list(range(1, 21))
+    assert [row.step for row in rows] == [5 * n for n in range(1, 21)]  # 135 images, 5 batches
+    assert {(row.stage, row.epochs) for row in rows} == {("train", 20)}
+    assert rows[-1].train_loss < 0.6 * rows[0].train_loss
+    assert rows[-1].train_accuracy > 0.6
+    assert rows[-1].learning_rate == pytest.approx(0.05 * 0.2**3)
+
+
+def test_choose_puts_the_best_epoch_into_the_model(
+    make_trainer: MakeTrainer, few_digits: Dataset
+) -> None:
+    trainer = make_trainer(epochs=8, validation_fraction=0.3)
+    trainer.train(after_step=go_on, after_epoch=no_row)
+    accuracies = [row.validation_accuracy or 0.0 for row in trainer.rows]
+
+    epoch, accuracy = trainer.choose()
+
+    best = max(accuracies)
+    assert accuracy == best
+    assert epoch == max(row.epoch for row in trainer.rows if row.validation_accuracy == best)
+    images, labels = trainer.batches.validation
+    again = evaluate(
+        trainer.model,
+        images,
+        labels,
+        mean=few_digits.mean,
+        std=few_digits.std,
+        input_size=8,
+    )
+    assert again.top1 == best
+
+
+def test_choose_last_keeps_the_weights_as_they_are(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(keep="last")
+    trainer.train(after_step=go_on, after_epoch=no_row)
+    before = bits(trainer)
+
+    epoch, _ = trainer.choose()
+
+    assert epoch == 4
+    assert bits(trainer) == before
+
+
+def test_choose_without_a_validation_split_gives_the_last_epoch(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(epochs=2, validation_fraction=0.0)
+    trainer.train(after_step=go_on, after_epoch=no_row)
+
+    assert trainer.choose() == (2, None)
+    assert trainer.rows[-1].step == 2 * 5  # 150 images in batches of 30
+
+
+def test_finish_in_the_first_epoch_delivers_what_there_is(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer()
+
+    wish = trainer.train(after_step=stop_at(trainer, 2, "finish"), after_epoch=no_row)
+
+    assert wish == "finish"
+    assert trainer.choose() == (0, None)
+
+
+def test_loss_that_is_no_number_ends_the_training_with_a_reason(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(learning_rate=100.0, epochs=50)
+
+    with pytest.raises(NonFiniteLossError, match="lower learning_rate") as caught:
+        trainer.train(after_step=go_on, after_epoch=no_row)
+
+    assert caught.value.code == "nan_loss"
+
+
+def test_coefficients_never_decay_and_norms_only_if_asked(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(norm_decay=False, weight_decay=0.1)
+    names = {parameter: name for name, parameter in trainer.model.named_parameters()}
+
+    decaying, still = trainer.optimizer.param_groups
+
+    assert {names[p] for p in decaying["params"]} == {
+        "one.0.weight",
+        "one.4.weight",
+        "one.7.weight",
+        "two.1.weight",
+    }
+    assert (decaying["weight_decay"], still["weight_decay"]) == (0.1, 0.0)
+    with_norms = make_trainer(weight_decay=0.1).optimizer.param_groups[1]["params"]
+    assert len(with_norms) == 1  # the coefficients alone
+
+
+def test_first_steps_equal_plain_pytorch(few_digits: Dataset) -> None:
+    """Against a hand-written loop: the sum of cross-entropies, SGD with Nesterov and decay."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    twin = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    twin.load_state_dict(network.state_dict())
+    spec = TrainingSpec(epochs=2, batch_size=50, crop_padding=0, label_smoothing=0.1)
+    trainer = Trainer(network, few_digits, spec, inputs=few_digits.inputs(), seed=0)
+    plain = torch.optim.SGD(
+        twin.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, foreach=False
+    )
+
+    trainer.train(after_step=stop_at(trainer, 3), after_epoch=no_row)
+    for index in range(3):
+        images, labels = trainer.batches.get(0, index)
+        logits = twin(trainer.inputs(images))
+        plain.zero_grad()
+        nn.functional.cross_entropy(logits, labels, label_smoothing=0.1).backward()
+        plain.step()
+
+    # The same formula in another order of additions: a few units in the last place.
+    for mine, theirs in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_restore_refuses_a_state_of_another_network(
+    make_trainer: MakeTrainer, few_digits: Dataset
+) -> None:
+    state = make_trainer().state()
+    other = Trainer(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
+        few_digits,
+        TrainingSpec(epochs=1),
+        inputs=few_digits.inputs(),
+        seed=0,
+    )
+
+    with pytest.raises(CheckpointError, match="another network"):
+        other.restore(state)
