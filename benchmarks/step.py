@@ -1,0 +1,129 @@
+"""One training step of a shared network over one of the same network dense, and over the papers' way.
+
+Run `python -m benchmarks.step` (about 25 minutes on 2 cores); `--write` puts the table into
+docs/benchmarks.md. `--quick` measures one row in a minute.
+"""
+
+import argparse
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import npas
+from benchmarks.timing import machine, ratios, table, write_section
+from benchmarks.twin import Twin
+from npas.sharing import SharedModel
+from npas.spec import BudgetSpec
+
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+METHODS = {
+    "soft_sharing, 2 templates": {"method": "soft_sharing", "templates": 2},
+    "soft_sharing, 6 templates": {"method": "soft_sharing", "templates": 6},
+    "superweights, 50 %": {"method": "superweights", "budget": BudgetSpec(fraction=0.5)},
+}
+SETTINGS = [("wrn-28-2", 128, 9), ("wrn-28-2", 32, 25), ("wrn-28-2", 8, 51), ("wrn-28-10", 8, 9)]
+"""Network, batch size, rounds."""
+TARGETS = {("wrn-28-2", 128): 1.03, ("wrn-28-2", 32): 1.05}
+"""Highest ratio wanted; 1.12 elsewhere."""
+
+
+def networks(name: str, options: dict[str, object]) -> tuple[nn.Module, SharedModel, Twin]:
+    """Return the dense network, the shared one, and its twin with the same weights."""
+    plan = npas.plan(name, **options)  # type: ignore[arg-type]  # options of several kinds
+    shared = npas.share(npas.build(name, seed=0), plan)
+    return npas.build(name, seed=0), shared, Twin(copy.deepcopy(shared))
+
+
+def training_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
+    """Return one step: forward, backward, SGD with Nesterov momentum."""
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
+    )
+    model.train()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def evaluation(model: nn.Module, x: Tensor) -> Callable[[], object]:
+    """Return one evaluation without gradients."""
+    model.eval()
+
+    def evaluate() -> object:
+        with torch.no_grad():
+            return model(x)
+
+    return evaluate
+
+
+def check(shared: SharedModel, twin: Twin) -> None:
+    """Make sure that the twin is one: equal logits within rounding."""
+    x = torch.randn(4, 3, 32, 32)
+    shared.eval()
+    twin.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(shared(x), twin(x), rtol=1e-3, atol=1e-3)
+
+
+def row(name: str, batch: int, rounds: int, label: str, device: str) -> list[str]:
+    """Measure one setting and return its row of the table."""
+    dense, shared, twin = networks(name, dict(METHODS[label]))
+    check(shared, twin)
+    x = torch.randn(batch, 3, 32, 32, device=device)
+    y = torch.randint(0, 10, (batch,), device=device)
+    models = {"dense": dense.to(device), "shared": shared.to(device), "twin": twin.to(device)}
+    steps = {key: training_step(model, x, y) for key, model in models.items()}
+    found = ratios(steps, "dense", rounds=rounds)
+    target = TARGETS.get((name, batch), 1.12)
+    met = "yes" if found["shared"] <= target and found["shared"] < found["twin"] else "no"
+    numbers = [f"{found['shared']:.3f}", f"{found['twin']:.3f}", f"{target:.2f}", met]
+    return [name, str(batch), label, *numbers]
+
+
+def evaluation_row(name: str, label: str, device: str, rounds: int) -> list[str]:
+    """Measure evaluation of one image and return its row of the table."""
+    dense, shared, twin = networks(name, dict(METHODS[label]))
+    x = torch.randn(1, 3, 32, 32, device=device)
+    models = {"dense": dense.to(device), "shared": shared.to(device), "twin": twin.to(device)}
+    found = ratios({k: evaluation(m, x) for k, m in models.items()}, "dense", rounds=rounds)
+    met = "yes" if found["shared"] <= 1.02 else "no"
+    return [name, label, f"{found['shared']:.3f}", f"{found['twin']:.3f}", "1.02", met]
+
+
+def main() -> None:
+    """Measure all settings, print the tables, and write them where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="put the tables into the page")
+    parser.add_argument("--quick", action="store_true", help="one row only, few rounds")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    settings = [("wrn-28-2", 32, 5)] if args.quick else SETTINGS
+    rows = []
+    for name, batch, rounds in settings:
+        for label in METHODS:
+            rows.append(row(name, batch, rounds, label, args.device))
+            print(rows[-1], flush=True)
+    header = ["network", "batch", "method", "npas", "papers' way", "target", "met"]
+    text = f"{machine()}; medians of ratios over the dense step, float32.\n\n{table(header, rows)}"
+    evaluated = []
+    for name in ("wrn-28-2", "wrn-28-10")[: 1 if args.quick else 2]:
+        for label in METHODS:
+            evaluated.append(evaluation_row(name, label, args.device, 11 if args.quick else 101))
+            print(evaluated[-1], flush=True)
+    header = ["network", "method", "npas", "papers' way", "target", "met"]
+    text += f"\n\nEvaluation of one image, weights cached:\n\n{table(header, evaluated)}"
+    print("\n" + text)
+    if args.write:
+        write_section(PAGE, "step", text)
+
+
+if __name__ == "__main__":
+    main()
