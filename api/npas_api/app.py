@@ -1,8 +1,9 @@
 """The application: routes, what is around them, and what runs beside them."""
 
+import functools
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import npas
@@ -16,26 +17,30 @@ from npas_api import (
     events,
     health,
     jobs,
-    loops,
     metrics,
     openapi,
     plans,
     problems,
     results,
 )
+from npas_api.loops import CHORES, Loop
 from npas_api.middleware import RequestContext
 from npas_api.planning import Planner, warm_up
 
 _DESCRIPTION = "Give it a network and a parameter budget; get back a trained network that fits."
 
 
-def create_app() -> FastAPI:
-    """Return the application; it reads the settings, and starts its chores when it is served."""
+def create_app(*, chores: Sequence[Callable[[], Loop]] = CHORES) -> FastAPI:
+    """Return the application; it reads the settings when it is served.
+
+    Args:
+        chores: what runs beside it. Any number of processes may do them, one must.
+    """
     app = FastAPI(
         title="npas",
         version=npas.__version__,
         description=_DESCRIPTION,
-        lifespan=_lifespan,
+        lifespan=functools.partial(_lifespan, chores=chores),
         redirect_slashes=False,
         openapi_url="/openapi.json",
         docs_url=None,  # its page would load scripts from a stranger's server
@@ -51,18 +56,18 @@ def create_app() -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI, *, chores: Sequence[Callable[[], Loop]]) -> AsyncIterator[None]:
     if settings().data_folder is not None:
+        # The library's own way to say it: a plan looks up datasets without being told where.
         os.environ["NPAS_DATA"] = str(settings().data_folder)
-    app.state.planner = Planner()
-    app.state.relay = loops.relay()
-    chores = [app.state.relay, loops.reaping()]
     warm_up()
-    for chore in chores:
-        chore.start()
+    app.state.planner = Planner()
+    app.state.loops = [chore() for chore in chores]
+    for loop in app.state.loops:
+        loop.start()
     try:
         yield
     finally:
         app.state.closing.set()
-        for chore in chores:
-            chore.stop()
+        for loop in app.state.loops:
+            loop.stop()

@@ -10,6 +10,12 @@ MAX_ERRORS = 20
 """More are not helpful, and an answer must stay small whatever was asked."""
 
 _MAX_SHOWN = 80
+_EACH = "Input should be a valid "
+_MESSAGES: Mapping[str, str] = {
+    "missing": "is needed",
+    "extra_forbidden": "there is no such field; see /openapi.json",
+}
+"""Better told than by pydantic."""
 _PLACES: Mapping[str, Place] = {"body": "body", "query": "query", "header": "header"}
 
 
@@ -33,7 +39,8 @@ def blamed(complaints: Iterable[Mapping[str, Any]], document: Any) -> list[Field
         else:
             pointer = join(location[:1])
         key = (_PLACES.get(str(place), "query"), pointer)
-        message = complaint["msg"].removeprefix("Value error, ")
+        message = _MESSAGES.get(complaint["type"]) or complaint["msg"]
+        message = message.removeprefix("Value error, ")
         found.setdefault(key, []).append((complaint["type"], message))
         if not missing:
             shown.setdefault(key, show(complaint["input"]))
@@ -60,7 +67,8 @@ def show(value: Any) -> str:
 
 
 def _told(messages: Iterable[str], shown: str | None) -> str:
-    told = " or ".join(messages)
+    first, *more = messages
+    told = " or ".join([first, *(message.removeprefix(_EACH) for message in more)])
     return told if shown is None else f"{told}; given: {shown}"
 
 

@@ -54,7 +54,8 @@ async def create_job(
         plan = await request.app.state.planner.plan(spec)
         await run_in_threadpool(planning.require_data, spec.dataset)
         job, is_new = await run_in_threadpool(_create, spec, plan, idempotency_key)
-        request.app.state.relay.wake()
+        for loop in request.app.state.loops:
+            loop.wake()  # the bell need not wait for the next round
     else:
         job, is_new = earlier, False
     response.headers["Location"] = job.urls.self

@@ -1,7 +1,7 @@
 """Chores in threads beside the API: ring the workers, take jobs from dead ones."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from npas_store import outbox, reaper
@@ -69,3 +69,6 @@ def relay() -> Loop:
 def reaping() -> Loop:
     """Return the loop that takes jobs back from workers that fell silent."""
     return Loop("reaper", reaper.reap_once, seconds=settings().lease_seconds / 2)
+
+
+CHORES: Sequence[Callable[[], Loop]] = (relay, reaping)

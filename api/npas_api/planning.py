@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
-import structlog
 from fastapi.concurrency import run_in_threadpool
 from npas.errors import DataError, NpasError
 from npas.spec import DatasetSpec, PlanRequest
@@ -27,8 +26,6 @@ AT_ONCE = 2
 MAX_WAITING = 200
 PATIENCE_SECONDS = 20
 _REMEMBERED = 64
-
-log = structlog.get_logger(__name__)
 
 
 class Planner:
@@ -103,5 +100,4 @@ def _plan(asked: str) -> "Plan":
 @functools.cache
 def _library() -> "Callable[[PlanRequest], Plan]":
     planner = importlib.import_module("npas.planner")
-    log.info("ready to plan")
     return cast("Callable[[PlanRequest], Plan]", planner.plan)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from npas_api import errors
 from npas_api.errors import ApiError
@@ -58,7 +59,24 @@ def handle_errors(app: FastAPI) -> None:
 
 
 async def _handle(request: Request, error: Exception) -> Response:
+    if (
+        isinstance(error, HTTPException)
+        and error.status_code == errors.MethodNotAllowedError.status
+    ):
+        error = errors.MethodNotAllowedError(headers={"Allow": ", ".join(_methods(request))})
     return response(request, error)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods that the address answers; the router looks only at its first match."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(
+            route.matches({**request.scope, "method": method})[0] == Match.FULL for route in routes
+        )
+    ]
 
 
 def response(connection: HTTPConnection, error: Exception) -> Response:

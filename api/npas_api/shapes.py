@@ -47,6 +47,10 @@ class Job(Shape):
     eta_seconds: float | None
     spec: dict[str, Any]
     labels: dict[str, str]
+    architecture: str = Field(description="names, joined by plus signs")
+    method: str
+    dataset: str
+    accuracy: float | None = Field(description="top-1 on the test images, 0..1")
     budget_parameters: int
     minimum_parameters: int
     dense_parameters: int

@@ -1,0 +1,105 @@
+"""The application behind a real HTTP server, over real Postgres and Redis."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from npas_api.__main__ import Server
+from npas_api.app import create_app
+from npas_store import claims
+from npas_store.database import transaction
+from npas_store.tables import Job
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Serve an application from a thread for the length of the block; yields its address."""
+    server = Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=server.run, name="server")
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        app.state.closing.set()
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def url(services: Path) -> Iterator[str]:
+    """The address of the application, without its chores: nothing changes behind a test."""
+    assert services.is_dir()
+    with serving(create_app(chores=())) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[httpx.Client]:
+    """An HTTP client of the application."""
+    with httpx.Client(base_url=url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def submit(
+    store: Path, client: httpx.Client, asked: dict[str, Any]
+) -> Callable[..., dict[str, Any]]:
+    """Make a job in a store that has no others; keyword arguments replace parts of the request."""
+    assert store.is_dir()
+
+    def send(**changes: Any) -> dict[str, Any]:
+        answer = client.post("/v1/jobs", json={**asked, **changes})
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    return send
+
+
+@pytest.fixture
+def claim() -> Callable[[], Job]:
+    """Take the job that has waited longest, as a worker does."""
+
+    def take() -> Job:
+        with transaction() as session:
+            job = claims.claim(session, "a test")
+            assert job is not None
+            return job
+
+    return take
+
+
+@pytest.fixture
+def deliver(claim: Callable[[], Job]) -> Callable[..., str]:
+    """Run the job that has waited longest, with this report, and return its id."""
+
+    def finish(state: str = "succeeded", **report: Any) -> str:
+        job = claim()
+        with transaction() as session:
+            claims.finish(session, job.id, job.epoch, state, message="done", result=report)
+        return job.id
+
+    return finish
+
+
+@pytest.fixture
+def asked() -> dict[str, Any]:
+    """A valid request for a job."""
+    return {
+        "architecture": {"name": "resnet-8"},
+        "budget": {"fraction": 0.75},
+        "method": {"name": "superweights"},
+        "dataset": {"name": "digits"},
+        "training": {"epochs": 2},
+        "labels": {"team": "vision"},
+    }
