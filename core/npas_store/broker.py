@@ -42,6 +42,7 @@ def app() -> Celery:
         accept_content=["json"],
         task_track_started=False,
         worker_send_task_events=False,
+        worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

@@ -29,6 +29,8 @@ def _after(seconds: float) -> Any:
 def claim(session: Session, worker: str) -> Job | None:
     """Take the job that has waited longest, or return None when there is none to take.
 
+    A job whose row somebody else holds at this moment is passed over: see `is_any_due`.
+
     Args:
         worker: name of the worker, for people.
     """
@@ -62,6 +64,12 @@ def claim(session: Session, worker: str) -> Job | None:
     session.add(Attempt(job_id=job.id, epoch=job.epoch, attempt=job.attempt, worker=worker))
     history.moved(session, job, before="queued", message=f"started by {worker}")
     return job
+
+
+def is_any_due(session: Session) -> bool:
+    """Tell whether a job can be claimed now, or could but for somebody who just holds its row."""
+    query = select(Job.id).where(Job.state == "queued", Job.due_at <= func.now()).limit(1)
+    return session.scalars(query).one_or_none() is not None
 
 
 def guard(session: Session, job_id: str, epoch: int) -> Job:
@@ -165,12 +173,13 @@ def finish(
     """
     job = guard(session, job_id, epoch)
     before, job.state, job.reason = job.state, state, dict(why) if why else None
-    job.finished_at, job.eta_seconds = func.now(), None
+    job.finished_at, job.eta_seconds, job.phase = func.now(), None, None
     job.lease_owner = job.lease_until = None
     if result is not None:
         job.result = finite(result)
         job.accuracy = job.result.get("accuracy")
         job.parameters = job.result.get("parameters", job.parameters)
+    if state == "succeeded":
         job.progress = 1.0
     _end_attempt(session, job, state)
     session.flush()
@@ -226,7 +235,7 @@ def _requeue(session: Session, job: Job, why: Mapping[str, Any], *, seconds: flo
     before, job.state, job.reason = job.state, "queued", dict(why)
     job.phase, job.eta_seconds = None, None
     job.lease_owner = job.lease_until = None
-    job.due_at = job.rung_at = _after(seconds)
+    job.due_at = _after(seconds)
     session.add(Bell(job_id=job.id, due_at=_after(seconds)))
     session.flush()
     message = f"{why['message']}; waiting for a worker to go on"

@@ -6,9 +6,16 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from npas_store.settings import required, settings
+
+UNREACHABLE = (OperationalError, InterfaceError)
+"""What is raised when Postgres is away, or busy for too long: the same may work in a moment.
+
+The transaction may nevertheless have been committed; whoever repeats it must be able to tell.
+"""
 
 _LIMITS = {
     "statement_timeout": "30s",

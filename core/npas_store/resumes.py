@@ -1,9 +1,11 @@
 """The files from which a job goes on after its training was lost; the last two are kept."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sqlalchemy import delete, select
+from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
 from npas_store import blobs
@@ -19,17 +21,19 @@ def folder(job_id: str, epoch: int) -> Path:
     return settings().jobs / job_id / f"e{epoch}"
 
 
-def record(session: Session, job_id: str, epoch: int, path: Path, step: int) -> Sequence[Path]:
-    """Register a file that is complete and on disk; return the files that are no longer needed.
+def record(
+    session: Session, job_id: str, epoch: int, path: Path, blob: blobs.Blob, step: int
+) -> None:
+    """Register a file that is complete and on disk, in place of the oldest.
 
-    Delete those after the transaction, not before. A worker must hold its lease in the same
-    transaction (`claims.guard`).
+    The oldest is deleted after the commit, so that there is always one to go on from. A worker
+    must hold its lease in the same transaction (`claims.guard`).
 
     Args:
         path: below `folder(job_id, epoch)`.
+        blob: its hash and size.
         step: optimiser steps done.
     """
-    blob = blobs.measure(path)
     relative = str(path.relative_to(settings().jobs))
     same = (ResumeFile.job_id == job_id, ResumeFile.path == relative)
     session.execute(delete(ResumeFile).where(*same))
@@ -46,7 +50,19 @@ def record(session: Session, job_id: str, epoch: int, path: Path, step: int) -> 
     session.flush()
     old = _newest_first(session, job_id)[KEPT:]
     session.execute(delete(ResumeFile).where(ResumeFile.id.in_([row.id for row in old])))
-    return [settings().jobs / row.path for row in old]
+    files = [settings().jobs / row.path for row in old]
+
+    def delete_files(_: Session) -> None:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+    listen(session, "after_commit", delete_files, once=True)
+
+
+def forget(job_id: str) -> None:
+    """Delete the working folders of a job that has ended; its logs stay."""
+    for found in (settings().jobs / job_id).glob("e*/"):
+        shutil.rmtree(found, ignore_errors=True)
 
 
 def usable(session: Session, job_id: str) -> Iterator[tuple[Path, int]]:

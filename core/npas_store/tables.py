@@ -102,7 +102,7 @@ class Job(Row):
     due_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     """Not to be claimed before this: the pause after a loss."""
     rung_at: Mapped[datetime | None]
-    """When a bell was last sent for it."""
+    """When it was last announced again."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 

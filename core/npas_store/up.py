@@ -1,0 +1,169 @@
+"""The whole service in the foreground: `python -m npas_store.up`, until Ctrl-C.
+
+Servers of its own unless NPAS_DATABASE_URL or NPAS_REDIS_URL name others, then API and workers.
+What dies is started again; when this process ends, however it ends, nothing is left running.
+"""
+
+import fcntl
+import http.client
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from npas_store import embedded, migrate
+from npas_store.children import Child, StartError
+from npas_store.database import forget
+from npas_store.migrate import SchemaError
+from npas_store.settings import Settings, settings
+
+_LOOK_SECONDS = 0.2
+_START_SECONDS = 120
+
+
+class HomeInUseError(Exception):
+    """Another process runs the service on this folder."""
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Hold the folder; the kernel lets go of it when this process ends, however it ends."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise HomeInUseError(
+                f"process {file.read().strip() or '?'} already runs npas on {home}; "
+                "stop it, or choose another folder (NPAS_HOME)"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _free_port(found: Settings) -> int:
+    """Return the port to listen on; 0 stands for any that is free.
+
+    Raises:
+        StartError: someone else listens there.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((found.host, found.port))
+        except OSError as error:
+            raise StartError(
+                f"cannot listen on {found.host}:{found.port} ({error.strerror}); "
+                "choose another port (NPAS_PORT)"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _programs(home: Path, environment: dict[str, str], patience: float) -> list[Child]:
+    """Return API and workers: one worker for each GPU, or one for the CPU."""
+    logs = home / "logs"
+    logs.mkdir(exist_ok=True)
+    api = Child(
+        "api",
+        [sys.executable, "-m", "npas_api"],
+        log=logs / "api.log",
+        environment=environment,
+    )
+    gpus = sorted(Path("/dev").glob("nvidia[0-9]*"))
+    devices = [str(number) for number in range(len(gpus))] if len(gpus) > 1 else [None]
+    workers = [
+        Child(
+            "worker" if device is None else f"worker-{device}",
+            [sys.executable, "-m", "npas_worker"],
+            log=logs / ("worker.log" if device is None else f"worker-{device}.log"),
+            environment=environment | ({"CUDA_VISIBLE_DEVICES": device} if device else {}),
+            patience_seconds=patience,
+        )
+        for device in devices
+    ]
+    return [api, *workers]
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def run(found: Settings, stop: threading.Event) -> None:
+    """Run everything until `stop` is set.
+
+    Raises:
+        HomeInUseError: another process has the folder.
+        StartError: a server or the API does not come up.
+        SchemaError: the database belongs to another version.
+    """
+    own = {"postgres": not found.database_url, "redis": not found.redis_url}
+    port = _free_port(found)
+    with _locked(found.home), embedded.running(found.home, **own) as servers:
+        os.environ |= {
+            "NPAS_HOME": str(found.home),
+            "NPAS_PORT": str(port),
+            "NPAS_DATABASE_URL": found.database_url or servers.database_url,
+            "NPAS_REDIS_URL": found.redis_url or servers.redis_url,
+        }
+        settings.cache_clear()
+        migrate.upgrade()
+        forget()
+        programs = _programs(found.home, dict(os.environ), found.grace_seconds + 30)
+        try:
+            for program in programs:
+                program.start()
+            programs[0].wait_until(
+                lambda: stop.is_set() or _answers(found.host, port), seconds=_START_SECONDS
+            )
+            if not stop.is_set():
+                _say(f"npas is ready: http://{found.host}:{port}")
+                _say(f"logs: {found.home / 'logs'}    Ctrl-C ends it")
+            _watch([*servers.children.values(), *programs], stop)
+        finally:
+            for program in programs:
+                program.ask_to_stop()
+            for program in programs:
+                program.stop()
+
+
+def _watch(children: list[Child], stop: threading.Event) -> None:
+    while not stop.wait(_LOOK_SECONDS):
+        for child in children:
+            if child.tend():
+                _say(f"{child.name} had died and was started again")
+
+
+def main() -> int:
+    """Run the service; 0 after Ctrl-C or SIGTERM, 1 when it cannot start."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        run(settings(), stop)
+    except (HomeInUseError, StartError, SchemaError) as error:
+        sys.stderr.write(f"npas: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""Which workers there are: each says every few seconds that it is ready to take jobs."""
+
+from datetime import timedelta
+
+from sqlalchemy import delete, func
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from npas_store.tables import Worker
+
+_FORGOTTEN = timedelta(days=1)
+
+
+def beat(session: Session, name: str) -> None:
+    """Note that a worker lives, and forget those that were last seen a day ago."""
+    statement = insert(Worker).values(name=name)
+    session.execute(
+        statement.on_conflict_do_update(constraint="pk_workers", set_={"seen_at": func.now()})
+    )
+    session.execute(delete(Worker).where(Worker.seen_at < func.now() - _FORGOTTEN))
+
+
+def leave(session: Session, name: str) -> None:
+    """Note that a worker has gone."""
+    session.execute(delete(Worker).where(Worker.name == name))

@@ -1,0 +1,89 @@
+"""The Celery side of a worker: hear a bell, take whatever job there is, until there is none.
+
+Celery's main process listens to Redis; one pool process (`-c 1`) takes the jobs, one at a time.
+Each dies with its parent, so that `kill -9` of any of them frees what it held.
+"""
+
+import logging
+import mmap
+import os
+import signal
+import socket
+import threading
+import time
+
+from celery import Celery, signals
+from npas_store import broker, claims, workers
+from npas_store.children import die_with
+from npas_store.database import UNREACHABLE, transaction
+from npas_store.settings import settings
+from npas_store.tables import Job
+
+from npas_worker.supervisor import Supervisor
+
+_RETRY_SECONDS = 1.0
+_BUSY_SECONDS = 0.05
+
+log = logging.getLogger(__name__)
+
+
+class Slot:
+    """What Celery's main process and its pool process share: who they are, and when to leave."""
+
+    def __init__(self) -> None:
+        """Remember this process as the main one; make it before the pool is forked."""
+        self._main = os.getpid()
+        self.name = f"{socket.gethostname()}:{self._main}"
+        self._flag = mmap.mmap(-1, 1)  # shared with the processes forked from this one
+
+    def drain(self, *_: object, **__: object) -> None:
+        """Have the running job saved and given back, and take no more; safe in a handler."""
+        self._flag[0] = 1
+
+    def is_draining(self) -> bool:
+        """Tell whether `drain` was called, in whichever process."""
+        return bool(self._flag[0])
+
+    def enter_pool(self, **_: object) -> None:
+        """Prepare a fresh pool process."""
+        die_with(self._main)
+        signal.signal(signal.SIGTERM, self.drain)
+        threading.Thread(target=self._show, name="presence", daemon=True).start()
+
+    def _show(self) -> None:
+        """Say for ever that this worker is there."""
+        while True:
+            try:
+                with transaction() as session:
+                    workers.beat(session, self.name)
+            except UNREACHABLE as error:
+                log.warning("Postgres is away: %s", error)
+            time.sleep(settings().lease_seconds / 3)
+
+    def ring(self) -> None:
+        """Do what a bell asks for: take jobs until there are none."""
+        while job := self._claim():
+            log.info("claim %d of %s", job.epoch, job.id)
+            Supervisor(job, self.is_draining).run()
+
+    def _claim(self) -> Job | None:
+        while not self.is_draining():
+            try:
+                with transaction() as session:
+                    job = claims.claim(session, self.name)
+                    if job or not claims.is_any_due(session):
+                        return job
+                time.sleep(_BUSY_SECONDS)
+            except UNREACHABLE as error:
+                log.warning("Postgres is away, the bell is kept: %s", error)
+                time.sleep(_RETRY_SECONDS)
+        return None
+
+
+def app() -> Celery:
+    """Return the Celery application with the one task that there is."""
+    slot, made = Slot(), broker.app()
+    made.task(name=broker.TASK)(slot.ring)
+    signals.worker_process_init.connect(slot.enter_pool, weak=False)
+    signals.worker_shutting_down.connect(slot.drain, weak=False)
+    return made

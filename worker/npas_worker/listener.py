@@ -1,0 +1,91 @@
+"""What the library's run tells, handed to the scribe; and what it asks: whether to stop."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from npas.plans import Plan
+from npas_store import blobs, events, metrics, plans, resumes
+
+from npas_worker.scribe import Scribe
+from npas_worker.words import FINISH, PAUSE, PULSE
+
+
+class Orders:
+    """What the supervisor has asked for. Handlers only note it: raising would tear a commit."""
+
+    def __init__(self) -> None:
+        """Listen to the signals from now on."""
+        self.pause = self.finish = False
+        signal.signal(PAUSE, self._note)
+        signal.signal(FINISH, self._note)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number == PAUSE:
+            self.pause = True
+        else:
+            self.finish = True
+
+
+class StoreListener:
+    """A `npas.run.Listener` whose ear is the store."""
+
+    def __init__(self, job_id: str, epoch: int, scribe: Scribe, orders: Orders) -> None:
+        """Listen for one claim."""
+        self._job_id, self._epoch = job_id, epoch
+        self._scribe, self._orders = scribe, orders
+        self._pulse = resumes.folder(job_id, epoch) / PULSE
+        self._pulse.touch()
+        self._beaten = 0.0
+
+    def phase(self, name: str) -> None:
+        """Show the phase, and tell it as an event."""
+        self._alive()
+        self._scribe.report(phase=name)
+        self.event("phase", name, {"phase": name})
+
+    def event(self, type: str, message: str, data: Mapping[str, Any]) -> None:
+        """Tell the user something."""
+        kept = dict(data)
+        self._scribe.add(lambda session: events.append(session, self._job_id, type, message, kept))
+
+    def plan(self, version: int, plan: Plan) -> None:
+        """Keep a version of the plan; the job shows its size."""
+        document = plan.to_json()
+        self._scribe.add(lambda session: plans.record(session, self._job_id, version, document))
+        self._scribe.report(parameters=plan.ledger.total)
+
+    def metrics(self, row: Mapping[str, Any]) -> None:
+        """Keep one epoch of the learning curve."""
+        kept = dict(row)
+        self._scribe.add(lambda session: metrics.record(session, self._job_id, kept))
+
+    def progress(self, fraction: float, eta_seconds: float | None) -> None:
+        """Show how far the job is."""
+        self._alive()
+        self._scribe.report(progress=fraction, eta_seconds=eta_seconds)
+
+    def checkpoint(self, path: Path, step: int) -> None:
+        """Register a file to go on from, in place of the oldest."""
+        self._alive()
+        blob = blobs.measure(path)
+        self._scribe.add(
+            lambda session: resumes.record(session, self._job_id, self._epoch, path, blob, step)
+        )
+
+    def stop(self) -> Literal["", "pause", "finish"]:
+        """Tell the training whether to go on; it asks at each step."""
+        self._alive()
+        if self._orders.finish:
+            return "finish"
+        return "pause" if self._orders.pause else ""
+
+    def _alive(self) -> None:
+        now = time.monotonic()
+        if now - self._beaten >= 1:
+            self._beaten = now
+            os.utime(self._pulse)

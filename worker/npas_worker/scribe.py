@@ -1,0 +1,116 @@
+"""Writes what a training reports, without ever making it wait.
+
+Reports are kept in memory and written together, twice a second, in one fenced transaction. While
+Postgres is away they are kept, and the training goes on: nobody else can claim the job then. Once
+Postgres says that the claim is over, the process ends at once, so that a GPU is not shared with
+the new holder; this is asked at least three times in a lease, whether or not there is news.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from npas_store import claims
+from npas_store.claims import LeaseLostError
+from npas_store.database import UNREACHABLE, transaction
+from npas_store.settings import settings
+from sqlalchemy.orm import Session
+
+from npas_worker.words import FENCED
+
+Write = Callable[[Session], object]
+
+_PAUSE = 0.5  # seconds between two transactions
+_LONGEST_PAUSE = 5.0  # seconds between two tries
+
+log = logging.getLogger(__name__)
+
+
+class Scribe:
+    """The pen of one claim. All methods may be called from any thread."""
+
+    def __init__(self, job_id: str, epoch: int) -> None:
+        """Hold the pen; `start` begins to write."""
+        self._job_id, self._epoch = job_id, epoch
+        self._writes: list[Write] = []
+        self._report: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._checked = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="scribe", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def add(self, write: Write) -> None:
+        """Have something written, in the order of the calls.
+
+        Args:
+            write: is called in a transaction that holds the lease; maybe more than once, but only
+                its last call counts.
+        """
+        with self._lock:
+            self._writes.append(write)
+
+    def report(self, **values: Any) -> None:
+        """Set phase, progress and so on; only the newest values are written."""
+        with self._lock:
+            self._report |= values
+
+    def close(self) -> None:
+        """Wait until everything is written, then write no more by itself."""
+        self._closing.set()
+        self._thread.join()
+
+    def write_now(self, write: Write) -> None:
+        """Write something and wait until it is committed, however long Postgres is away.
+
+        Raises:
+            LeaseLostError: the claim is over.
+        """
+        pause = _PAUSE
+        while True:
+            try:
+                with transaction() as session:
+                    claims.guard(session, self._job_id, self._epoch)
+                    write(session)
+            except UNREACHABLE as error:
+                log.warning("Postgres is away, waiting %.1f s: %s", pause, error)
+                time.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                self._checked = time.monotonic()
+                return
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.wait(_PAUSE):
+                self._flush()
+            self._flush()
+        except LeaseLostError as error:
+            log.warning("%s: this training ends", error)
+            os._exit(FENCED)
+        except BaseException:
+            # Whatever it is, a training that nobody hears of is worth nothing: it is tried again.
+            log.exception("cannot write what the training reports")
+            os._exit(1)
+
+    def _flush(self) -> None:
+        with self._lock:
+            writes, self._writes = self._writes, []
+            report, self._report = self._report, {}
+        is_due = time.monotonic() - self._checked > settings().lease_seconds / 3
+        if not (writes or report or is_due):
+            return
+
+        def everything(session: Session) -> None:
+            for write in writes:
+                write(session)
+            if report:
+                claims.report(session, self._job_id, self._epoch, report)
+
+        self.write_now(everything)

@@ -1,0 +1,173 @@
+"""Holds one claim: renews its lease, watches over the process that trains, and says how it ended.
+
+It must stay small and imports no torch: it has to beat while the training uses every core, and
+the GPU belongs to the training process alone.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from npas_store import claims, jobs, resumes
+from npas_store.children import die_with
+from npas_store.claims import LeaseLostError
+from npas_store.database import UNREACHABLE, reading, transaction
+from npas_store.history import reason
+from npas_store.settings import settings
+from npas_store.states import is_terminal
+from npas_store.tables import Job
+
+from npas_worker.words import FINISH, PAUSE, PAUSED, PULSE, SHOW
+
+_LOOK_SECONDS = 0.1
+_ASK_SECONDS = 1.0
+_DUMP_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """The keeper of one claim."""
+
+    def __init__(self, job: Job, is_draining: Callable[[], bool]) -> None:
+        """Take charge of a claimed job; nothing runs yet.
+
+        Args:
+            is_draining: whether this worker was asked to leave.
+        """
+        self._job_id, self._epoch = job.id, job.epoch
+        self._threads = str(job.threads or settings().threads)
+        self._is_draining = is_draining
+        self._folder = resumes.folder(job.id, job.epoch)
+        self._beat_at = self._ask_at = 0.0
+        self._kill_at: float | None = None
+        self._loss: dict[str, str] | None = None
+        self._pulse: tuple[int, float] = (0, time.monotonic())
+
+    def run(self) -> None:
+        """Train until the job has ended or the claim is over."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        process = self._start()
+        try:
+            while process.poll() is None:
+                self._look(process)
+                self._wait(process)
+        except LeaseLostError as error:
+            log.info("%s", error)
+        finally:
+            self._kill(process)
+        self._conclude(process.returncode)
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        parent = os.getpid()
+        threads = {"OMP_NUM_THREADS": self._threads, "MKL_NUM_THREADS": self._threads}
+        with self._folder.with_suffix(".log").open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "npas_worker.child", self._job_id, str(self._epoch)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **threads},
+                start_new_session=True,
+                preexec_fn=lambda: die_with(parent),
+            )
+
+    def _wait(self, process: "subprocess.Popen[bytes]") -> None:
+        try:
+            process.wait(_LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            return
+
+    def _look(self, process: "subprocess.Popen[bytes]") -> None:
+        now = time.monotonic()
+        if self._kill_at is not None and now > self._kill_at:
+            log.warning("%s did not stop in time and is killed", self._job_id)
+            self._kill(process)
+            return
+        if self._is_draining():
+            self._ask_to_stop(process, PAUSE)
+        if now >= self._beat_at or now >= self._ask_at:
+            self._keep(process, now)
+        self._look_for_stall(process, now)
+
+    def _keep(self, process: "subprocess.Popen[bytes]", now: float) -> None:
+        """Renew the lease when it is time, and hear whether the user cancelled."""
+        self._ask_at = now + _ASK_SECONDS
+        try:
+            with transaction() as session:
+                if now >= self._beat_at:
+                    is_cancelled = claims.beat(session, self._job_id, self._epoch)
+                    self._beat_at = now + settings().lease_seconds / 3
+                else:
+                    is_cancelled = claims.is_cancel_requested(session, self._job_id, self._epoch)
+        except UNREACHABLE as error:
+            log.warning("Postgres is away, training goes on: %s", error)
+            return
+        if is_cancelled:
+            self._ask_to_stop(process, FINISH)
+
+    def _ask_to_stop(self, process: "subprocess.Popen[bytes]", word: signal.Signals) -> None:
+        if self._kill_at is None:
+            self._kill_at = time.monotonic() + settings().grace_seconds
+            process.send_signal(word)
+
+    def _look_for_stall(self, process: "subprocess.Popen[bytes]", now: float) -> None:
+        """Kill a training that has not made a step for too long; its stacks go to its log."""
+        try:
+            pulse = (self._folder / PULSE).stat().st_mtime_ns
+        except FileNotFoundError:
+            pulse = 0
+        if pulse != self._pulse[0]:
+            self._pulse = (pulse, now)
+        silent = now - self._pulse[1]
+        if silent > settings().stall_seconds and self._loss is None:
+            self._loss = reason("stalled", f"the training made no step for {silent:.0f} s")
+            process.send_signal(SHOW)
+            self._kill_at = now + _DUMP_SECONDS
+
+    def _kill(self, process: "subprocess.Popen[bytes]") -> None:
+        """Kill the training with everything it started, and wait."""
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _conclude(self, code: int) -> None:
+        """Write how the claim ended, unless the training did that itself; then clear up."""
+        give_up = time.monotonic() + settings().grace_seconds
+        while True:
+            try:
+                self._write_end(code)
+                with reading() as session:
+                    state = jobs.get(session, self._job_id).state
+                break
+            except UNREACHABLE as error:
+                log.warning("Postgres is away, cannot say how a training ended: %s", error)
+            if self._is_draining() and time.monotonic() > give_up:
+                return  # the lease will run out
+            time.sleep(_ASK_SECONDS)
+        if is_terminal(state):
+            resumes.forget(self._job_id)
+
+    def _write_end(self, code: int) -> None:
+        was_stopped = self._is_draining() and self._loss is None
+        try:
+            with transaction() as session:
+                if code == PAUSED or was_stopped:
+                    claims.drain(session, self._job_id, self._epoch)
+                else:
+                    claims.lose(session, self._job_id, self._epoch, self._loss or _why(code))
+        except LeaseLostError:
+            log.info("claim %d of %s has ended", self._epoch, self._job_id)
+
+
+def _why(code: int) -> dict[str, str]:
+    """Return the reason for a training that ended without a word."""
+    if code >= 0:
+        return reason("worker_lost", f"the training ended with exit code {code}")
+    name = signal.Signals(-code).name
+    hint = "the machine may be short of memory" if name == "SIGKILL" else ""
+    return reason("worker_lost", f"the training was killed by {name}", hint=hint)
