@@ -1,0 +1,202 @@
+"""The end of a run: the trained network as one file, graded after it is read back, and a report."""
+
+import csv
+import hashlib
+import io
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import npas
+from npas import checkpoint
+from npas.data import Dataset, Inputs
+from npas.errors import CheckpointError
+from npas.evaluate import Evaluation, evaluate
+from npas.picture import allocation_svg, curve_svg
+from npas.plans import Plan
+from npas.sharing import SharedModel
+from npas.spec import JobSpec
+from npas.train import Row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What is known of a run when its training ends.
+
+    Attributes:
+        spec: the job.
+        plan: of the model.
+        dataset: its test split is used here, for the first and only time.
+        inputs: what the model reads.
+        device: where to evaluate.
+        search_rows: epochs of the search stage.
+        rows: epochs of the training.
+        best_epoch: whose weights are delivered, 0 if no epoch was finished.
+        validation_accuracy: of that epoch.
+        stopped_early: whether epochs are missing.
+        seconds: of the whole run, pauses left out.
+    """
+
+    spec: JobSpec
+    plan: Plan
+    dataset: Dataset
+    inputs: Inputs
+    device: torch.device
+    search_rows: tuple[Row, ...]
+    rows: tuple[Row, ...]
+    best_epoch: int
+    validation_accuracy: float | None
+    stopped_early: bool
+    seconds: float
+
+
+def deliver(
+    model: SharedModel, result: Result, folder: Path
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Write all files of a finished run.
+
+    The model file holds nothing but what follows from request and data: no times, no paths.
+
+    Args:
+        model: with the weights to deliver.
+        result: all the rest.
+        folder: for the files.
+
+    Returns:
+        the report, and the files by name.
+    """
+    path = folder / "model.safetensors"
+    graded, loaded = _save_and_grade(model, result, path)
+    report = _report(result, graded, path) | {"networks": _members(loaded, result)}
+    texts = {
+        "plan.json": result.plan.to_json() + "\n",
+        "report.json": json.dumps(report, indent=2, allow_nan=False) + "\n",
+        "metrics.csv": _csv((*result.search_rows, *result.rows)),
+        "allocation.svg": allocation_svg(result.plan),
+        "curve.svg": curve_svg(
+            [asdict(row) for row in (*result.search_rows, *result.rows)],
+            f"{report['architecture']} on {result.dataset.name}",
+        ),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return report, {name: folder / name for name in (path.name, *texts)}
+
+
+def _save_and_grade(
+    model: SharedModel, result: Result, path: Path
+) -> tuple[Evaluation, SharedModel]:
+    """Save, read back, grade what was read, and save that with its grade beside it."""
+    about = {
+        "dataset": result.dataset.name,
+        "dataset_fingerprint": result.dataset.fingerprint,
+        "mean": result.inputs.mean,
+        "std": result.inputs.std,
+        "input_size": result.inputs.input_size,
+        "seed": result.spec.seed,
+    }
+    checkpoint.save(model, path, extra=about)
+    loaded = _load(path, result.device)
+    graded = _grade(loaded, result)
+    checkpoint.save(loaded, path, extra=about | {"accuracy": graded.top1})
+    delivered = _load(path, result.device)
+    for name, tensor in delivered.state_dict().items():
+        if not torch.equal(tensor, loaded.state_dict()[name]):
+            raise CheckpointError(f"{path.name} does not hold {name} as it was graded")
+    return graded, delivered
+
+
+def _load(path: Path, device: torch.device) -> SharedModel:
+    loaded = checkpoint.load(path, device=str(device))
+    assert isinstance(loaded, SharedModel)
+    return loaded
+
+
+def _grade(model: torch.nn.Module, result: Result) -> Evaluation:
+    return evaluate(
+        model,
+        result.dataset.x_test,
+        result.dataset.y_test,
+        mean=result.inputs.mean,
+        std=result.inputs.std,
+        input_size=result.inputs.input_size,
+        device=result.device,
+    )
+
+
+def _members(model: SharedModel, result: Result) -> list[dict[str, Any]]:
+    """Grade each network of several by itself; a lone one is graded already."""
+    plain = model.materialise() if len(result.plan.networks) > 1 else {}
+    return [
+        {
+            "name": network.name,
+            "architecture": network.architecture.name,
+            "accuracy": _grade(plain[network.name], result).top1 if plain else None,
+        }
+        for network in result.plan.networks
+    ]
+
+
+def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
+    plan, spec, content = result.plan, result.spec, path.read_bytes()
+    return {
+        "architecture": " + ".join(n.architecture.name for n in plan.networks),
+        "method": plan.method,
+        "dataset": result.dataset.name,
+        "dataset_fingerprint": result.dataset.fingerprint,
+        "dense_parameters": plan.ledger.dense,
+        "budget_parameters": plan.ledger.budget,
+        "parameters": plan.ledger.total,
+        "minimum_parameters": plan.minimum,
+        "groups": len(plan.groups),
+        "accuracy": graded.top1,
+        "top5": graded.top5,
+        "nll": graded.nll,
+        "ece": graded.ece,
+        "test_images": graded.images,
+        "validation_accuracy": result.validation_accuracy,
+        "best_epoch": result.best_epoch,
+        "epochs": spec.training.epochs,
+        "epochs_done": len(result.rows),
+        "stopped_early": result.stopped_early,
+        "seconds": round(result.seconds, 3),
+        "search": _search(result.search_rows),
+        "seed": spec.seed,
+        "device": result.device.type,
+        "file_bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "versions": _versions(),
+    }
+
+
+def _search(rows: tuple[Row, ...]) -> dict[str, Any] | None:
+    if not rows:
+        return None
+    return {
+        "epochs": len(rows),
+        "seconds": round(sum(row.seconds for row in rows), 3),
+        "validation_accuracy": rows[-1].validation_accuracy,
+    }
+
+
+def _versions() -> Mapping[str, str]:
+    return {
+        "npas": npas.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
+def _csv(rows: tuple[Row, ...]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    names = [field.name for field in fields(Row)]
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow(["" if (v := getattr(row, n)) is None else v for n in names])
+    return text.getvalue()

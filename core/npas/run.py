@@ -1,0 +1,414 @@
+"""One job from request to files: plan, search, train, deliver. Can be stopped and resumed.
+
+Example:
+    >>> from pathlib import Path
+    >>> from npas.run import Listener, run
+    >>> from npas.spec import JobSpec
+    >>> spec = JobSpec.model_validate({
+    ...     "architecture": "resnet-8", "budget": {"fraction": 0.5}, "dataset": "digits",
+    ...     "training": {"epochs": 2},
+    ... })
+    >>> outcome = run(spec, folder=Path("out"), listener=Listener())  # doctest: +SKIP
+    >>> outcome.report["accuracy"], outcome.files["model.safetensors"]  # doctest: +SKIP
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from npas import arch, data, methods, train
+from npas.data import Dataset, Inputs
+from npas.delivery import Result, deliver
+from npas.errors import CheckpointError, DataError, InvalidSpecError
+from npas.evidence import Evidence
+from npas.measure import gradient_agreement
+from npas.planner import plan as make_plan
+from npas.plans import Plan
+from npas.sharing import SharedModel, share
+from npas.spec import JobSpec, NetworkSpec, TrainingSpec
+from npas.train import Row, State, Trainer, Wish, chance
+
+Phase = Literal["preparing", "searching", "training", "evaluating"]
+
+EVIDENCE_BATCHES = 10
+"""Mini-batches whose gradients are compared; the released code's single one is noisy."""
+
+_PROGRESS_SECONDS = 0.5
+
+
+class Listener:
+    """Hears how a run goes and may stop it; this one is silent. Override what you need.
+
+    All methods are called on the thread that trains, which waits for them.
+    """
+
+    def phase(self, name: str) -> None:
+        """Hear that a phase begins: preparing, searching, training or evaluating."""
+
+    def event(self, type: str, message: str, data: Mapping[str, Any]) -> None:
+        """Hear a piece of news: a word for its kind, a sentence for people, JSON for programs."""
+
+    def plan(self, version: int, plan: Plan) -> None:
+        """Get a plan: 0 from the request alone; 1 to search with, and 2 after the search."""
+
+    def metrics(self, row: Mapping[str, Any]) -> None:
+        """Get one epoch, the fields of `npas.train.Row`; after a resume some come again."""
+
+    def progress(self, fraction: float, eta_seconds: float | None) -> None:
+        """Hear how much of the whole job is done, 0 to 1, at most every half second."""
+
+    def checkpoint(self, path: Path, step: int) -> None:
+        """Get a resume file that is safe on disk, after so many optimiser steps of the job."""
+
+    def stop(self) -> Wish:
+        """Say "" to go on, "pause" to save and return, "finish" to deliver the best so far."""
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        finished: False after a pause; then there are no files, but a resume file.
+        stopped_early: whether "finish" ended it before all epochs.
+        plan: of the delivered network; after a pause, the one in force.
+        report: plain JSON: sizes, accuracy, search, versions; empty after a pause.
+        files: by name: model.safetensors, plan.json, report.json, metrics.csv and two pictures.
+    """
+
+    finished: bool
+    stopped_early: bool
+    plan: Plan
+    report: dict[str, Any]
+    files: dict[str, Path]
+
+
+def run(
+    spec: JobSpec,
+    *,
+    folder: Path,
+    listener: Listener | None = None,
+    data_folder: Path | None = None,
+    resume_from: Path | None = None,
+    device: str = "auto",
+    checkpoint_seconds: float = 30,
+) -> Outcome:
+    """Do one job. The model file depends on the request and the data alone, not on interruptions.
+
+    On a CPU that is so bit for bit, for one number of threads (`torch.set_num_threads`).
+
+    Args:
+        spec: the job.
+        folder: for the files; resume files go to its subfolder "state".
+        listener: hears how it goes and may stop it.
+        data_folder: where datasets are; None: the default one.
+        resume_from: a resume file of the same job, to go on from.
+        device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", ...
+        checkpoint_seconds: least time between resume files; 0: one after each epoch.
+
+    Raises:
+        NpasError: the request, its data or the resume file cannot be used; `.field` says where.
+        NonFiniteLossError: the training diverged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    job = _Job(spec, folder, listener or Listener(), data_folder, device, checkpoint_seconds)
+    return job.run(train.read(resume_from) if resume_from else None)
+
+
+class _Job:
+    """What one run knows while it goes on."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        folder: Path,
+        listener: Listener,
+        data_folder: Path | None,
+        device: str,
+        checkpoint_seconds: float,
+    ) -> None:
+        self.spec, self.folder, self.listener = spec, folder, listener
+        self.checkpoint_seconds = checkpoint_seconds
+        self.started = self.saved = self.told = time.monotonic()
+        self.listener.phase("preparing")
+        self.device = _device(device)
+        self.dataset: Dataset = data.load(spec.dataset, data_folder)
+        self.networks = _resolved(spec, self.dataset)
+        self.inputs: Inputs = _inputs(self.networks, self.dataset)
+        self.plan = self._plan()
+        self.listener.plan(0, self.plan)
+        method = methods.find(spec.method.name)
+        options = methods.checked_options(method, spec.method)
+        self.search_epochs = _search_epochs(options, spec) if method.searches(options) else 0
+        self.evidence: Evidence | None = None
+        self.search_rows: list[Row] = []
+        self.seconds_before = 0.0
+        self.trainer: Trainer | None = None
+        self.first_step = 0
+
+    def run(self, state: State | None) -> Outcome:
+        """Go through the phases, from the start or from a state."""
+        if state is not None:
+            self._check(state)
+        if self.search_epochs and (state is None or state.facts["stage"] == "search"):
+            wish = self._search(state)
+            if wish:
+                return self._end(wish)
+            state = None
+        return self._end(self._train(state))
+
+    def _search(self, state: State | None) -> Wish:
+        """Train the tied plan briefly, measure, and plan again."""
+        self.plan = self._plan(stage="search")
+        self.listener.plan(1, self.plan)
+        trainer = self._trainer("search", state)
+        self.listener.phase("searching")
+        wish = self._advance(trainer)
+        if wish:
+            return wish
+        self.evidence = gradient_agreement(_shared(trainer), self._evidence_batches(trainer))
+        self.search_rows = trainer.rows
+        self.plan = self._plan(evidence=self.evidence)
+        self.listener.event(
+            "searched",
+            f"searched for {len(trainer.rows)} epochs: {len(self.plan.groups)} groups share",
+            {"epochs": len(trainer.rows), "groups": len(self.plan.groups)},
+        )
+        return ""
+
+    def _train(self, state: State | None) -> Wish:
+        """Train the plan in force from fresh weights."""
+        if state is not None:
+            facts = state.facts
+            self.plan = Plan.from_json(facts["plan"])
+            self.search_rows = [Row(**row) for row in facts["search_rows"]]
+            if facts["evidence"]:
+                self.evidence = Evidence.from_json(facts["evidence"])
+        if self.search_epochs:
+            self.listener.plan(2, self.plan)
+        trainer = self._trainer("train", state)
+        self.listener.phase("training")
+        if self.search_epochs and state is None:
+            self._save()  # the search is not done again
+        return self._advance(trainer)
+
+    def _trainer(self, stage: Literal["search", "train"], state: State | None) -> Trainer:
+        seed = self.spec.seed
+        fresh = {
+            network.name: arch.build(
+                network.architecture, seed=chance.number("weights", seed, network.name)
+            )
+            for network in self.networks
+        }
+        model = share(fresh, self.plan, seed=chance.number("banks", seed)).to(self.device)
+        trainer = Trainer(
+            model,
+            self.dataset,
+            self.spec.training if stage == "train" else self._search_training(),
+            inputs=self.inputs,
+            seed=seed,
+            stage=stage,
+            device=self.device,
+        )
+        if state is not None:
+            trainer.restore(state)
+        for row in trainer.rows:
+            self.listener.metrics(asdict(row))
+        self.trainer, self.first_step = trainer, trainer.step
+        self.stage_started = time.monotonic()
+        return trainer
+
+    def _search_training(self) -> TrainingSpec:
+        """Train as asked, but briefly and with the full learning rate throughout."""
+        changes = {"epochs": self.search_epochs, "schedule": "step", "milestones": ()}
+        return self.spec.training.model_copy(update=changes)
+
+    def _advance(self, trainer: Trainer) -> Wish:
+        return trainer.train(after_step=self._after_step, after_epoch=self._after_epoch)
+
+    def _after_step(self) -> Wish:
+        now = time.monotonic()
+        if now - self.told >= _PROGRESS_SECONDS:
+            self.told = now
+            self.listener.progress(*self._progress(now))
+        wish = self.listener.stop()
+        due = now - self.saved >= self.checkpoint_seconds > 0
+        if wish == "pause" or due:
+            self._save()
+        return wish
+
+    def _after_epoch(self, row: Row) -> None:
+        self.listener.metrics(asdict(row))
+        if time.monotonic() - self.saved >= self.checkpoint_seconds:
+            self._save()
+
+    def _progress(self, now: float) -> tuple[float, float | None]:
+        """Return the share of all steps that is done, and how long the rest takes at this pace."""
+        trainer = self.trainer
+        assert trainer is not None
+        total = (self.search_epochs + self.spec.training.epochs) * trainer.steps_per_epoch
+        done = self._step()
+        here = trainer.step - self.first_step
+        pace = (now - self.stage_started) / here if here else None
+        return 0.99 * done / total, None if pace is None else pace * (total - done)
+
+    def _step(self) -> int:
+        """Return the optimiser steps done in the whole job."""
+        trainer = self.trainer
+        assert trainer is not None
+        before = self.search_epochs if trainer.stage == "train" else 0
+        return before * trainer.steps_per_epoch + trainer.step
+
+    def _save(self) -> None:
+        assert self.trainer is not None
+        state = self.trainer.state()
+        facts = {
+            **state.facts,
+            "request": _request(self.spec),
+            "dataset": self.dataset.fingerprint,
+            "plan": self.plan.to_json(),
+            "evidence": self.evidence.to_json() if self.evidence else None,
+            "search_rows": [asdict(row) for row in self.search_rows],
+            "job_seconds": self._seconds(),
+        }
+        step = self._step()
+        path = train.write(State(tensors=state.tensors, facts=facts), self.folder / "state", step)
+        self.saved = time.monotonic()
+        self.listener.checkpoint(path, step)
+
+    def _check(self, state: State) -> None:
+        facts = state.facts
+        if facts.get("request") != _request(self.spec):
+            raise CheckpointError("the resume file is of another request; start the run anew")
+        if facts["dataset"] != self.dataset.fingerprint:
+            raise DataError(
+                f"dataset {self.dataset.name} is not what this run started with: put it back, or "
+                "start the run anew",
+                field="/dataset",
+            )
+        self.seconds_before = facts["job_seconds"]
+
+    def _end(self, wish: Wish) -> Outcome:
+        """Deliver, unless the run is only paused."""
+        trainer = self.trainer
+        assert trainer is not None
+        if wish == "pause":
+            return Outcome(
+                finished=False, stopped_early=False, plan=self.plan, report={}, files={}
+            )
+        self.listener.phase("evaluating")
+        best_epoch, accuracy = trainer.choose()
+        is_search = trainer.stage == "search"
+        result = Result(
+            spec=self.spec,
+            plan=self.plan,
+            dataset=self.dataset,
+            inputs=self.inputs,
+            device=self.device,
+            search_rows=tuple(trainer.rows if is_search else self.search_rows),
+            rows=() if is_search else tuple(trainer.rows),
+            best_epoch=best_epoch,
+            validation_accuracy=accuracy,
+            stopped_early=bool(wish),
+            seconds=self._seconds(),
+        )
+        report, files = deliver(_shared(trainer), result, self.folder)
+        self.listener.progress(1.0, 0.0)
+        return Outcome(
+            finished=True, stopped_early=bool(wish), plan=self.plan, report=report, files=files
+        )
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.started
+
+    def _plan(
+        self,
+        *,
+        stage: Literal["search", "train"] = "train",
+        evidence: Evidence | None = None,
+    ) -> Plan:
+        return make_plan(
+            self.networks,
+            budget=self.spec.budget,
+            method=self.spec.method,
+            stage=stage,
+            evidence=evidence,
+        )
+
+    def _evidence_batches(self, trainer: Trainer) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return training batches as they are, without augmentation."""
+        count = min(EVIDENCE_BATCHES, trainer.steps_per_epoch)
+        chosen = [trainer.batches.get(self.search_epochs, index) for index in range(count)]
+        return [(self.inputs(images), labels) for images, labels in chosen]
+
+
+def _shared(trainer: Trainer) -> SharedModel:
+    assert isinstance(trainer.model, SharedModel)
+    return trainer.model
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def _request(spec: JobSpec) -> str:
+    """Return what tells two jobs apart; labels are for people and change nothing."""
+    content = spec.model_dump(mode="json", exclude={"labels"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _resolved(spec: JobSpec, dataset: Dataset) -> tuple[NetworkSpec, ...]:
+    """Give each network the dataset's sizes where its own are left open."""
+    sizes = (dataset.num_classes, dataset.input_channels, dataset.input_size)
+    return tuple(
+        network.model_copy(
+            update={"architecture": arch.resolve(network.architecture, sizes=sizes)}
+        )
+        for network in spec.members()
+    )
+
+
+def _inputs(networks: tuple[NetworkSpec, ...], dataset: Dataset) -> Inputs:
+    """Return what all networks of a job read: they see the same batch.
+
+    Raises:
+        InvalidSpecError: they do not read the same, or not what the dataset can give.
+    """
+    specs = [network.architecture for network in networks]
+    sizes = {(s.input_channels, s.input_size) for s in specs}
+    if len(sizes) > 1:
+        raise InvalidSpecError(
+            f"the networks read images of different (channels, size): {sorted(map(str, sizes))}; "
+            "give all the same input_channels and input_size",
+            field="/networks",
+        )
+    channels, size = specs[0].input_channels, specs[0].input_size
+    for spec in specs:
+        if spec.num_classes != dataset.num_classes:
+            raise InvalidSpecError(
+                f"{spec.name} has {spec.num_classes} classes, {dataset.name} has "
+                f"{dataset.num_classes}; leave num_classes out",
+                field="/architecture/num_classes",
+            )
+    if channels != dataset.input_channels:
+        raise InvalidSpecError(
+            f"{specs[0].name} reads {channels} channels, {dataset.name} has "
+            f"{dataset.input_channels}; leave input_channels out",
+            field="/architecture/input_channels",
+        )
+    return dataset.inputs(input_size=size)
+
+
+def _search_epochs(options: Any, spec: JobSpec) -> int:
+    """Return how long to search; a method says so in its option of this name."""
+    wanted = getattr(options, "search_epochs", "auto")
+    return max(1, spec.training.epochs // 10) if wanted == "auto" else int(wanted)
