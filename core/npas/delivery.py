@@ -1,4 +1,4 @@
-"""The end of a run: the trained network as one file, graded after it is read back, and a report."""
+"""The end of a run: the trained network as one file, graded after it is read back; a report."""
 
 import csv
 import hashlib
