@@ -4,8 +4,10 @@ import sys
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 from npas_store import migrate
 from npas_store.settings import MissingSettingError, settings
+from sqlalchemy.exc import OperationalError
 
 from npas_api.app import create_app
 
@@ -15,9 +17,13 @@ GRACE_SECONDS = 5
 class Server(uvicorn.Server):
     """Tells the open event streams when it is asked to end; they would hold it up."""
 
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._closing = app.state.closing
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End the streams, then the rest."""
-        self.config.loaded_app.state.closing.set()
+        self._closing.set()
         super().handle_exit(sig, frame)
 
 
@@ -28,14 +34,18 @@ def main() -> int:
     except (migrate.SchemaError, MissingSettingError) as error:
         sys.stderr.write(f"npas: {error}\n")
         return 2
+    except OperationalError as error:
+        sys.stderr.write(f"npas: Postgres does not answer: {str(error.orig).splitlines()[0]}\n")
+        return 2
+    app = create_app()
     config = uvicorn.Config(
-        create_app(),
+        app,
         host=settings().host,
         port=settings().port,
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
     )
-    Server(config).run()
+    Server(app, config).run()
     return 0
 
 

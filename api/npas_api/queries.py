@@ -1,7 +1,6 @@
 """What lists can be asked for: filters, sort and cursor, as query parameters."""
 
 import base64
-import binascii
 import json
 import re
 from datetime import datetime
@@ -11,7 +10,7 @@ from fastapi import Request, Response
 from npas.spec import LABEL_KEY, MAX_PARAMETERS, Name
 from npas_store.listings import Filter, Order, Page, Place
 from npas_store.states import State
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from npas_api import errors
 from npas_api.errors import FieldError
@@ -35,6 +34,14 @@ LABEL_PARAMETER: dict[str, Any] = {
     ]
 }
 """OpenAPI of the one parameter whose name the client makes up."""
+
+_JobId = Annotated[str, StringConstraints(pattern=r"^job_[0-9a-f]{32}$")]
+_Number = Annotated[int, Field(ge=0, lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
+_CURSOR: TypeAdapter[tuple[str, bool, datetime | int | float, str]] = TypeAdapter(
+    tuple[Literal["created_at", "finished_at"], bool, AwareDatetime, _JobId]
+    | tuple[Literal["accuracy", "parameters"], bool, _Number, _JobId]
+)
+"""Order, direction, value and id of the row where a page ended."""
 
 _LABEL = re.compile(r"label\[(.*)\]", re.DOTALL)
 _MAX_LABELS = 16
@@ -119,14 +126,12 @@ def placed(after: str | None, order: Order) -> Place | None:
     try:
         padded = after + "=" * (-len(after) % 4)
         text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-        by, descending, value, job_id = json.loads(text)
-        is_time = by.endswith("_at")
-        place = Place(value=datetime.fromisoformat(value) if is_time else float(value), id=job_id)
-    except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError):
+        by, descending, value, job_id = _CURSOR.validate_json(text)
+    except ValueError:
         raise _refused("after", "invalid_cursor", "not a cursor of this list") from None
-    if (by, descending) != (order.by, order.descending) or cursor(order, place) != after:
+    if (by, descending) != (order.by, order.descending):
         raise _refused("after", "invalid_cursor", "a cursor of a list in another order")
-    return place
+    return Place(value=value, id=job_id)
 
 
 def following(page: Page, order: Order) -> str | None:

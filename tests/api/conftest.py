@@ -11,7 +11,6 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from npas_api.__main__ import Server
 from npas_api.app import create_app
 from npas_store import claims
 from npas_store.database import transaction
@@ -21,7 +20,9 @@ from npas_store.tables import Job
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
     """Serve an application from a thread for the length of the block; yields its address."""
-    server = Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5)
+    )
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     while not server.started:
