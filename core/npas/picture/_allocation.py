@@ -47,9 +47,9 @@ def allocation_svg(plan: Plan) -> str:
     height = _BARS if len(plan.networks) == 1 else _BARS_OF_MANY
     for network in plan.networks:
         own = [layer for layer in layers if layer.network == network.name]
-        label = network.architecture.name
-        if len(plan.networks) > 1:
-            label = f"{network.name}: {label}"
+        label = f"{network.name}: {network.architecture.name}"
+        if len(plan.networks) == 1:
+            label = "layers from input to output; height: parameters, logarithmic"
         parts += _network(label, own, _scale(layers), groups, colours, top=top, height=height)
         top += height + 66
     legend = _legend(plan, layers, colours, top=top)
@@ -64,6 +64,10 @@ def _short(count: float) -> str:
             digits = 0 if count >= 100 * unit else 1 if count >= 10 * unit else 2
             return f"{count / unit:.{digits}f}{name}"
     return f"{count:.0f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _percent(part: float, whole: float) -> str:
@@ -112,7 +116,9 @@ def _store(plan: Plan, colours: Mapping[str, str], *, top: float) -> list[str]:
     )
     if not is_late or ledger.dense < ledger.budget:
         end = MARGIN + ledger.dense * unit
-        parts.append(text(end, top + 46, "dense size", size=12, fill=SOFT, anchor="end"))
+        anchor = "end" if end > WIDTH / 4 else "start"
+        parts.append(rule(end, top - 6, end, top + 32, AXIS))
+        parts.append(text(end, top + 46, "dense size", size=12, fill=SOFT, anchor=anchor))
     return parts
 
 
@@ -134,7 +140,7 @@ def _network(
     height: float,
 ) -> list[str]:
     foot, roof = scale
-    parts = [text(MARGIN, top, label, weight=600)]
+    parts = [text(MARGIN, top, label, size=12, fill=SOFT)]
     top += 14
     left, unit = MARGIN + 34, height / (roof - foot)
     for power in range(math.ceil(foot + 0.01), math.floor(roof) + 1):
@@ -185,9 +191,8 @@ def _legend(
     kinds = {(layer.network, layer.name): layer.kernel_class for layer in layers}
     rows = [_group_row(group, kinds, colours[group.name]) for group in plan.groups]
     kept = plan.ledger.private - sum(math.prod(p.shape) for p in plan.private)
-    private = (
-        f"{len(plan.private)} layers with weights of their own, {_short(kept)} norms and biases"
-    )
+    own = _count(len(plan.private), "layer")
+    private = f"{own} with weights of their own, {_short(kept)} norms and biases"
     rest = len(rows) - _LEGEND_ROWS
     if rest > 0:
         rows = rows[:_LEGEND_ROWS]
@@ -200,8 +205,8 @@ def _legend(
             parts.append(rect(MARGIN, y - 11, 14, 14, colour, radius=3))
         parts.append(text(MARGIN + 24, y, name, weight=600))
         parts.append(text(MARGIN + 24 + (44 if name else 0), y, what))
-        parts.append(text(MARGIN + 500, y, templates, fill=SOFT))
-        parts.append(text(WIDTH - MARGIN - 150, y, size, anchor="end"))
+        parts.append(text(MARGIN + 370, y, templates, fill=SOFT))
+        parts.append(text(WIDTH - MARGIN - 120, y, size, anchor="end"))
         parts.append(text(WIDTH - MARGIN, y, saved, fill=SOFT, anchor="end"))
     return parts
 
@@ -217,9 +222,8 @@ def _group_row(
     return (
         colour,
         group.name,
-        f"{len(group.slots)} layers, {', '.join(classes[:3])}",
-        f"{templates} template{'s' * (templates != 1)} in {len(group.banks)} "
-        f"bank{'s' * (len(group.banks) != 1)}",
-        f"{_short(group.num_parameters)} for {_short(group.num_dense)}",
+        f"{_count(len(group.slots), 'layer')}, {', '.join(classes[:3])}",
+        f"{_count(templates, 'template')} in {_count(len(group.banks), 'bank')}",
+        f"{_short(group.num_parameters)} instead of {_short(group.num_dense)}",
         change,
     )

@@ -44,8 +44,8 @@ def curve_svg(rows: Sequence[Mapping[str, Any]], title: str) -> str:
     learned = _points(rows, "train_accuracy", searched)
     validated = _points(rows, "validation_accuracy", searched)
     losses = _points(rows, "train_loss", searched)
-    upper = _Panel(top=98, height=270, epochs=epochs, ticks=_ticks(learned + validated, 0.0, 1.0))
-    lower = _Panel(top=424, height=110, epochs=epochs, ticks=_ticks(losses, 0.0, math.inf))
+    upper = _Panel(top=98, height=270, epochs=epochs, ticks=_ticks(learned + validated, 1.0))
+    lower = _Panel(top=424, height=110, epochs=epochs, ticks=_ticks([*losses, (0, 0.0)], math.inf))
     parts += upper.frame(searched, percent=True) + lower.frame(searched, percent=False)
     parts += upper.line(learned, _PALE) + upper.line(validated, COLOURS[0])
     parts += lower.line(losses, COLOURS[1])
@@ -111,13 +111,20 @@ class _Panel:
         return [
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="{INK}" '
             'stroke-width="1.5"/>',
-            text(x + side, y + 24, note, size=12, weight=600, anchor=anchor),
+            text(
+                x + side,
+                y + (24 if y < self.top + self.height - 30 else -12),
+                note,
+                size=12,
+                weight=600,
+                anchor=anchor,
+            ),
         ]
 
     def epoch_labels(self, searched: int) -> list[str]:
         """Count the epochs of the training, from 1; those of the search are not counted."""
         training = self.epochs - searched
-        step = next(s for s in _round_steps() if s >= max(1.0, training / 10))
+        step = _round_step(max(1.0, training / 10))
         counted = [1, *range(int(step), training + 1, int(step))] if training else []
         foot = self.top + self.height
         parts = [
@@ -138,17 +145,19 @@ def _points(rows: Sequence[Mapping[str, Any]], name: str, searched: int) -> list
     ]
 
 
-def _round_steps() -> "list[float]":
-    return [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)]
+def _round_step(least: float) -> float:
+    """Return the smallest of 1, 2, 5, 10, 20, 50, ... and their fractions that is large enough."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= least)
 
 
-def _ticks(points: Sequence[Point], least: float, most: float) -> list[float]:
-    """Return round numbers around all values, from 3 to 7 of them."""
+def _ticks(points: Sequence[Point], most: float) -> list[float]:
+    """Return round numbers around all values, a tenth apart at least, from 2 to 7 of them."""
     values = [value for _, value in points] or [0.0, 1.0]
     low, high = min(values), max(values)
-    wanted = max(high - low, 0.02 * max(abs(high), 0.01)) / 5
-    step = next(s for s in _round_steps() if s >= wanted)
-    first = max(least, math.floor(low / step) * step)
+    wanted = max(high - low, 0.1) / 5
+    step = _round_step(wanted)
+    first = max(0.0, math.floor(low / step) * step)
     last = min(most, math.ceil(high / step + 1e-9) * step)
     count = max(1, round((last - first) / step))
     return [round(first + i * step, 9) for i in range(count + 1)]

@@ -10,7 +10,7 @@ INK, SOFT, AXIS, LINE, GREY = "#1f2933", "#616e7c", "#9aa5b1", "#e4e7eb", "#b8c0
 # Tableau's ten without its grey, then lighter ones: neighbours differ for colour-blind eyes too.
 COLOURS = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f",
-    "#ff9da7", "#86bcb6", "#8cb0d9", "#ffbe7d", "#8cd17d", "#d37295", "#d4a6c8", "#b6992d",
+    "#ff9da7", "#a0cbe8", "#8cd17d", "#b6992d", "#d37295", "#d4a6c8", "#ffbe7d", "#2b6e6b",
 )  # fmt: skip
 
 
