@@ -44,7 +44,7 @@ def body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
         try:
             return model.model_validate(document)
         except ValidationError as error:
-            complaints = error.errors(include_url=False, include_context=False)
+            complaints = error.errors(include_url=False)
             located = [{**c, "loc": ("body", *c["loc"])} for c in complaints]
             raise errors.invalid(blamed(located, document)) from None
 

@@ -32,6 +32,8 @@ def blamed(complaints: Iterable[Mapping[str, Any]], document: Any) -> list[Field
     found: dict[tuple[Place, str], list[tuple[str, str]]] = {}
     shown: dict[tuple[Place, str], str] = {}
     for complaint in complaints:
+        if _is_consequence(complaint):
+            continue
         place, *location = complaint["loc"]
         missing = complaint["type"] == "missing"
         if place == "body":
@@ -70,6 +72,13 @@ def _told(messages: Iterable[str], shown: str | None) -> str:
     first, *more = messages
     told = " or ".join([first, *(message.removeprefix(_EACH) for message in more)])
     return told if shown is None else f"{told}; given: {shown}"
+
+
+def _is_consequence(complaint: Mapping[str, Any]) -> bool:
+    """Tell whether a list is called too short only because its items were refused."""
+    if complaint["type"] != "too_short" or not isinstance(complaint["input"], list):
+        return False
+    return len(complaint["input"]) >= int(complaint["ctx"]["min_length"])
 
 
 def _pointer_into(document: Any, location: Sequence[str | int], *, missing: bool) -> str:

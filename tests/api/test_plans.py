@@ -1,0 +1,68 @@
+"""Plans: dry runs, and the plans of jobs."""
+
+import json
+
+import pytest
+from npas.plans import Plan
+from npas.spec import PlanRequest
+from npas_store import plans
+from npas_store.database import transaction
+
+
+def test_plan_is_the_librarys_own(client, asked):
+    import npas
+
+    request = {key: asked[key] for key in ("architecture", "budget", "method", "dataset")}
+    answer = client.post("/v1/plans", json=request)
+    assert answer.status_code == 200
+    assert answer.text == npas.plan(PlanRequest.model_validate(request)).to_json()
+    assert Plan.from_json(answer.text).ledger.unused >= 0
+
+
+def test_plan_takes_a_whole_job_and_makes_none(store, client, asked):
+    assert store.is_dir()
+    assert client.post("/v1/plans", json=asked).status_code == 200
+    assert client.get("/v1/jobs").json()["data"] == []
+
+
+def test_plan_checks_what_only_a_job_needs(client, asked):
+    answer = client.post("/v1/plans", json={**asked, "training": {"epochs": 0}})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/training/epochs")
+
+
+def test_plan_needs_no_dataset(client):
+    request = {"architecture": "wrn-16-2", "budget": {"fraction": 0.5}}
+    answer = client.post("/v1/plans", json=request)
+    plan = Plan.from_json(answer.text)
+    assert plan.ledger.total <= plan.ledger.budget == plan.ledger.dense // 2
+
+
+def test_plan_does_not_need_the_data_itself(client, asked):
+    assert client.post("/v1/plans", json={**asked, "dataset": "cifar10"}).status_code == 200
+
+
+def test_plan_of_a_job_is_the_one_it_was_accepted_with(submit, client, asked):
+    job_id = submit()["id"]
+    answer = client.get(f"/v1/jobs/{job_id}/plan")
+    assert answer.headers["plan-version"] == "0"
+    assert answer.text == client.post("/v1/plans", json=asked).text
+
+
+def test_plan_of_a_job_is_the_newest(submit, client):
+    job_id = submit()["id"]
+    with transaction() as session:
+        plans.record(session, job_id, 1, '{"newer": 1}')
+    newest, first = (client.get(f"/v1/jobs/{job_id}/plan{query}") for query in ("", "?version=0"))
+    assert (newest.headers["plan-version"], newest.json()) == ("1", {"newer": 1})
+    assert first.headers["plan-version"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("version=7", 404), ("version=-1", 422), ("version=x", 422), ("v=1", 422)],
+)
+def test_plan_that_is_not_there(submit, client, query, status):
+    job_id = submit()["id"]
+    answer = client.get(f"/v1/jobs/{job_id}/plan?{query}")
+    assert answer.status_code == status
+    assert json.loads(answer.text)["code"] in ("plan_not_found", "invalid_request")
