@@ -25,13 +25,14 @@ import torch
 from npas import arch, data, methods, train
 from npas.data import Dataset, Inputs
 from npas.delivery import Result, deliver
-from npas.errors import CheckpointError, DataError, InvalidSpecError
+from npas.errors import CheckpointError, DataError
 from npas.evidence import Evidence
+from npas.matching import common_inputs, resolve
 from npas.measure import gradient_agreement
 from npas.planner import plan as make_plan
 from npas.plans import Plan
 from npas.sharing import SharedModel, share
-from npas.spec import JobSpec, NetworkSpec, TrainingSpec
+from npas.spec import JobSpec, TrainingSpec
 from npas.train import Row, State, Trainer, Wish, chance
 
 Phase = Literal["preparing", "searching", "training", "evaluating"]
@@ -140,8 +141,8 @@ class _Job:
         self.listener.phase("preparing")
         self.device = _device(device)
         self.dataset: Dataset = data.load(spec.dataset, data_folder)
-        self.networks = _resolved(spec, self.dataset)
-        self.inputs: Inputs = _inputs(self.networks, self.dataset)
+        self.networks = resolve(spec, self.dataset)
+        self.inputs: Inputs = common_inputs(self.networks, self.dataset)
         self.plan = self._plan()
         self.listener.plan(0, self.plan)
         method = methods.find(spec.method.name)
@@ -364,48 +365,6 @@ def _request(spec: JobSpec) -> str:
     """Return what tells two jobs apart; labels are for people and change nothing."""
     content = spec.model_dump(mode="json", exclude={"labels"})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _resolved(spec: JobSpec, dataset: Dataset) -> tuple[NetworkSpec, ...]:
-    """Give each network the dataset's sizes where its own are left open."""
-    sizes = (dataset.num_classes, dataset.input_channels, dataset.input_size)
-    return tuple(
-        network.model_copy(
-            update={"architecture": arch.resolve(network.architecture, sizes=sizes)}
-        )
-        for network in spec.members()
-    )
-
-
-def _inputs(networks: tuple[NetworkSpec, ...], dataset: Dataset) -> Inputs:
-    """Return what all networks of a job read: they see the same batch.
-
-    Raises:
-        InvalidSpecError: they do not read the same, or not what the dataset can give.
-    """
-    specs = [network.architecture for network in networks]
-    sizes = {(s.input_channels, s.input_size) for s in specs}
-    if len(sizes) > 1:
-        raise InvalidSpecError(
-            f"the networks read images of different (channels, size): {sorted(map(str, sizes))}; "
-            "give all the same input_channels and input_size",
-            field="/networks",
-        )
-    channels, size = specs[0].input_channels, specs[0].input_size
-    for spec in specs:
-        if spec.num_classes != dataset.num_classes:
-            raise InvalidSpecError(
-                f"{spec.name} has {spec.num_classes} classes, {dataset.name} has "
-                f"{dataset.num_classes}; leave num_classes out",
-                field="/architecture/num_classes",
-            )
-    if channels != dataset.input_channels:
-        raise InvalidSpecError(
-            f"{specs[0].name} reads {channels} channels, {dataset.name} has "
-            f"{dataset.input_channels}; leave input_channels out",
-            field="/architecture/input_channels",
-        )
-    return dataset.inputs(input_size=size)
 
 
 def _search_epochs(options: Any, spec: JobSpec) -> int:

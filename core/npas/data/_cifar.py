@@ -25,13 +25,7 @@ def cifar_source(*, title: str, name: str, num_classes: int, subfolder: str) -> 
         num_train=50_000,
         num_test=10_000,
     )
-
     how = f"python -m npas.data {name} downloads it (170 MB); {name}.npz in the folder works too"
-
-    def reader() -> Any:
-        from torchvision import datasets  # slow to import, and plans do without
-
-        return getattr(datasets, f"CIFAR{num_classes}")
 
     def official(folder: Path) -> bool:
         return (folder / subfolder).is_dir()
@@ -39,27 +33,35 @@ def cifar_source(*, title: str, name: str, num_classes: int, subfolder: str) -> 
     def read(folder: Path, _argument: str) -> Arrays:
         if not official(folder):
             return read_npz(folder / f"{name}.npz")
-        try:  # checksums are verified before anything is unpickled
-            train, test = (reader()(folder, train=part) for part in (True, False))
+        try:
+            return _read_official(folder, num_classes)
         except RuntimeError as error:
             raise bad(folder / subfolder, f"is damaged or incomplete; {how}") from error
-        return Arrays(
-            x_train=np.ascontiguousarray(train.data.transpose(0, 3, 1, 2)),
-            y_train=np.asarray(train.targets, dtype=np.int64),
-            x_test=np.ascontiguousarray(test.data.transpose(0, 3, 1, 2)),
-            y_test=np.asarray(test.targets, dtype=np.int64),
-        )
-
-    def fetch(folder: Path) -> None:
-        reader()(folder, download=True)
 
     return Source(
         title=title,
         facts=lambda _folder, _argument: facts,
         read=read,
         present=lambda folder, _argument: official(folder) or (folder / f"{name}.npz").is_file(),
-        fetch=fetch,
+        fetch=lambda folder: _reader(num_classes)(folder, download=True),
         how=how,
         crop_padding=4,
         flip=True,
+    )
+
+
+def _reader(num_classes: int) -> Any:
+    from torchvision import datasets  # slow to import, and plans do without
+
+    return getattr(datasets, f"CIFAR{num_classes}")
+
+
+def _read_official(folder: Path, num_classes: int) -> Arrays:
+    """Read the official files; torchvision verifies their checksums before it unpickles them."""
+    train, test = (_reader(num_classes)(folder, train=part) for part in (True, False))
+    return Arrays(
+        x_train=np.ascontiguousarray(train.data.transpose(0, 3, 1, 2)),
+        y_train=np.asarray(train.targets, dtype=np.int64),
+        x_test=np.ascontiguousarray(test.data.transpose(0, 3, 1, 2)),
+        y_test=np.asarray(test.targets, dtype=np.int64),
     )
