@@ -1,5 +1,6 @@
 """Serves the API: `python -m npas_api`."""
 
+import logging
 import sys
 from types import FrameType
 
@@ -29,6 +30,7 @@ class Server(uvicorn.Server):
 
 def main() -> int:
     """Serve until SIGINT or SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         migrate.require()
     except (migrate.SchemaError, MissingSettingError) as error:
@@ -44,6 +46,7 @@ def main() -> int:
         port=settings().port,
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
+        log_config=None,
     )
     Server(app, config).run()
     return 0

@@ -1,9 +1,9 @@
 """Chores in threads beside the API: ring the workers, take jobs from dead ones."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 
-import structlog
 from npas_store import outbox, reaper
 from npas_store.broker import BrokerDownError
 from npas_store.settings import settings
@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 RELAY_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 30.0
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Loop:
@@ -52,10 +52,10 @@ class Loop:
                 pause = self._seconds
             except (DBAPIError, BrokerDownError) as error:
                 # Postgres or Redis is away; everything waits in Postgres until they are back.
-                log.warning("loop waits", loop=self.name, error=str(error))
+                log.warning("%s waits: %s", self.name, error)
                 pause = min(pause * 2, MAX_PAUSE_SECONDS)
             except Exception:  # a dead loop would stop all jobs without anybody noticing
-                log.exception("loop failed", loop=self.name)
+                log.exception("%s failed", self.name)
                 pause = min(pause * 2, MAX_PAUSE_SECONDS)
             if not self._stopping.is_set():
                 self._called.wait(pause)

@@ -1,9 +1,9 @@
 """Around every request: it gets an id, and nothing escapes but as a problem document."""
 
+import logging
 import re
 import uuid
 
-import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,7 +14,7 @@ HEADER = "X-Request-Id"
 
 _CLIENTS_OWN = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class RequestContext:
@@ -44,11 +44,10 @@ class RequestContext:
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self.app(scope, receive, named)
-            except Exception as error:
-                log.exception("request failed", method=scope["method"], path=scope["path"])
-                if has_started:
-                    raise
-                await problems.response(HTTPConnection(scope), error)(scope, receive, named)
+        try:
+            await self.app(scope, receive, named)
+        except Exception as error:
+            log.exception("%s: %s %r failed", request_id, scope["method"], scope["path"])
+            if has_started:
+                raise
+            await problems.response(HTTPConnection(scope), error)(scope, receive, named)

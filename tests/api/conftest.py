@@ -21,7 +21,7 @@ from npas_store.tables import Job
 def serving(app: FastAPI) -> Iterator[str]:
     """Serve an application from a thread for the length of the block; yields its address."""
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5)
+        uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=5)
     )
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
