@@ -26,14 +26,14 @@ def grade(path: Path) -> dict[str, Any]:
     model = npas.load(path)
     extra = model.extra
     data = datasets.load(extra["dataset"])
-    if data.fingerprint != extra["fingerprint"]:
+    if data.fingerprint != extra["dataset_fingerprint"]:
         raise DataError(f"{extra['dataset']} here is not the data that {path} was trained on")
     found = evaluate(
         model,
         data.x_test,
         data.y_test,
-        mean=extra["mean"],
-        std=extra["std"],
+        mean=tuple(extra["mean"]),
+        std=tuple(extra["std"]),
         input_size=extra["input_size"],
     )
     return {

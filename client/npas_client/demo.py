@@ -7,6 +7,7 @@ curve.svg in demo/; the last line it prints is one JSON object with the figures.
 """
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,6 +159,8 @@ def run(console: Console, home: Path) -> Outcome:
         home: an empty folder for the service, to be deleted afterwards.
     """
     started = time.monotonic()
+    for name in FILES:  # of an earlier run: what lies there afterwards is from this one
+        (FOLDER / name).unlink(missing_ok=True)
     say(console, "Starting the service: PostgreSQL, Redis, API and worker")
     with LocalService(home, FOLDER / "service.log") as service, Client(service.url) as client:
         say(console, f"Ready at {service.url}; submitting {ARCHITECTURE} on {DATASET}, twice")
@@ -178,6 +181,12 @@ def run(console: Console, home: Path) -> Outcome:
             grade=graded_apart(path),
             seconds=time.monotonic() - started,
         )
+
+
+def keep_logs(home: Path) -> None:
+    """Save the logs of the service's parts before their folder goes."""
+    if (home / "logs").is_dir():
+        shutil.copytree(home / "logs", FOLDER / "logs", dirs_exist_ok=True)
 
 
 def say(console: Console, line: str) -> None:
@@ -206,7 +215,10 @@ def main() -> int:
     console, errors = Console(), Console(stderr=True)
     try:
         with tempfile.TemporaryDirectory(prefix="npas-demo-") as home:
-            outcome = run(console, Path(home))
+            try:
+                outcome = run(console, Path(home))
+            finally:
+                keep_logs(Path(home))
         broken = outcome.broken_promises()
     except KeyboardInterrupt:
         say(errors, "demo: interrupted; everything it started has ended")

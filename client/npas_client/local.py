@@ -29,10 +29,12 @@ class LocalService:
     Args:
         home: where it keeps everything; may be missing.
         log: the file that gets its output.
+        threads: CPU threads of a training; small networks do not gain from more than one, and
+            lose much where other programs keep the cores busy.
     """
 
-    def __init__(self, home: Path, log: Path) -> None:
-        self.home, self.log = home, log
+    def __init__(self, home: Path, log: Path, *, threads: int = 1) -> None:
+        self.home, self.log, self.threads = home, log, threads
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,7 +44,11 @@ class LocalService:
         self.url = f"http://127.0.0.1:{port}"
         # Settings of a service that the user runs elsewhere must not reach this one.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("NPAS_")}
-        environment |= {"NPAS_HOME": str(self.home), "NPAS_PORT": str(port)}
+        environment |= {
+            "NPAS_HOME": str(self.home),
+            "NPAS_PORT": str(port),
+            "NPAS_THREADS": str(self.threads),
+        }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "npas_store.up"],

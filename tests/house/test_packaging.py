@@ -8,7 +8,7 @@ from importlib.metadata import packages_distributions
 
 import pytest
 
-OURS = {"npas", "npas_store", "npas_api", "npas_worker", "npas_client"}
+OURS = {"npas", "npas_store", "npas_api", "npas_worker", "npas_client", "benchmarks"}
 REQUIREMENT = re.compile(r"^[A-Za-z0-9][\w.-]*")
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)(\[[\w,-]+\])?==(?P<version>[^\s;\\]+)")
 
