@@ -6,6 +6,7 @@ executed or unpickled.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +15,23 @@ from typing import Any, Literal, overload
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from npas import arch
-from npas.errors import CheckpointError, PlanError
+from npas.errors import CheckpointError, NpasError
 from npas.plans import Plan
 from npas.sharing import SharedModel, share
 
 FORMAT = "npas-1"
+
+METADATA_KEY = "npas"
+"""The only key: safetensors writes several in another order in every process."""
+
+UNREADABLE = (
+    *(SafetensorError, OSError, RecursionError),
+    *(AttributeError, KeyError, TypeError, ValueError),
+)
+"""What reading foreign metadata may raise."""
 
 
 def save(
@@ -35,14 +45,10 @@ def save(
         extra: JSON data to keep beside the weights; None keeps `model.extra`.
 
     Raises:
-        CheckpointError: `extra` is not JSON.
+        CheckpointError: `extra` is not a JSON object, or the file cannot be written.
     """
     path = Path(path)
-    try:
-        note = json.dumps(model.extra if extra is None else extra, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"extra cannot be written as JSON: {error}") from error
-    metadata = {"format": FORMAT, "plan": model.plan.to_json(), "extra": note}
+    metadata = {METADATA_KEY: _note(model.plan, model.extra if extra is None else extra)}
     tensors = {name: t.detach().contiguous().cpu() for name, t in model.state_dict().items()}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -50,8 +56,21 @@ def save(
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} cannot be written: {error}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _note(plan: Plan, extra: Mapping[str, Any]) -> str:
+    """Return the metadata: the same plan and extra give the same text."""
+    if not isinstance(extra, Mapping):
+        raise CheckpointError(f"extra must be a mapping, not {type(extra).__name__}")
+    note = {"format": FORMAT, "plan": json.loads(plan.to_json()), "extra": dict(extra)}
+    try:
+        return json.dumps(note, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"extra cannot be written as JSON: {error}") from error
 
 
 def read_metadata(path: str | os.PathLike[str]) -> tuple[Plan, dict[str, Any]]:
@@ -65,15 +84,14 @@ def read_metadata(path: str | os.PathLike[str]) -> tuple[Plan, dict[str, Any]]:
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        found = metadata.get("format")
+            note = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+        found = note.get("format")
         if found != FORMAT:
             raise CheckpointError(f"{path} is of format {found!r}; this version reads {FORMAT!r}")
-        extra = json.loads(metadata["extra"])
-        return Plan.from_json(metadata["plan"]), extra if isinstance(extra, dict) else {}
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+        return Plan.from_json(json.dumps(note["plan"])), dict(note["extra"])
+    except CheckpointError:
+        raise
+    except UNREADABLE as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
 
 
@@ -109,19 +127,45 @@ def load(
     """
     plan, extra = read_metadata(path)
     try:
-        networks = {
-            network.name: arch.build_uninitialised(network.architecture)
-            for network in plan.networks
-        }
-        model = share(networks, plan)
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        model.load_state_dict(tensors)
-    except (SafetensorError, PlanError, RuntimeError, LookupError, ValidationError) as error:
+            _check_sizes(plan, file)
+            # Cloned: safetensors may give views of one mapped file.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+        model = share(_skeletons(plan), plan)
+        _check_tensors(model, tensors)
+        # Assigned, not copied: a network that was saved in another precision keeps it.
+        model.load_state_dict(tensors, assign=True)
+    except (SafetensorError, NpasError, RuntimeError, ValidationError) as error:
         raise CheckpointError(f"{path} does not hold what its plan says: {error}") from error
     model.extra = extra
     model.eval().to(device)
     return _plain(model) if materialise else model
+
+
+def _check_sizes(plan: Plan, file: Any) -> None:
+    """Check that the plan is no larger than its file, before memory is taken for it."""
+    shapes = (file.get_slice(name).get_shape() for name in file.keys())  # noqa: SIM118 - not a dict
+    held = sum(math.prod(shape) for shape in shapes)
+    if held < plan.ledger.total:
+        raise CheckpointError(f"it holds {held:,} scalars, the plan has {plan.ledger.total:,}")
+    dense = arch.layer_table(plan.networks).dense
+    if dense != plan.ledger.dense:
+        raise CheckpointError(f"dense, it has {dense:,} parameters, not {plan.ledger.dense:,}")
+
+
+def _check_tensors(model: SharedModel, tensors: Mapping[str, Tensor]) -> None:
+    """Check names and kinds, which `load_state_dict` lets pass here and there."""
+    wanted = model.state_dict()
+    if wrong := sorted(wanted.keys() ^ tensors.keys()):
+        raise CheckpointError(f"it lacks tensors or has others: {', '.join(wrong[:5])}")
+    for name, tensor in tensors.items():
+        is_same = tensor.dtype == wanted[name].dtype
+        if not is_same and not (tensor.is_floating_point() and wanted[name].is_floating_point()):
+            raise CheckpointError(f"{name} is {tensor.dtype}, not {wanted[name].dtype}")
+
+
+def _skeletons(plan: Plan) -> dict[str, nn.Module]:
+    return {net.name: arch.build_uninitialised(net.architecture) for net in plan.networks}
 
 
 def _plain(model: SharedModel) -> nn.Module:
