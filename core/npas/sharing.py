@@ -5,6 +5,7 @@ hand-written linear algebra, one autograd node per group, once per optimiser ste
 while nothing changes.
 """
 
+import contextlib
 import copy
 import itertools
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from npas import recipes
@@ -31,6 +33,13 @@ def _count_step(*_: object) -> None:
 register_optimizer_step_post_hook(_count_step)
 
 
+def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[None]:
+    """Return a context without autocast, also for a device that knows none, such as meta."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
+
+
 class _Compose(torch.autograd.Function):
     """The weights of one group as one node: values come from the cache, gradients by hand."""
 
@@ -43,6 +52,7 @@ class _Compose(torch.autograd.Function):
         return tuple(weight.detach() for weight in banks.weights())
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         """Pull the weights' gradients back to templates and coefficients."""
         if ctx.state != ctx.banks.versions():
@@ -50,7 +60,9 @@ class _Compose(torch.autograd.Function):
                 "a template or coefficient was changed between forward and backward; "
                 "run forward again after the optimiser's step"
             )
-        return (None, *ctx.banks.pull_back(gradients))
+        # Called inside autocast, a matrix product would round the gradients of all templates.
+        with _no_autocast(ctx.banks.templates[0].device.type):
+            return (None, *ctx.banks.pull_back(gradients))
 
 
 class SharedGroup(nn.Module):
@@ -75,7 +87,9 @@ class SharedGroup(nn.Module):
                 self.coefficients.append(nn.Parameter(torch.empty(bank.rows, bank.templates)))
             rows = [slot.rows[index] for slot in group.slots]
             self._rows.append([row for row in rows if row is not None])
-            self._gains.append(torch.tensor(gains(group, index)).unsqueeze(1))
+            gain_L1 = torch.tensor(gains(group, index), dtype=torch.float64).unsqueeze(1)
+            self._gains.append(gain_L1)
+        self._cast_gains = list(self._gains)
         self._key: tuple[int, ...] | None = None
         self._num_composed = 0
         self._weights: list[Tensor] = []
@@ -90,7 +104,8 @@ class SharedGroup(nn.Module):
         """Return the weights of all slots; composed anew only if a parameter has changed."""
         key = self._state()
         if key != self._key:
-            with torch.no_grad():
+            # What is composed in an evaluation under inference_mode must serve training too.
+            with torch.inference_mode(False), torch.no_grad():
                 self._mixing = [
                     self._mixing_of(index, alpha)
                     for index, alpha in enumerate(self._coefficients())
@@ -115,12 +130,15 @@ class SharedGroup(nn.Module):
 
     def _mixing_of(self, index: int, coefficients: Tensor | None) -> Tensor:
         """Return (L, K): each reader's coefficient vector times its gain."""
-        device = self.templates[index].device
-        if self._gains[index].device != device:
-            self._gains[index] = self._gains[index].to(device)
-        if coefficients is None:
-            return self._gains[index]
-        return coefficients[self._rows[index]] * self._gains[index]
+        gain = self._gain(index)
+        return gain if coefficients is None else coefficients[self._rows[index]] * gain
+
+    def _gain(self, index: int) -> Tensor:
+        """Return the readers' gains (L, 1) as the bank's templates are kept."""
+        templates, cast_gain = self.templates[index], self._cast_gains[index]
+        if (cast_gain.device, cast_gain.dtype) != (templates.device, templates.dtype):
+            self._cast_gains[index] = self._gains[index].to(templates)
+        return self._cast_gains[index]
 
     def pull_back(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
         """Return the gradients of all parameters, in the order of `parameters()`."""
@@ -131,7 +149,7 @@ class SharedGroup(nn.Module):
         for index, alpha in enumerate(self._coefficients()):
             if alpha is not None:
                 rows = torch.tensor(self._rows[index], device=alpha.device)
-                scaled = of_mixing[index] * self._gains[index]
+                scaled = of_mixing[index] * self._gain(index)
                 of_coefficients.append(torch.zeros_like(alpha).index_add_(0, rows, scaled))
         return of_templates + of_coefficients
 
