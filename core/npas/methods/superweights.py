@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from npas import blocks
 from npas.arch.layers import Layer, LayerTable, Role
@@ -44,6 +44,12 @@ class SuperWeightsOptions(Spec):
     private: tuple[Role, ...] = Field(
         ("classifier",), strict=False, description="roles that never share"
     )
+
+    @field_validator("private")
+    @classmethod
+    def _in_one_order(cls, value: tuple[Role, ...]) -> tuple[Role, ...]:
+        """Return each role once: a set given in Python has another order in every process."""
+        return tuple(sorted(set(value)))
 
 
 class Shape:
