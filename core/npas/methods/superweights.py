@@ -8,7 +8,10 @@ Differences from the released code, which exceeds budgets silently and may never
   more than the threshold, and on until the budget holds (the code lowers its threshold step by
   step instead);
 * the count covers blocks as they are stored, coefficients, private layers and norms;
-* a group whose sharing saves nothing keeps plain weights.
+* a group whose sharing saves nothing keeps plain weights;
+* what is left after the templates frees single layers, below the dense size; the code gives it to
+  SuperWeights that already have a template for every reader, which makes no more networks
+  possible.
 """
 
 import itertools
@@ -19,16 +22,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from npas import blocks
 from npas.arch.layers import Layer, LayerTable, Role
 from npas.evidence import Evidence
 from npas.methods import Allocation, Stage
 from npas.methods._linkage import merges
-from npas.plans import Bank, Group, Slot
+from npas.methods._parts import Part, PartBanks, banks_of, cost, fill, freed, most
 from npas.spec import Spec
-
-Part = tuple[Layer, ...]
-"""Layers that may share: one group of the plan, or private layers if sharing saves nothing."""
 
 
 class SuperWeightsOptions(Spec):
@@ -50,66 +49,6 @@ class SuperWeightsOptions(Spec):
     def _in_one_order(cls, value: tuple[Role, ...]) -> tuple[Role, ...]:
         """Return each role once: a set given in Python has another order in every process."""
         return tuple(sorted(set(value)))
-
-
-class Shape:
-    """The banks of one part while templates are dealt out."""
-
-    def __init__(self, part: Part, *, tied: bool) -> None:
-        self.part = part
-        self.shapes = blocks.ordered({layer.shape for layer in part})
-        self.sizes = blocks.sizes(self.shapes)
-        self.reads = [blocks.reads(self.shapes, layer.shape) for layer in part]
-        self.users = [sum(bank in r for r in self.reads) for bank in range(len(self.shapes))]
-        self.templates = [1] * len(self.shapes)
-        self.tied = tied
-        self.own = sum(layer.size for layer in part)
-
-    def rows(self, bank: int, templates: int) -> int:
-        """Return a bank's coefficient vectors; a lone reader of a lone template needs none."""
-        if templates == 1 and self.users[bank] == 1:
-            return 0
-        return 1 if self.tied else self.users[bank]
-
-    def price(self, bank: int, templates: int) -> int:
-        """Return the parameters of a bank with so many templates."""
-        return templates * (self.sizes[bank] + self.rows(bank, templates))
-
-    @property
-    def shared(self) -> int:
-        """Parameters of all banks."""
-        return sum(self.price(bank, k) for bank, k in enumerate(self.templates))
-
-    @property
-    def is_private(self) -> bool:
-        """Whether sharing saves nothing, so that plain weights are as small and as free."""
-        few = all(k <= u for k, u in zip(self.templates, self.users, strict=True))
-        return self.shared >= self.own and few
-
-    @property
-    def cost(self) -> int:
-        """Parameters of the part as it will be stored."""
-        return self.own if self.is_private else self.shared
-
-    def group(self, name: str) -> Group:
-        """Return the part as a group of the plan."""
-        banks = tuple(
-            Bank(shape=shape, size=size, templates=k, rows=self.rows(bank, k))
-            for bank, (shape, size, k) in enumerate(
-                zip(self.shapes, self.sizes, self.templates, strict=True)
-            )
-        )
-        counters = [itertools.count() for _ in banks]
-        slots = []
-        for layer, reads in zip(self.part, self.reads, strict=True):
-            rows: list[int | None] = [None] * len(banks)
-            for bank in reads:
-                own_row = next(counters[bank])
-                rows[bank] = own_row if banks[bank].rows > 1 else 0
-            slots.append(
-                Slot(network=layer.network, layer=layer.name, shape=layer.shape, rows=tuple(rows))
-            )
-        return Group(name=name, recipe="nest", banks=banks, slots=tuple(slots))
 
 
 def depth_bins(layers: Sequence[Layer], num_bins: int) -> list[Part]:
@@ -136,45 +75,6 @@ def depth_bins(layers: Sequence[Layer], num_bins: int) -> list[Part]:
     return parts
 
 
-def shapes_of(parts: Sequence[Part], *, tied: bool = False) -> list[Shape]:
-    """Return the banks of every part, one template each."""
-    return [Shape(part, tied=tied) for part in parts]
-
-
-def cost(shapes: Sequence[Shape]) -> int:
-    """Return the parameters of all parts."""
-    return sum(shape.cost for shape in shapes)
-
-
-def most(shapes: Sequence[Shape], cap: int) -> int:
-    """Return the parameters that all parts can use when every SuperWeight has `cap` templates."""
-    return sum(shape.price(b, cap) for shape in shapes for b in range(len(shape.sizes)))
-
-
-def fill(shapes: Sequence[Shape], spare: int, cap: int) -> None:
-    """Deal out the spare parameters as whole templates, in place.
-
-    Phase A gives the (c + 1)-th template only to SuperWeights with more than c users; phase B, if
-    something is left, to any below the cap. Groups and widths in ascending order.
-    Source: the released code's default routine; it compares with the budget strictly, here a
-    template that fits exactly is given, and savings of groups that turn private are dealt out
-    again.
-    """
-    for limit_by_users in (True, False):
-        for count in range(1, cap):
-            for shape in shapes:
-                for bank, users in enumerate(shape.users):
-                    if shape.templates[bank] != count or (limit_by_users and users <= count):
-                        continue
-                    before = shape.cost
-                    shape.templates[bank] += 1
-                    price = shape.cost - before
-                    if price > spare:
-                        shape.templates[bank] -= 1
-                    else:
-                        spare -= price
-
-
 class SuperWeights:
     """Nested blocks, grouped by depth and kernel, then by gradient agreement."""
 
@@ -190,13 +90,13 @@ class SuperWeights:
 
     def _bins(
         self, table: LayerTable, options: SuperWeightsOptions, *, tied: bool
-    ) -> Iterator[list[Shape]]:
+    ) -> Iterator[list[PartBanks]]:
         """Yield partitions from `bins` depth bins down to one per kernel class."""
         banked = self._banked(table, options)
         for count in range(min(options.bins, len(banked)), 0, -1):
-            yield shapes_of(depth_bins(banked, count), tied=tied)
+            yield banks_of(depth_bins(banked, count), tied=tied)
 
-    def _finished(self, table: LayerTable, shapes: Sequence[Shape]) -> Allocation:
+    def _finished(self, table: LayerTable, shapes: Sequence[PartBanks]) -> Allocation:
         shared = [shape for shape in shapes if not shape.is_private]
         names = {(layer.network, layer.name) for shape in shared for layer in shape.part}
         return Allocation(
@@ -230,20 +130,24 @@ class SuperWeights:
             # One template each: with tied coefficients more would span the same networks.
             return self._finished(table, next(fitting, []))
         if budget >= table.dense:
-            shapes = shapes_of([(layer,) for layer in banked])
+            shapes = banks_of([(layer,) for layer in banked])
         elif evidence is not None:
             shapes = self._by_agreement(table, options, spare, evidence)
         else:
             shapes = self._by_depth(table, options, spare)
-        fill(shapes, spare - cost(shapes), options.max_templates)
+        left = fill(shapes, spare - cost(shapes), options.max_templates, to_users=True)
+        if budget >= table.dense:
+            fill(shapes, left, options.max_templates, to_users=False)
+        else:
+            shapes = freed(shapes, left)
         return self._finished(table, shapes)
 
-    def _coarsest(self, table: LayerTable, options: SuperWeightsOptions) -> list[Shape]:
+    def _coarsest(self, table: LayerTable, options: SuperWeightsOptions) -> list[PartBanks]:
         return min(self._bins(table, options, tied=False), key=cost, default=[])
 
     def _by_depth(
         self, table: LayerTable, options: SuperWeightsOptions, spare: int
-    ) -> list[Shape]:
+    ) -> list[PartBanks]:
         """Return the most depth bins up to `bins` that fit; more if they leave budget unused."""
         banked = self._banked(table, options)
         fitting = (s for s in self._bins(table, options, tied=False) if cost(s) <= spare)
@@ -251,7 +155,7 @@ class SuperWeights:
         count = options.bins
         while most(shapes, options.max_templates) < spare and count < len(banked):
             count = min(2 * count, len(banked))
-            finer = shapes_of(depth_bins(banked, count))
+            finer = banks_of(depth_bins(banked, count))
             if cost(finer) > spare:
                 break
             shapes = finer
@@ -259,7 +163,7 @@ class SuperWeights:
 
     def _by_agreement(
         self, table: LayerTable, options: SuperWeightsOptions, spare: int, evidence: Evidence
-    ) -> list[Shape]:
+    ) -> list[PartBanks]:
         """Return the groups of the gradient search.
 
         Layers start alone and merge by average linkage, inside their depth bin first, then inside
@@ -269,10 +173,10 @@ class SuperWeights:
         """
         banked = self._banked(table, options)
         bins = depth_bins(banked, options.bins)
-        taken: list[Shape] | None = None
-        cache: dict[Part, Shape] = {}
+        taken: list[PartBanks] | None = None
+        cache: dict[Part, PartBanks] = {}
         for parts, agreement in merges(banked, bins, evidence):
-            shapes = [cache.setdefault(p, Shape(p, tied=False)) for p in parts]
+            shapes = [cache.setdefault(p, PartBanks(p, tied=False)) for p in parts]
             if cost(shapes) > spare:
                 continue
             if taken is not None and most(shapes, options.max_templates) < spare:
@@ -282,7 +186,7 @@ class SuperWeights:
                 break
         if taken is None:
             return self._by_depth(table, options, spare)
-        return shapes_of([shape.part for shape in taken])
+        return banks_of([shape.part for shape in taken])
 
 
 METHOD = SuperWeights()
