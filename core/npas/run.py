@@ -2,13 +2,13 @@
 
 Example:
     >>> from pathlib import Path
-    >>> from npas.run import Listener, run
+    >>> from npas.run import run
     >>> from npas.spec import JobSpec
     >>> spec = JobSpec.model_validate({
     ...     "architecture": "resnet-8", "budget": {"fraction": 0.5}, "dataset": "digits",
     ...     "training": {"epochs": 2},
     ... })
-    >>> outcome = run(spec, folder=Path("out"), listener=Listener())  # doctest: +SKIP
+    >>> outcome = run(spec, folder=Path("out"))  # doctest: +SKIP
     >>> outcome.report["accuracy"], outcome.files["model.safetensors"]  # doctest: +SKIP
 """
 
@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -43,8 +43,8 @@ EVIDENCE_BATCHES = 10
 _PROGRESS_SECONDS = 0.5
 
 
-class Listener:
-    """Hears how a run goes and may stop it; this one is silent. Override what you need.
+class Listener(Protocol):
+    """Hears how a run goes and may stop it.
 
     All methods are called on the thread that trains, which waits for them.
     """
@@ -69,6 +69,13 @@ class Listener:
 
     def stop(self) -> Wish:
         """Say "" to go on, "pause" to save and return, "finish" to deliver the best so far."""
+
+
+class Silence(Listener):
+    """Ignores all news and never stops: override what you need."""
+
+    def stop(self) -> Wish:
+        """Say to go on."""
         return ""
 
 
@@ -119,7 +126,7 @@ def run(
         NonFiniteLossError: the training diverged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    job = _Job(spec, folder, listener or Listener(), data_folder, device, checkpoint_seconds)
+    job = _Job(spec, folder, listener or Silence(), data_folder, device, checkpoint_seconds)
     return job.run(train.read(resume_from) if resume_from else None)
 
 

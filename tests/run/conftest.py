@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from npas.plans import Plan
-from npas.run import Listener
+from npas.run import Silence
 from npas.spec import JobSpec
 from npas.train import Wish
 
 
-class Ear(Listener):
+class Ear(Silence):
     """Remembers what it hears, and stops when it is told to."""
 
     def __init__(self, wish: Wish = "", after: int = -1) -> None:

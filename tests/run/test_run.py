@@ -12,7 +12,7 @@ import pytest
 import torch
 from npas.errors import CheckpointError, DataError, InvalidSpecError
 from npas.evaluate import evaluate
-from npas.run import Listener, run
+from npas.run import run
 from npas.spec import JobSpec
 from npas.train import NonFiniteLossError, saved
 
@@ -277,10 +277,12 @@ def test_diverging_training_ends_with_its_reason(make_spec: MakeSpec, tmp_path: 
     assert caught.value.field == "/training/learning_rate"
 
 
-def test_silent_listener_is_enough(make_spec: MakeSpec, tmp_path: Path) -> None:
+def test_run_needs_no_listener_and_leaves_the_random_state_alone(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
     before = torch.random.get_rng_state()
 
-    outcome = run(make_spec(), folder=tmp_path, listener=Listener())
+    outcome = run(make_spec(), folder=tmp_path)
 
     assert outcome.finished
     assert torch.equal(torch.random.get_rng_state(), before)
