@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from torch import Tensor
 
 from npas import registry
+from npas.errors import PlanError
 from npas.plans import Group
 
 
@@ -22,7 +23,8 @@ class Composer(Protocol):
     may reuse their own buffers, so a result lives until the next call. Not thread-safe.
     """
 
-    def __init__(self, group: Group) -> None: ...
+    def __init__(self, group: Group) -> None:
+        """Raise PlanError for a group whose banks are not what its slots need."""
 
     def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights of all slots, in the order of the plan.
@@ -45,6 +47,36 @@ class Composer(Protocol):
             mixing: as in `compose`.
             gradients: one per slot, None where the weight took no part.
         """
+
+
+def check(group: Group, *, reads: Sequence[Sequence[int]], sizes: Sequence[int]) -> None:
+    """Check that the banks of a group are what its slots need, and every row is read.
+
+    Plans come from files: what a method promises is not known of them.
+
+    Args:
+        group: to check.
+        reads: for each slot, the banks it reads by its shape.
+        sizes: for each bank, the scalars of one template by its shape.
+
+    Raises:
+        PlanError: they are not.
+    """
+    if [bank.size for bank in group.banks] != list(sizes):
+        raise PlanError(f"group {group.name}: sizes of banks do not fit their shapes")
+    used: list[set[int]] = [set() for _ in group.banks]
+    counts = [0] * len(group.banks)
+    for slot, needed in zip(group.slots, reads, strict=True):
+        named = [index for index, row in enumerate(slot.rows) if row is not None]
+        if len(slot.rows) != len(group.banks) or named != list(needed):
+            raise PlanError(f"group {group.name}: {slot.layer} does not read the banks it needs")
+        for index in needed:
+            used[index].add(slot.rows[index] or 0)
+            counts[index] += 1
+    for index, bank in enumerate(group.banks):
+        is_alone = bank.rows == 0 and bank.templates == counts[index] == 1
+        if used[index] != set(range(1 if is_alone else bank.rows)):
+            raise PlanError(f"group {group.name}: rows of bank {index} are not those in use")
 
 
 def find(name: str) -> type[Composer]:

@@ -4,12 +4,15 @@ Source: Savarese & Maire, ICLR 2019, equation 1. The paper's code sums K product
 convolution; here one matrix product per bank makes the weights of all its layers.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from npas.errors import PlanError
 from npas.plans import Group
+from npas.recipes import check
 from npas.recipes._buffers import buffer
 
 
@@ -17,6 +20,10 @@ class Mix:
     """Composer of one bank; every slot reads it whole."""
 
     def __init__(self, group: Group) -> None:
+        if {bank.shape for bank in group.banks} != {slot.shape for slot in group.slots}:
+            raise PlanError(f"group {group.name}: mix needs one bank, of its layers' shape")
+        size = math.prod(group.banks[0].shape)
+        check(group, reads=[(0,)] * len(group.slots), sizes=[size])
         self._shapes = [slot.shape for slot in group.slots]
         self._weights_LD: Tensor | None = None
         self._gradients_LD: Tensor | None = None

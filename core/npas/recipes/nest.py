@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from npas import blocks
+from npas.errors import PlanError
 from npas.plans import Group
+from npas.recipes import check
 from npas.recipes._buffers import buffer
 
 
@@ -61,6 +63,12 @@ class Nest:
 
     def __init__(self, group: Group) -> None:
         self._shapes = [slot.shape for slot in group.slots]
+        shapes = blocks.ordered(set(self._shapes))
+        is_in_order = tuple(bank.shape for bank in group.banks) == shapes
+        if not is_in_order or len({shape[2:] for shape in shapes}) > 1:
+            raise PlanError(f"group {group.name}: nest needs a bank for every shape, in order")
+        reads = [blocks.reads(shapes, shape) for shape in self._shapes]
+        check(group, reads=reads, sizes=blocks.sizes(shapes))
         self._banks = [_Bank(group, index) for index in range(len(group.banks))]
         self._ends = list(itertools.accumulate(math.prod(shape) for shape in self._shapes))
         self._weights: Tensor | None = None

@@ -1,0 +1,81 @@
+"""Geometry: blocks tile the union of all shapes, each cell once, whatever nests or does not."""
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from npas import blocks
+
+MANY = settings(deadline=None, derandomize=True, max_examples=300)
+BOX = st.tuples(st.integers(1, 9), st.integers(1, 9))
+SHAPES = st.builds(
+    lambda boxes, kernel: blocks.ordered({(*box, *kernel) for box in boxes}),
+    st.lists(BOX, min_size=1, max_size=6),
+    st.sampled_from([(), (3, 3), (1, 1), (2,)]),
+)
+
+
+def cells(rect):
+    return {
+        (row, column)
+        for row in range(rect.top, rect.bottom)
+        for column in range(rect.left, rect.right)
+    }
+
+
+def inside(shape):
+    return {(row, column) for row in range(shape[0]) for column in range(shape[1])}
+
+
+@MANY
+@given(shapes=SHAPES)
+def test_added_tiles_what_a_shape_adds_to_all_smaller_ones(shapes):
+    covered = set()
+    for index, shape in enumerate(shapes):
+        rects = blocks.added(shapes[:index], shape)
+        parts = [cells(rect) for rect in rects]
+        assert sum(map(len, parts)) == sum(rect.area for rect in rects)
+        assert set().union(*parts) == inside(shape) - covered
+        assert sum(map(len, parts)) == len(inside(shape) - covered)
+        covered |= inside(shape)
+
+
+@MANY
+@given(shapes=SHAPES)
+def test_added_stores_its_rectangles_end_to_end(shapes):
+    for index, shape in enumerate(shapes):
+        end = 0
+        for rect in blocks.added(shapes[:index], shape):
+            assert rect.offset == end
+            end += rect.area
+        assert blocks.sizes(shapes)[index] == end * math.prod(shape[2:])
+
+
+@MANY
+@given(shapes=SHAPES)
+def test_reads_names_the_blocks_a_layer_touches(shapes):
+    covered, owned = set(), []
+    for shape in shapes:
+        owned.append(inside(shape) - covered)
+        covered |= inside(shape)
+    for shape in shapes:
+        touched = {i for i, block in enumerate(owned) if block & inside(shape)}
+        assert set(blocks.reads(shapes, shape)) == touched
+
+
+@MANY
+@given(shapes=SHAPES)
+def test_overlap_cuts_a_rectangle_to_a_layer(shapes):
+    for index, shape in enumerate(shapes):
+        for rect in blocks.added(shapes[:index], shape):
+            for layer in shapes:
+                rows, columns = blocks.overlap(rect, layer)
+                assert rows * columns == len(cells(rect) & inside(layer))
+
+
+@MANY
+@given(shapes=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_ordered_is_by_size_then_shape(shapes):
+    found = blocks.ordered(set(shapes))
+    assert [math.prod(s) for s in found] == sorted(math.prod(s) for s in set(shapes))
+    assert set(found) == set(shapes)
