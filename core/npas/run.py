@@ -71,8 +71,26 @@ class Listener(Protocol):
         """Say "" to go on, "pause" to save and return, "finish" to deliver the best so far."""
 
 
-class Silence(Listener):
-    """Ignores all news and never stops: override what you need."""
+class Silence:
+    """A listener that ignores all news and never stops: override what you need."""
+
+    def phase(self, name: str) -> None:
+        """Ignore it."""
+
+    def event(self, type: str, message: str, data: Mapping[str, Any]) -> None:
+        """Ignore it."""
+
+    def plan(self, version: int, plan: Plan) -> None:
+        """Ignore it."""
+
+    def metrics(self, row: Mapping[str, Any]) -> None:
+        """Ignore it."""
+
+    def progress(self, fraction: float, eta_seconds: float | None) -> None:
+        """Ignore it."""
+
+    def checkpoint(self, path: Path, step: int) -> None:
+        """Ignore it."""
 
     def stop(self) -> Wish:
         """Say to go on."""
@@ -142,7 +160,8 @@ class _Job:
         device: str,
         checkpoint_seconds: float,
     ) -> None:
-        self.spec, self.folder, self.listener = spec, folder, listener
+        self.spec, self.folder = spec, folder
+        self.listener: Listener = listener
         self.checkpoint_seconds = checkpoint_seconds
         self.started = self.saved = self.told = time.monotonic()
         self.listener.phase("preparing")
