@@ -48,7 +48,7 @@ def sharers(table: LayerTable) -> list[tuple[Layer, ...]]:
     return [tuple(layers) for layers in groups.values() if len(layers) > 1]
 
 
-def cost(layers: Sequence[Layer], templates: int) -> int:
+def num_parameters(layers: Sequence[Layer], templates: int) -> int:
     """Return the parameters of a group: templates and one coefficient vector per layer."""
     if templates == OWN:
         return len(layers) * layers[0].size
@@ -61,8 +61,8 @@ def rungs(layers: Sequence[Layer]) -> list[int]:
     Below plain weights, fewer templates than layers; a number that costs as much as plain weights
     is of no use. Above, as many templates as layers and more, up to twice as many.
     """
-    own = cost(layers, OWN)
-    few = [k for k in range(1, len(layers)) if cost(layers, k) < own]
+    own = num_parameters(layers, OWN)
+    few = [k for k in range(1, len(layers)) if num_parameters(layers, k) < own]
     most = max(len(layers), min(2 * len(layers), MAX_TEMPLATES))
     return [*few, OWN, *range(len(layers), most + 1)]
 
@@ -98,7 +98,7 @@ def climb(groups: Sequence[Sequence[Layer]], start: list[int], spare: int) -> li
             if reached[g] + 1 == len(ladders[g]):
                 continue
             now, then = ladders[g][reached[g]], ladders[g][reached[g] + 1]
-            price = cost(groups[g], then) - cost(groups[g], now)
+            price = num_parameters(groups[g], then) - num_parameters(groups[g], now)
             if price <= spare:
                 reached[g], spare, moved = reached[g] + 1, spare - price, True
         if not moved:
