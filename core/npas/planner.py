@@ -59,7 +59,7 @@ def plan(
     Example:
         >>> import npas
         >>> npas.plan("wrn-28-10", method="soft_sharing", templates=2).ledger.total
-        17127046
+        17125630
     """
     if isinstance(architecture, PlanRequest):
         request = architecture
