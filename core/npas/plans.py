@@ -2,7 +2,7 @@
 
 import json
 import math
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -11,6 +11,10 @@ from npas.spec import NetworkSpec, Spec
 
 PLAN_VERSION = 1
 """Written into every plan; `Plan.version` accepts no other."""
+
+
+Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=5)]
+"""(out, in, *kernel)."""
 
 
 class Bank(Spec):
@@ -23,7 +27,7 @@ class Bank(Spec):
         rows: how many coefficient vectors; 0 where a lone reader takes a lone template as it is.
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     size: int = Field(ge=1)
     templates: int = Field(ge=1)
     rows: int = Field(ge=0)
@@ -49,7 +53,7 @@ class Slot(Spec):
 
     network: str
     layer: str
-    shape: tuple[int, ...]
+    shape: Shape
     rows: tuple[int | None, ...]
 
 
@@ -77,7 +81,7 @@ class PrivateLayer(Spec):
 
     network: str
     layer: str
-    shape: tuple[int, ...]
+    shape: Shape
 
 
 class Ledger(Spec):
@@ -118,11 +122,18 @@ class Plan(Spec):
     method: str
     options: dict[str, Any] = Field(default_factory=dict)
     stage: Literal["search", "train"] = "train"
-    networks: tuple[NetworkSpec, ...]
+    networks: Annotated[tuple[NetworkSpec, ...], Field(min_length=1)]
     groups: tuple[Group, ...]
     private: tuple[PrivateLayer, ...]
     ledger: Ledger
     minimum: int
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        for names in ([net.name for net in self.networks], [g.name for g in self.groups]):
+            if len(set(names)) < len(names):
+                raise ValueError("two networks or two groups have the same name")
+        return self
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

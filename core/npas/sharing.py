@@ -8,6 +8,7 @@ while nothing changes.
 import contextlib
 import copy
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -340,4 +341,9 @@ def _check(networks: Mapping[str, nn.Module], plan: Plan) -> None:
     if dense != plan.ledger.dense:
         raise PlanError(
             f"the networks have {dense:,} parameters, the plan is for {plan.ledger.dense:,}"
+        )
+    private = dense - sum(math.prod(slot.shape) for slot in slots)
+    if private != plan.ledger.private:
+        raise PlanError(
+            f"{private:,} parameters stay outside groups, the plan says {plan.ledger.private:,}"
         )
