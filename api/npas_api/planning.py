@@ -18,6 +18,7 @@ from npas.spec import DatasetSpec, PlanRequest
 from npas_store.settings import settings
 
 from npas_api import errors
+from npas_api.fields import join
 
 if TYPE_CHECKING:
     from npas.plans import Plan
@@ -47,8 +48,7 @@ class Planner:
             try:
                 return await run_in_threadpool(_plan, asked)
             except NpasError as error:
-                if request.networks is not None and error.field.startswith("/architecture"):
-                    error.field = "/networks"
+                error.field = _pointer(error.field, request)
                 raise
 
     @asynccontextmanager
@@ -85,6 +85,18 @@ def require_data(dataset: DatasetSpec) -> None:
 def warm_up() -> None:
     """Import what planning needs, in a thread of its own: torch takes seconds, the first time."""
     threading.Thread(target=_library, name="warm-up", daemon=True).start()
+
+
+def _pointer(field: str, request: PlanRequest) -> str:
+    """Return the JSON pointer into the request for what the library blames.
+
+    It knows one architecture at a time, not which of several networks it came from; and it writes
+    the names of options as they are.
+    """
+    if request.networks is not None and field.startswith("/architecture"):
+        return "/networks"
+    escaped = {f"/method/{name}": join(("method", name)) for name in request.method.options}
+    return escaped.get(field, field)
 
 
 def _busy() -> errors.BusyError:

@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
-from npas_store.database import reading
-from npas_store.tables import Event, Job, PlanVersion, Transition
-from sqlalchemy import func, select
+from npas_store.database import reading, transaction
+from npas_store.tables import Bell, Event, Job, PlanVersion, Transition
+from sqlalchemy import func, select, text
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -299,3 +299,18 @@ def test_list_refuses_the_cursor_of_another_order(submit, client):
     cursor = client.get("/v1/jobs?limit=1").json()["next"]
     answer = client.get("/v1/jobs", params={"after": cursor, "sort": "created_at"})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/after")
+
+
+@pytest.mark.parametrize("table", ["transitions", "events", "plans", "outbox"])
+def test_a_job_that_cannot_be_written_whole_is_not_written(client, asked, table):
+    with transaction() as session:
+        session.execute(text(f"ALTER TABLE {table} RENAME TO away"))
+    try:
+        answer = client.post("/v1/jobs", json=asked, headers={"Idempotency-Key": table})
+    finally:
+        with transaction() as session:
+            session.execute(text(f"ALTER TABLE away RENAME TO {table}"))
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert [count(t) for t in (Job, Transition, Event, PlanVersion, Bell)] == [0] * 5
+    again = client.post("/v1/jobs", json=asked, headers={"Idempotency-Key": table})
+    assert (again.status_code, "Idempotency-Replayed" in again.headers) == (202, False)

@@ -57,22 +57,22 @@ def test_main_rings_the_workers_for_a_new_job(asked):
         assert server.blpop("npas:npas.train", timeout=20) is not None
 
 
-def test_main_takes_jobs_from_dead_workers(asked, claim):
+def test_main_takes_jobs_from_dead_workers(submit, claim):
+    job_id = submit()["id"]
+    claim()
+    with transaction() as session:
+        expired = {"lease_until": func.now() - text("interval '1 second'")}
+        session.execute(update(Job).values(expired))
     with running(NPAS_LEASE_SECONDS="1") as (_, client):
-        job_id = client.post("/v1/jobs", json=asked).json()["id"]
-        claim()
-        with transaction() as session:
-            expired = {"lease_until": func.now() - text("interval '1 second'")}
-            session.execute(update(Job).values(expired))
         events = f"/v1/jobs/{job_id}/events"
         with client.stream("GET", events, headers={"Accept": "text/event-stream"}) as stream:
             assert any("fell silent" in line for line in stream.iter_lines())
         assert client.get(f"/v1/jobs/{job_id}").json()["reason"]["code"] == "worker_lost"
 
 
-def test_main_ends_its_streams_when_asked_to_end(asked):
+def test_main_ends_its_streams_when_asked_to_end(submit):
+    job_id = submit()["id"]
     with running() as (process, client):
-        job_id = client.post("/v1/jobs", json=asked).json()["id"]
         events = f"/v1/jobs/{job_id}/events"
         with client.stream("GET", events, headers={"Accept": "text/event-stream"}) as stream:
             lines = stream.iter_lines()
