@@ -1,6 +1,7 @@
 """What the README tells people to type works, and its tables are complete."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -72,6 +73,7 @@ def test_readme_python_runs(service, tmp_path, number):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
