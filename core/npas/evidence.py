@@ -1,11 +1,13 @@
 """What was measured while training, as plain data: it lets a method refine a plan."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from npas.errors import PlanError
 from npas.spec import Spec
+
+Cosine = Annotated[float, Field(ge=-1, le=1)]
 
 
 class Similarity(Spec):
@@ -18,7 +20,16 @@ class Similarity(Spec):
     """
 
     layers: tuple[tuple[str, str], ...]
-    cosine: tuple[tuple[float, ...], ...]
+    cosine: tuple[tuple[Cosine, ...], ...]
+
+    @model_validator(mode="after")
+    def _is_square(self) -> Self:
+        size = len(self.layers)
+        if [len(row) for row in self.cosine] != [size] * size:
+            raise ValueError("cosine must be a square matrix, one row per layer")
+        if tuple(zip(*self.cosine, strict=True)) != self.cosine:
+            raise ValueError("cosine must be a symmetric matrix")
+        return self
 
 
 class Evidence(Spec):
@@ -32,6 +43,13 @@ class Evidence(Spec):
     kind: Literal["gradient_agreement"] = "gradient_agreement"
     batches: int = Field(ge=1)
     classes: tuple[Similarity, ...]
+
+    @model_validator(mode="after")
+    def _layers_once(self) -> Self:
+        layers = [layer for similarity in self.classes for layer in similarity.layers]
+        if len(set(layers)) < len(layers):
+            raise ValueError("a layer stands in two rows")
+        return self
 
     def to_json(self) -> str:
         """Return the evidence as JSON."""

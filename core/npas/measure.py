@@ -1,14 +1,16 @@
 """Measuring while training: gradients of composed weights tell which layers could share."""
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from npas import arch
 from npas.arch.layers import Layer
+from npas.errors import DataError
 from npas.evidence import Evidence, Similarity
 from npas.sharing import SharedModel
 
@@ -24,24 +26,39 @@ def gradient_agreement(model: SharedModel, batches: Iterable[tuple[Tensor, Tenso
         model: after a brief training of the search-stage plan.
         batches: images (B, channels, H, W), normalised, and labels (B,); ten or more are advised.
 
+    Raises:
+        DataError: there is no batch.
+
     Source: "Learning to Compose SuperWeights", section 2.2; its code takes a single batch.
     """
     table = arch.layer_table(model.plan.networks)
-    was_training = model.training
-    model.eval()
     sums: dict[tuple[str, str], Tensor] = {}
     count = 0
-    for x, y in batches:
-        count += 1
-        for name, gradient in _gradients(model, table.layers, x, y).items():
-            sums[name] = sums[name] + gradient if name in sums else gradient
-    model.train(was_training)
+    with _in_evaluation(model), torch.enable_grad():
+        for x, y in batches:
+            count += 1
+            for name, gradient in _gradients(model, table.layers, x, y).items():
+                sums[name] = sums[name] + gradient if name in sums else gradient
+    if not count:
+        raise DataError("there is no batch to measure gradients on")
     classes: dict[str, list[Layer]] = defaultdict(list)
     for layer in table.layers:
         classes[layer.kernel_class].append(layer)
     return Evidence(
         batches=count, classes=tuple(_similarity(layers, sums) for layers in classes.values())
     )
+
+
+@contextlib.contextmanager
+def _in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Leave every module in the mode it was in: some may be frozen in evaluation mode."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _gradients(
@@ -75,11 +92,16 @@ def _similarity(layers: list[Layer], gradients: dict[tuple[str, str], Tensor]) -
     for one, rows in by_shape.items():
         for other, columns in by_shape.items():
             height, width = min(one[0], other[0]), min(one[1], other[1])
-            a = F.normalize(stacks[one][:, :height, :width].flatten(1).double(), dim=1)
-            b = F.normalize(stacks[other][:, :height, :width].flatten(1).double(), dim=1)
+            a = _directions(stacks[one][:, :height, :width])
+            b = _directions(stacks[other][:, :height, :width])
             cosines[torch.tensor(rows)[:, None], torch.tensor(columns)] = (a @ b.t()).cpu()
     cosines = (cosines + cosines.t()).div_(2).nan_to_num_(0.0, 0.0, 0.0).clamp_(-1, 1)
     return Similarity(
         layers=tuple((layer.network, layer.name) for layer in layers),
         cosine=tuple(tuple(row) for row in cosines.tolist()),
     )
+
+
+def _directions(gradients: Tensor) -> Tensor:
+    """Return (L, D) unit vectors, zeros for zeros; a gradient counts however small it is."""
+    return F.normalize(gradients.flatten(1).double(), dim=1, eps=1e-200)
