@@ -2,8 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,12 @@ def _forget() -> None:
     database.forget()
     settings.cache_clear()
     broker.app.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def in_environment() -> Callable[..., AbstractContextManager[None]]:
+    """A context manager that sets environment variables and has settings read anew."""
+    return environment
 
 
 @pytest.fixture(scope="session")

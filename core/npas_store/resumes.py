@@ -1,5 +1,6 @@
 """The files from which a job goes on after its training was lost; the last two are kept."""
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,19 @@ def folder(job_id: str, epoch: int) -> Path:
     return settings().jobs / job_id / f"e{epoch}"
 
 
+def keep(job_id: str, epoch: int, path: Path, step: int) -> Path:
+    """Give a file a second name that only this module removes, and return that name.
+
+    Whoever wrote it may delete it at any time; a row must not point to a file that is gone.
+    """
+    kept = folder(job_id, epoch) / "resume" / f"{step:012}"
+    kept.parent.mkdir(exist_ok=True)
+    kept.unlink(missing_ok=True)
+    os.link(path, kept)
+    blobs.sync_folder(kept.parent)
+    return kept
+
+
 def record(
     session: Session, job_id: str, epoch: int, path: Path, blob: blobs.Blob, step: int
 ) -> None:
@@ -30,7 +44,7 @@ def record(
     must hold its lease in the same transaction (`claims.guard`).
 
     Args:
-        path: below `folder(job_id, epoch)`.
+        path: what `keep` returned.
         blob: its hash and size.
         step: optimiser steps done.
     """

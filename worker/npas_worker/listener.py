@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, Literal
 
 from npas.plans import Plan
+from npas.run import Listener
 from npas_store import blobs, events, metrics, plans, resumes
 
 from npas_worker.scribe import Scribe
@@ -31,8 +32,8 @@ class Orders:
             self.finish = True
 
 
-class StoreListener:
-    """A `npas.run.Listener` whose ear is the store."""
+class StoreListener(Listener):
+    """A listener whose ear is the store."""
 
     def __init__(self, job_id: str, epoch: int, scribe: Scribe, orders: Orders) -> None:
         """Listen for one claim."""
@@ -41,6 +42,7 @@ class StoreListener:
         self._pulse = resumes.folder(job_id, epoch) / PULSE
         self._pulse.touch()
         self._beaten = 0.0
+        self._unwritten = self._pulse
 
     def phase(self, name: str) -> None:
         """Show the phase, and tell it as an event."""
@@ -72,10 +74,15 @@ class StoreListener:
     def checkpoint(self, path: Path, step: int) -> None:
         """Register a file to go on from, in place of the oldest."""
         self._alive()
-        blob = blobs.measure(path)
-        self._scribe.add(
-            lambda session: resumes.record(session, self._job_id, self._epoch, path, blob, step)
+        kept = resumes.keep(self._job_id, self._epoch, path, step)
+        blob = blobs.measure(kept)
+        is_replaced = self._scribe.replace(
+            "checkpoint",
+            lambda session: resumes.record(session, self._job_id, self._epoch, kept, blob, step),
         )
+        if is_replaced and self._unwritten != kept:
+            self._unwritten.unlink(missing_ok=True)
+        self._unwritten = kept
 
     def stop(self) -> Literal["", "pause", "finish"]:
         """Tell the training whether to go on; it asks at each step."""

@@ -36,6 +36,7 @@ class Scribe:
         """Hold the pen; `start` begins to write."""
         self._job_id, self._epoch = job_id, epoch
         self._writes: list[Write] = []
+        self._newest: dict[str, Write] = {}
         self._report: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -55,6 +56,21 @@ class Scribe:
         """
         with self._lock:
             self._writes.append(write)
+
+    def replace(self, key: str, write: Write) -> bool:
+        """Have something written of which only the newest counts.
+
+        Args:
+            key: what it is about.
+            write: as in `add`.
+
+        Returns:
+            Whether an older one with this key will now never be written.
+        """
+        with self._lock:
+            is_replaced = key in self._newest
+            self._newest[key] = write
+        return is_replaced
 
     def report(self, **values: Any) -> None:
         """Set phase, progress and so on; only the newest values are written."""
@@ -101,7 +117,8 @@ class Scribe:
 
     def _flush(self) -> None:
         with self._lock:
-            writes, self._writes = self._writes, []
+            writes, self._writes = [*self._writes, *self._newest.values()], []
+            self._newest = {}
             report, self._report = self._report, {}
         is_due = time.monotonic() - self._checked > settings().lease_seconds / 3
         if not (writes or report or is_due):

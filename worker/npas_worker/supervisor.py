@@ -141,16 +141,22 @@ class Supervisor:
         while True:
             try:
                 self._write_end(code)
-                with reading() as session:
-                    state = jobs.get(session, self._job_id).state
-                break
+                if self._is_over():
+                    resumes.forget(self._job_id)
+                return
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)
             if self._is_draining() and time.monotonic() > give_up:
                 return  # the lease will run out
             time.sleep(_ASK_SECONDS)
-        if is_terminal(state):
-            resumes.forget(self._job_id)
+
+    def _is_over(self) -> bool:
+        """Tell whether nobody will ever go on with the job: it ended, or was deleted."""
+        with reading() as session:
+            try:
+                return is_terminal(jobs.get(session, self._job_id).state)
+            except jobs.NoSuchJobError:
+                return True
 
     def _write_end(self, code: int) -> None:
         was_stopped = self._is_draining() and self._loss is None

@@ -1,0 +1,209 @@
+"""A service of its own for each test, to be broken: servers, workers, and what kills them."""
+
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import npas
+import pytest
+from npas.spec import JobSpec
+from npas_store import artifacts, blobs, embedded, events, jobs, migrate, outbox, reaper
+from npas_store.broker import BrokerDownError
+from npas_store.children import Child
+from npas_store.database import UNREACHABLE, reading, transaction
+from npas_store.states import is_terminal
+from npas_store.tables import Job
+from sqlalchemy import text
+
+DEADLINE_SECONDS = 240
+LEASE_SECONDS = 4
+
+REQUEST = {
+    "architecture": "resnet-8",
+    "budget": {"fraction": 0.6},
+    "method": "superweights",
+    "dataset": {"name": "digits", "train_images": 800, "test_images": 100},
+    "training": {"epochs": 40, "batch_size": 32, "learning_rate": 0.05},
+    "seed": 3,
+}
+
+SETTINGS = {
+    "NPAS_LEASE_SECONDS": str(LEASE_SECONDS),
+    "NPAS_RETRY_SECONDS": "0.1",
+    "NPAS_BELL_SECONDS": "2",
+    "NPAS_CHECKPOINT_SECONDS": "0",
+    "NPAS_THREADS": "1",
+    "NPAS_DEVICE": "cpu",
+}
+
+
+class Service:
+    """A running service; `until` is its heart: it rings, reaps, and starts again what died."""
+
+    def __init__(self, home: Path, servers: embedded.Servers) -> None:
+        """Take over servers that run; there is no worker yet."""
+        self.home, self.servers = home, servers
+        self.workers: list[Child] = []
+
+    def keep_workers(self, count: int) -> None:
+        """Have so many workers: start new ones, or stop the last ones."""
+        while len(self.workers) < count:
+            log = self.home / "logs" / f"worker-{len(self.workers)}.log"
+            self.workers.append(Child("worker", [sys.executable, "-m", "npas_worker"], log=log))
+            self.workers[-1].start()
+        while len(self.workers) > count:
+            self.workers.pop().stop()
+
+    def submit(self, **changes: object) -> str:
+        """Queue the job of these tests, changed as given; return its id."""
+        spec = JobSpec.model_validate({**REQUEST, **changes})
+        with transaction() as session:
+            return jobs.create(session, spec, npas.plan(spec)).id
+
+    def job(self, job_id: str) -> Job:
+        """Return the job as it is now, however long Postgres is away."""
+        while True:
+            try:
+                with reading() as session:
+                    return jobs.get(session, job_id)
+            except UNREACHABLE:
+                self.round()
+
+    def round(self) -> None:
+        """Do what the API's loops and `npas_store.up` do all the time, once."""
+        for child in [*self.servers.children.values(), *self.workers]:
+            child.tend()
+        for chore in (outbox.relay_once, reaper.reap_once):
+            try:
+                chore()
+            except (*UNREACHABLE, BrokerDownError):
+                continue
+        time.sleep(0.05)
+
+    def until(self, job_id: str, holds: Callable[[Job], bool]) -> Job:
+        """Let the service live until something holds for a job; return the job."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not holds(job := self.job(job_id)):
+            assert not is_terminal(job.state), self.story(job_id)
+            assert time.monotonic() < deadline, self.story(job_id)
+            self.round()
+        return job
+
+    def until_end(self, job_id: str) -> Job:
+        """Let the service live until a job has ended; return the job."""
+        return self.until(job_id, lambda job: is_terminal(job.state))
+
+    def until_random_moment(self, job_id: str, *, within: float = 0.8) -> float:
+        """Stop somewhere in the midst of the training; return where.
+
+        Args:
+            within: the share of the job in which the moment lies, from where it is now.
+        """
+        now = self.until(job_id, self.is_training).progress
+        moment = now + random.uniform(0, within)
+        self.until(job_id, lambda job: self.is_training(job) and job.progress >= moment)
+        return moment
+
+    def trainings(self, job_id: str) -> dict[int, int]:
+        """Return the processes that train a job, by the epoch of their claim."""
+        words = f"npas_worker.child\0{job_id}\0".encode()
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if words in line:
+                found[int(line.split(b"\0")[-2])] = int(entry.name)
+        return found
+
+    def is_training(self, job: Job) -> bool:
+        """Tell whether a job is past its preparations, in a process that lives."""
+        started = job.state == "running" and job.phase in ("searching", "training")
+        return started and job.epoch in self.trainings(job.id)
+
+    def training(self, job_id: str) -> int:
+        """Return the process that trains a job; of several, the newest claim's."""
+        found = self.trainings(job_id)
+        return found[max(found)]
+
+    def supervisor(self, job_id: str) -> int:
+        """Return the process that supervises it."""
+        return parent(self.training(job_id))
+
+    def model(self, job_id: str) -> bytes:
+        """Return the delivered network, byte for byte."""
+        with reading() as session:
+            found = artifacts.find(session, job_id, "model.safetensors")
+            assert found is not None, [a.name for a in artifacts.listing(session, job_id)]
+        return blobs.path(found.sha256).read_bytes()
+
+    def story(self, job_id: str) -> str:
+        """Return what happened to a job, for a test that failed."""
+        with reading() as session:
+            told = events.after(session, job_id)
+        lines = [f"{event.at:%H:%M:%S.%f} {event.message}" for event in told]
+        logs = [*self.home.glob("logs/worker-*.log"), *self.home.glob("jobs/*/*.log")]
+        lines += [f"--- {log.name}\n{log.read_text()[-3000:]}" for log in logs]
+        return "\n".join(lines)
+
+    def states(self, job_id: str) -> list[str]:
+        """Return all states that a job went through."""
+        with reading() as session:
+            return [row.to_state for row in jobs.transitions(session, job_id)]
+
+
+def parent(pid: int) -> int:
+    """Return the parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@contextmanager
+def _service(in_environment) -> Iterator[Service]:
+    folder = tempfile.mkdtemp(prefix="npas-faults-")
+    home = Path(folder)
+    with embedded.running(home) as servers:
+        place = {
+            "NPAS_HOME": folder,
+            "NPAS_DATABASE_URL": servers.database_url,
+            "NPAS_REDIS_URL": servers.redis_url,
+        }
+        with in_environment(**SETTINGS, **place):
+            migrate.upgrade()
+            service = Service(home, servers)
+            try:
+                yield service
+            finally:
+                service.keep_workers(0)
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def _running(in_environment) -> Iterator[Service]:
+    with _service(in_environment) as made:
+        yield made
+
+
+@pytest.fixture
+def service(_running) -> Iterator[Service]:
+    """A service with one worker and no job; it may be left in ruins."""
+    _running.keep_workers(1)
+    with transaction() as session:
+        session.execute(text("TRUNCATE jobs, outbox CASCADE"))
+    yield _running
+    _running.keep_workers(1)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(_running) -> bytes:
+    """The network that the job delivers when nothing goes wrong."""
+    _running.keep_workers(1)
+    job_id = _running.submit()
+    job = _running.until_end(job_id)
+    assert (job.state, job.epoch) == ("succeeded", 1), _running.story(job_id)
+    return _running.model(job_id)
