@@ -1,48 +1,60 @@
 """Networks and the dataset they are trained on: sizes that are left open, sizes that clash."""
 
+from collections.abc import Sequence
+
 from npas import arch
-from npas.data import Dataset, Inputs
 from npas.errors import InvalidSpecError
-from npas.spec import JobSpec, NetworkSpec
+from npas.spec import ArchitectureSpec, NetworkSpec
+
+Sizes = tuple[int, int, int]
+"""num_classes, input_channels, input_size of a dataset."""
 
 
-def resolve(spec: JobSpec, dataset: Dataset) -> tuple[NetworkSpec, ...]:
-    """Give each network the dataset's sizes where its own are left open."""
-    sizes = (dataset.num_classes, dataset.input_channels, dataset.input_size)
-    return tuple(
+def resolve(networks: Sequence[NetworkSpec], sizes: Sizes | None) -> tuple[NetworkSpec, ...]:
+    """Give each network the dataset's sizes where its own are left open.
+
+    Args:
+        networks: as the user gave them.
+        sizes: of the dataset; None where there is none, then the families' defaults count.
+
+    Raises:
+        UnknownNameError: no such architecture.
+        InvalidSpecError: a size contradicts the dataset, or the networks cannot see the same
+        batch.
+    """
+    resolved = tuple(
         network.model_copy(
             update={"architecture": arch.resolve(network.architecture, sizes=sizes)}
         )
-        for network in spec.members()
+        for network in networks
     )
+    if sizes is not None:
+        for network in resolved:
+            _check(network.architecture, sizes)
+        _check_common_size(resolved)
+    return resolved
 
 
-def common_inputs(networks: tuple[NetworkSpec, ...], dataset: Dataset) -> Inputs:
-    """Return what all networks of a job read: they see the same batch.
+def _check(spec: ArchitectureSpec, sizes: Sizes) -> None:
+    for field, given, needed in (
+        ("num_classes", spec.num_classes, sizes[0]),
+        ("input_channels", spec.input_channels, sizes[1]),
+    ):
+        if given != needed:
+            raise InvalidSpecError(
+                f"{field} {given} of {spec.name} contradicts the dataset, which has {needed}; "
+                "leave it out",
+                field=f"/architecture/{field}",
+            )
 
-    Raises:
-        InvalidSpecError: they do not read the same, or not what the dataset can give.
-    """
-    specs = [network.architecture for network in networks]
-    sizes = {(s.input_channels, s.input_size) for s in specs}
-    if len(sizes) > 1:
+
+def _check_common_size(networks: tuple[NetworkSpec, ...]) -> None:
+    """All networks of a job see the same batch."""
+    sizes = {network.name: network.architecture.input_size for network in networks}
+    if len(set(sizes.values())) > 1:
+        shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise InvalidSpecError(
-            f"the networks read images of different (channels, size): {sorted(map(str, sizes))}; "
-            "give all the same input_channels and input_size",
+            f"the networks of a job read one batch, but differ in input_size: {shown}; give all "
+            "the same input_size",
             field="/networks",
         )
-    channels, size = specs[0].input_channels, specs[0].input_size
-    for spec in specs:
-        if spec.num_classes != dataset.num_classes:
-            raise InvalidSpecError(
-                f"{spec.name} has {spec.num_classes} classes, {dataset.name} has "
-                f"{dataset.num_classes}; leave num_classes out",
-                field="/architecture/num_classes",
-            )
-    if channels != dataset.input_channels:
-        raise InvalidSpecError(
-            f"{specs[0].name} reads {channels} channels, {dataset.name} has "
-            f"{dataset.input_channels}; leave input_channels out",
-            field="/architecture/input_channels",
-        )
-    return dataset.inputs(input_size=size)

@@ -1,6 +1,7 @@
 """plan(): networks and a budget in, the exact allocation out. No weights are allocated."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from npas.arch.layers import LayerTable
 from npas.data import facts
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
 from npas.evidence import Evidence
+from npas.matching import Sizes, resolve
 from npas.methods import Allocation, Stage
 from npas.plans import Ledger, Plan, PrivateLayer
 from npas.spec import (
@@ -32,6 +34,7 @@ def plan(
     dataset: str | DatasetSpec | None = None,
     evidence: Evidence | None = None,
     stage: Stage = "train",
+    data_folder: Path | None = None,
     **options: Any,
 ) -> Plan:
     """Decide which layers share which parameters.
@@ -45,6 +48,7 @@ def plan(
         dataset: sets sizes that the architecture leaves open.
         evidence: what a search stage measured, to refine the plan.
         stage: "search" for the plan to train briefly before measuring.
+        data_folder: where an "npz:NAME" dataset lies; None: the default folder.
         **options: options of the method.
 
     Returns:
@@ -68,7 +72,7 @@ def plan(
         dataset = dataset or request.dataset
     else:
         networks = _networks(architecture)
-    resolved = resolve_networks(networks, dataset)
+    resolved = resolve(networks, _sizes(dataset, data_folder))
     table = arch.layer_table(resolved)
     spec = _method_spec(method, options)
     return _allocate(resolved, table, _budget(budget, table), spec, evidence, stage)
@@ -89,40 +93,10 @@ def _method_spec(method: str | MethodSpec, options: dict[str, Any]) -> MethodSpe
         raise InvalidSpecError(f"not a method: {method!r}", field="/method") from error
 
 
-def resolve_networks(
-    networks: Sequence[NetworkSpec], dataset: str | DatasetSpec | None
-) -> tuple[NetworkSpec, ...]:
-    """Fill in the sizes that the architectures leave open, from the dataset where there is one.
-
-    Raises:
-        UnknownNameError: no such architecture or dataset.
-        InvalidSpecError: a size contradicts the dataset.
-    """
-    sizes = None
-    if dataset is not None:
-        name = dataset if isinstance(dataset, str) else dataset.name
-        known = facts(name, None)
-        sizes = (known.num_classes, known.input_channels, known.input_size)
-    resolved = []
-    for network in networks:
-        spec = arch.resolve(network.architecture, sizes=sizes)
-        if sizes is not None:
-            _check_sizes(spec, sizes)
-        resolved.append(network.model_copy(update={"architecture": spec}))
-    return tuple(resolved)
-
-
-def _check_sizes(spec: ArchitectureSpec, sizes: tuple[int, int, int]) -> None:
-    for field, given, needed in (
-        ("num_classes", spec.num_classes, sizes[0]),
-        ("input_channels", spec.input_channels, sizes[1]),
-    ):
-        if given != needed:
-            raise InvalidSpecError(
-                f"{field} {given} of {spec.name} contradicts the dataset, which has {needed}; "
-                "leave it out",
-                field=f"/architecture/{field}",
-            )
+def _sizes(dataset: str | DatasetSpec | None, folder: Path | None) -> Sizes | None:
+    if dataset is None:
+        return None
+    return facts(dataset, folder).sizes
 
 
 def _budget(budget: int | BudgetSpec | None, table: LayerTable) -> int | None:

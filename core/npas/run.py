@@ -27,7 +27,7 @@ from npas.data import Dataset, Inputs
 from npas.delivery import Result, deliver
 from npas.errors import CheckpointError, DataError
 from npas.evidence import Evidence
-from npas.matching import common_inputs, resolve
+from npas.matching import resolve
 from npas.measure import gradient_agreement
 from npas.planner import plan as make_plan
 from npas.plans import Plan
@@ -167,8 +167,9 @@ class _Job:
         self.listener.phase("preparing")
         self.device = _device(device)
         self.dataset: Dataset = data.load(spec.dataset, data_folder)
-        self.networks = resolve(spec, self.dataset)
-        self.inputs: Inputs = common_inputs(self.networks, self.dataset)
+        self.networks = resolve(spec.members(), self.dataset.sizes)
+        size = self.networks[0].architecture.input_size
+        self.inputs: Inputs = self.dataset.inputs(input_size=size)
         self.plan = self._plan()
         self.listener.plan(0, self.plan)
         method = methods.find(spec.method.name)

@@ -207,7 +207,7 @@ def test_networks_that_read_different_sizes_are_refused(
         {"name": "b", "architecture": {"name": "resnet-8", "input_size": 16}},
     ]
 
-    with pytest.raises(InvalidSpecError, match="different") as caught:
+    with pytest.raises(InvalidSpecError, match="differ in input_size: a 8, b 16") as caught:
         run(make_spec(architecture=None, networks=networks), folder=tmp_path)
 
     assert caught.value.field == "/networks"

@@ -33,6 +33,11 @@ class Facts:
     num_train: int
     num_test: int
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Return num_classes, input_channels, input_size: what networks take from a dataset."""
+        return self.num_classes, self.input_channels, self.input_size
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Arrays:

@@ -91,6 +91,11 @@ class Dataset:
         """Return height = width, pixels."""
         return self.x_train.shape[2]
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Return num_classes, input_channels, input_size: what networks take from a dataset."""
+        return self.num_classes, self.input_channels, self.input_size
+
     def inputs(
         self, *, input_size: int | None = None, input_channels: int | None = None
     ) -> Inputs:
