@@ -45,7 +45,7 @@ class Servers:
             postgres: whether to run PostgreSQL.
             redis: whether to run Redis.
         """
-        self._home = home.absolute()
+        self._home = home.resolve()
         self._logs = self._home / "logs"
         self._postgres, self._redis = postgres, redis
         self._sockets: Path | None = None

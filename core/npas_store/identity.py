@@ -8,7 +8,7 @@ import ctypes
 import os
 import pwd
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from npas_store.children import StartError
@@ -56,6 +56,7 @@ def unprivileged(program: Path, *folders: Path) -> Callable[[], None] | None:
     if os.geteuid() != 0:
         return None
     if _namespaces_work():
+        _give(folders, os.geteuid(), os.getegid())  # should they be `nobody`'s from before
         return enter_namespace
     return demoted(program, *folders)
 
@@ -73,9 +74,7 @@ def demoted(program: Path, *folders: Path) -> Callable[[], None]:
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
 
-    for folder in folders:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    _give(folders, user.pw_uid, user.pw_gid)
     for flag, path in (("-x", program), *(("-w", folder) for folder in folders)):
         if subprocess.run(["test", flag, str(path)], preexec_fn=become, check=False).returncode:
             raise StartError(
@@ -84,3 +83,10 @@ def demoted(program: Path, *folders: Path) -> Callable[[], None]:
                 f"folder that others may enter (NPAS_HOME), or set NPAS_DATABASE_URL"
             )
     return become
+
+
+def _give(folders: Iterable[Path], user: int, group: int) -> None:
+    for folder in folders:
+        for path in (folder, *folder.rglob("*")):
+            if path.lstat().st_uid != user:
+                os.chown(path, user, group, follow_symlinks=False)

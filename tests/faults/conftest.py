@@ -12,7 +12,7 @@ from pathlib import Path
 import npas
 import pytest
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, embedded, events, jobs, migrate, outbox, reaper
+from npas_store import artifacts, blobs, broker, embedded, events, jobs, migrate, outbox, reaper
 from npas_store.broker import BrokerDownError
 from npas_store.children import Child
 from npas_store.database import UNREACHABLE, reading, transaction
@@ -97,6 +97,11 @@ class Service:
     def until_end(self, job_id: str) -> Job:
         """Let the service live until a job has ended; return the job."""
         return self.until(job_id, lambda job: is_terminal(job.state))
+
+    def until_silence(self) -> None:
+        """Let the service live until every bell was heard."""
+        while broker.waiting():
+            self.round()
 
     def until_random_moment(self, job_id: str, *, within: float = 0.8) -> float:
         """Stop somewhere in the midst of the training; return where.

@@ -100,7 +100,7 @@ def test_many_bells_for_one_job_make_one_run(service):
     job = service.until_end(job_id)
     assert (job.state, job.epoch) == ("succeeded", 1)
     broker.ring(4)
-    service.until(job_id, lambda _: broker.waiting() == 0)
+    service.until_silence()
     assert service.job(job_id).epoch == 1
 
 

@@ -1,0 +1,122 @@
+"""The whole service as a user starts it: one command, one folder, nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from npas_store import embedded
+
+START_SECONDS = 120
+
+
+@pytest.fixture
+def home():
+    with tempfile.TemporaryDirectory(prefix="npas-up-") as folder:
+        yield Path(folder)
+
+
+class Up:
+    """`python -m npas_store.up` on a folder."""
+
+    def __init__(self, home):
+        without = {name: value for name, value in os.environ.items() if "NPAS_" not in name}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "npas_store.up"],
+            env={**without, "NPAS_HOME": str(home), "NPAS_PORT": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def url(self):
+        line = self.process.stdout.readline()
+        assert line.startswith("npas is ready: http://127.0.0.1:"), self.process.communicate()
+        return line.split()[-1]
+
+    def end(self, number):
+        """Send a signal; return exit code and what was said since."""
+        self.process.send_signal(number)
+        out, error = self.process.communicate(timeout=60)
+        return self.process.returncode, out, error
+
+
+def below(pid):
+    """Return all processes that descend from one."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (entry / "stat").read_text()
+        except OSError:
+            continue
+        parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    found = {pid}
+    while grown := {child for child, above in parents.items() if above in found} - found:
+        found |= grown
+    return found - {pid}
+
+
+def wait_until(holds, seconds=START_SECONDS):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+def has_worker(url):
+    return bool(get(f"{url}/readyz")["workers"])
+
+
+def test_up_leaves_nothing_behind_and_starts_again(home):
+    up = Up(home)
+    url = up.url()
+    wait_until(lambda: has_worker(url))
+    everyone = below(up.process.pid)
+    assert len(everyone) >= 5  # postgres, redis, api, worker and its pool; postgres has helpers
+
+    code, _, error = up.end(signal.SIGKILL)
+    assert code == -signal.SIGKILL, error
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in everyone), 20)
+    assert not embedded._processes_in(home / "postgres" / "cluster")
+
+    again = Up(home)
+    url = again.url()
+    second = Up(home)
+    _, error = second.process.communicate(timeout=60)
+    assert second.process.returncode == 1
+    assert "already runs npas" in error
+
+    wait_until(lambda: has_worker(url))
+    everyone = below(again.process.pid)
+    code, _, error = again.end(signal.SIGINT)
+    assert (code, error) == (0, "")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in everyone)
+
+
+def test_up_says_when_the_port_is_taken(home):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        environment = {**os.environ, "NPAS_HOME": str(home)}
+        environment["NPAS_PORT"] = str(server.getsockname()[1])
+        ended = subprocess.run(
+            [sys.executable, "-m", "npas_store.up"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert "NPAS_PORT" in ended.stderr

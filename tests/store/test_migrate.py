@@ -1,0 +1,82 @@
+"""The schema: up, down, up again, and what it is checked against."""
+
+import threading
+
+import pytest
+from alembic import command
+from npas_store import migrate
+from npas_store.database import engine, transaction
+from sqlalchemy import inspect, text
+
+
+def tables():
+    return set(inspect(engine()).get_table_names()) - {"alembic_version"}
+
+
+@pytest.mark.usefixtures("store")
+def test_migrations_go_up_down_and_up_again():
+    before = tables()
+    assert "jobs" in before
+    migrate.downgrade("base")
+    assert tables() == set()
+    migrate.upgrade()
+    assert tables() == before
+
+
+@pytest.mark.usefixtures("services")
+def test_migrations_make_what_the_code_maps():
+    with engine().begin() as connection:
+        command.check(migrate.config(connection))
+
+
+@pytest.mark.usefixtures("services")
+def test_there_is_one_head():
+    with engine().begin() as connection:
+        config = migrate.config(connection)
+    assert len(migrate.ScriptDirectory.from_config(config).get_heads()) == 1
+
+
+@pytest.mark.usefixtures("services")
+def test_upgrades_at_the_same_time_wait_for_each_other():
+    errors = []
+
+    def run():
+        try:
+            migrate.upgrade()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+@pytest.fixture
+def revision(services):
+    """Change the revision that the database believes to have; None: it has none."""
+    assert services.is_dir()
+
+    def change(name):
+        with transaction() as session:
+            session.execute(text("DELETE FROM alembic_version"))
+            if name is not None:
+                session.execute(text("INSERT INTO alembic_version VALUES (:name)"), {"name": name})
+
+    with engine().connect() as connection:
+        before = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    yield change
+    change(before)
+
+
+@pytest.mark.parametrize(
+    ("found", "advice"),
+    [(None, "python -m npas_store.migrate"), ("ffffffffffff", "newer version of npas")],
+)
+def test_require_accepts_only_its_own_schema(revision, found, advice):
+    migrate.require()
+    revision(found)
+    with pytest.raises(migrate.SchemaError, match=advice):
+        migrate.require()
