@@ -202,7 +202,7 @@ class NotReadyError(ApiError):
     status = 503
 
 
-_LIBRARY: Mapping[type[library.NpasError], type[ApiError]] = {
+LIBRARY: Mapping[type[library.NpasError], type[ApiError]] = {
     library.InfeasibleBudgetError: InfeasibleBudgetError,
     library.InvalidSpecError: InvalidSpecError,
     library.UnknownNameError: UnknownNameError,
@@ -212,10 +212,8 @@ _LIBRARY: Mapping[type[library.NpasError], type[ApiError]] = {
 
 
 def from_library(error: library.NpasError) -> ApiError:
-    """Return the refusal that an error of the library comes to."""
-    kind = next((_LIBRARY[k] for k in type(error).__mro__ if k in _LIBRARY), InternalError)
-    if kind is InternalError:
-        return InternalError()
+    """Return the refusal that one of these errors of the library comes to."""
+    kind = next(LIBRARY[kind] for kind in type(error).__mro__ if kind in LIBRARY)
     members: dict[str, Any] = {}
     if isinstance(error, library.InfeasibleBudgetError):
         members = {

@@ -1,12 +1,13 @@
 """Problem documents (RFC 9457): the one shape in which every error leaves the service."""
 
 import json
+import logging
 from collections.abc import Mapping
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from npas.errors import NpasError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -19,13 +20,13 @@ from npas_api.fields import blamed
 
 MEDIA_TYPE = "application/problem+json"
 
+log = logging.getLogger(__name__)
+
 _DATABASE_AWAY = (OperationalError, InterfaceError, TimeoutError)
 
 
 class ProblemField(BaseModel):
     """One part of the request that is to blame."""
-
-    model_config = ConfigDict(title="ProblemField")
 
     place: errors.Place = Field(alias="in", description="what the pointer points into")
     pointer: str = Field(description='JSON pointer into the body ("" is all of it), or /name')
@@ -50,11 +51,12 @@ class Problem(BaseModel):
     alternatives: dict[str, int] | None = Field(
         None, description="infeasible_budget: the minimum of every other method"
     )
+    checks: dict[str, str] | None = Field(None, description="not_ready: how each part is")
 
 
 def handle_errors(app: FastAPI) -> None:
     """Make every error that reaches the application a problem document."""
-    for kind in (HTTPException, RequestValidationError, NpasError, *_DATABASE_AWAY):
+    for kind in (HTTPException, RequestValidationError, *errors.LIBRARY, *_DATABASE_AWAY):
         app.add_exception_handler(kind, _handle)
 
 
@@ -64,6 +66,8 @@ async def _handle(request: Request, error: Exception) -> Response:
         and error.status_code == errors.MethodNotAllowedError.status
     ):
         error = errors.MethodNotAllowedError(headers={"Allow": ", ".join(_methods(request))})
+    if isinstance(error, _DATABASE_AWAY):
+        log.warning("%s: the database is away: %s", request.state.request_id, error)
     return response(request, error)
 
 
@@ -109,7 +113,7 @@ def response(connection: HTTPConnection, error: Exception) -> Response:
 def _refusal(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, NpasError):
+    if isinstance(error, NpasError) and isinstance(error, tuple(errors.LIBRARY)):
         return errors.from_library(error)
     if isinstance(error, _DATABASE_AWAY):
         return errors.DatabaseUnavailableError(headers={"Retry-After": "2"})

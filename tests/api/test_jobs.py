@@ -78,6 +78,18 @@ def test_create_blames_the_networks_where_there_are_several(client, asked):
     assert (problem["status"], problem["errors"][0]["pointer"]) == (422, "/networks")
 
 
+def test_create_refuses_networks_that_cannot_see_the_same_images(client, asked):
+    del asked["architecture"]
+    asked["networks"] = [
+        {"name": f"net{size}", "architecture": {"name": "resnet-8", "input_size": size}}
+        for size in (8, 16)
+    ]
+    problem = client.post("/v1/jobs", json=asked).json()
+    assert (problem["status"], problem["errors"][0]["pointer"]) == (422, "/networks")
+    assert "input_size" in problem["detail"]
+    assert count(Job) == 0
+
+
 def test_same_key_and_body_give_the_same_job(client, asked):
     headers = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
     first = client.post("/v1/jobs", json=asked, headers=headers)

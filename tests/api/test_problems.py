@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from npas.errors import PlanError
 from npas_api import bodies, health, planning
 from npas_store import broker, database
 
@@ -255,6 +256,18 @@ def test_what_nobody_foresaw_is_500_without_its_text(client, monkeypatch):
     problem(answer, 500, "internal")
     assert "hunter2" not in answer.text
     assert "Traceback" not in answer.text
+
+
+def test_what_the_library_does_wrong_is_500_and_logged(client, asked, monkeypatch, caplog):
+    def fail(_):
+        raise PlanError("the ledger does not add up")
+
+    monkeypatch.setattr(planning, "_plan", fail)
+    answer = client.post("/v1/plans", json=asked)
+    request_id = problem(answer, 500, "internal")["request_id"]
+    assert "ledger" not in answer.text
+    assert request_id in caplog.text
+    assert "the ledger does not add up" in caplog.text
 
 
 def test_without_a_database_the_answer_is_503(client, asked, monkeypatch):
