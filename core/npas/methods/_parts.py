@@ -1,7 +1,7 @@
 """The banks of layers that may share, while a method deals out its budget."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from npas import blocks
 from npas.arch.layers import Layer
@@ -125,24 +125,43 @@ def fill(shapes: Sequence[PartBanks], spare: int, cap: int, *, to_users: bool) -
     return spare
 
 
+Removal = tuple[int, int, Layer, PartBanks]
+"""Price of taking a layer out, the index of its part, the layer, what is left of the part."""
+
+
+def _removals(shapes: Sequence[PartBanks]) -> Iterator[Removal]:
+    """Yield every way to give one layer weights of its own; of equal layers the first."""
+    for index, shape in enumerate(shapes):
+        firsts = {layer.shape: layer for layer in reversed(shape.part)}
+        for layer in () if shape.is_private else firsts.values():
+            rest = shape.without(layer)
+            yield layer.size + rest.cost - shape.cost, index, layer, rest
+
+
+def _removed(shapes: Sequence[PartBanks], removal: Removal) -> list[PartBanks]:
+    _, index, layer, rest = removal
+    alone = PartBanks((layer,), tied=rest.tied)
+    return [*shapes[:index], rest, alone, *shapes[index + 1 :]]
+
+
 def freed(shapes: Sequence[PartBanks], spare: int) -> list[PartBanks]:
     """Let single layers keep weights of their own while it fits, the dearest that fits first.
 
-    Of the layers of one shape in one part the first goes; equal prices go by the order of the
-    parts.
+    Equal prices go by the order of the parts.
     """
-    shapes = list(shapes)
     while True:
-        best: tuple[int, int, Layer, PartBanks] | None = None
-        for index, shape in enumerate(shapes):
-            firsts = {layer.shape: layer for layer in reversed(shape.part)}
-            for layer in () if shape.is_private else firsts.values():
-                rest = shape.without(layer)
-                price = layer.size + rest.cost - shape.cost
-                if price <= spare and (best is None or price > best[0]):
-                    best = price, index, layer, rest
-        if best is None:
-            return shapes
-        price, index, layer, rest = best
-        spare -= price
-        shapes[index : index + 1] = [rest, PartBanks((layer,), tied=rest.tied)]
+        fitting = (removal for removal in _removals(shapes) if removal[0] <= spare)
+        dearest = max(fitting, key=lambda removal: removal[0], default=None)
+        if dearest is None:
+            return list(shapes)
+        spare -= dearest[0]
+        shapes = _removed(shapes, dearest)
+
+
+def trimmed(shapes: Sequence[PartBanks]) -> list[PartBanks]:
+    """Let layers go whose sharing costs more than it saves: shapes that hardly nest."""
+    while True:
+        cheapest = min(_removals(shapes), key=lambda removal: removal[0], default=None)
+        if cheapest is None or cheapest[0] >= 0:
+            return list(shapes)
+        shapes = _removed(shapes, cheapest)

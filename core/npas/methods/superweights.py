@@ -26,7 +26,7 @@ from npas.arch.layers import Layer, LayerTable, Role
 from npas.evidence import Evidence
 from npas.methods import Allocation, Stage
 from npas.methods._linkage import merges
-from npas.methods._parts import Part, PartBanks, banks_of, cost, fill, freed, most
+from npas.methods._parts import Part, PartBanks, banks_of, cost, fill, freed, most, trimmed
 from npas.spec import Spec
 
 
@@ -106,8 +106,7 @@ class SuperWeights:
 
     def smallest(self, table: LayerTable, options: SuperWeightsOptions) -> Allocation:
         """Return the cheapest of all depth bins, one template each."""
-        best = min(self._bins(table, options, tied=False), key=cost, default=[])
-        return self._finished(table, best)
+        return self._finished(table, self._cheapest(table, options))
 
     def allocate(
         self,
@@ -128,7 +127,8 @@ class SuperWeights:
         if stage == "search":
             fitting = (s for s in self._bins(table, options, tied=True) if cost(s) <= spare)
             # One template each: with tied coefficients more would span the same networks.
-            return self._finished(table, next(fitting, []))
+            cheapest = [shape.part for shape in self._cheapest(table, options)]
+            return self._finished(table, next(fitting, banks_of(cheapest, tied=True)))
         if budget >= table.dense:
             shapes = banks_of([(layer,) for layer in banked])
         elif evidence is not None:
@@ -142,8 +142,8 @@ class SuperWeights:
             shapes = freed(shapes, left)
         return self._finished(table, shapes)
 
-    def _coarsest(self, table: LayerTable, options: SuperWeightsOptions) -> list[PartBanks]:
-        return min(self._bins(table, options, tied=False), key=cost, default=[])
+    def _cheapest(self, table: LayerTable, options: SuperWeightsOptions) -> list[PartBanks]:
+        return trimmed(min(self._bins(table, options, tied=False), key=cost, default=[]))
 
     def _by_depth(
         self, table: LayerTable, options: SuperWeightsOptions, spare: int
@@ -151,7 +151,7 @@ class SuperWeights:
         """Return the most depth bins up to `bins` that fit; more if they leave budget unused."""
         banked = self._banked(table, options)
         fitting = (s for s in self._bins(table, options, tied=False) if cost(s) <= spare)
-        shapes = next(fitting, None) or self._coarsest(table, options)
+        shapes = next(fitting, None) or self._cheapest(table, options)
         count = options.bins
         while most(shapes, options.max_templates) < spare and count < len(banked):
             count = min(2 * count, len(banked))
