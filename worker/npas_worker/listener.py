@@ -1,35 +1,18 @@
 """What the library's run tells, handed to the scribe; and what it asks: whether to stop."""
 
 import os
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from npas.plans import Plan
 from npas.run import Listener
 from npas_store import blobs, events, metrics, plans, resumes
 
+from npas_worker.orders import Orders
 from npas_worker.scribe import Scribe
-from npas_worker.words import FINISH, PAUSE, PULSE
-
-
-class Orders:
-    """What the supervisor has asked for. Handlers only note it: raising would tear a commit."""
-
-    def __init__(self) -> None:
-        """Listen to the signals from now on."""
-        self.pause = self.finish = False
-        signal.signal(PAUSE, self._note)
-        signal.signal(FINISH, self._note)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if number == PAUSE:
-            self.pause = True
-        else:
-            self.finish = True
+from npas_worker.words import PULSE
 
 
 class StoreListener(Listener):

@@ -21,7 +21,7 @@ from npas_store.settings import settings
 from npas_store.states import is_terminal
 from npas_store.tables import Job
 
-from npas_worker.words import FINISH, PAUSE, PAUSED, PULSE, SHOW
+from npas_worker.words import FINISH, PAUSE, PAUSED, PULSE, SHOW, WORDS
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 1.0
@@ -64,6 +64,11 @@ class Supervisor:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         parent = os.getpid()
+
+        def enter() -> None:
+            signal.pthread_sigmask(signal.SIG_BLOCK, WORDS)  # until it listens
+            die_with(parent)
+
         threads = {"OMP_NUM_THREADS": self._threads, "MKL_NUM_THREADS": self._threads}
         with self._folder.with_suffix(".log").open("ab") as output:
             return subprocess.Popen(
@@ -73,7 +78,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **threads},
                 start_new_session=True,
-                preexec_fn=lambda: die_with(parent),
+                preexec_fn=enter,
             )
 
     def _wait(self, process: "subprocess.Popen[bytes]") -> None:

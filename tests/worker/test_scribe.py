@@ -1,0 +1,95 @@
+"""The scribe writes in order, waits for Postgres, and ends the process when the claim is over."""
+
+import subprocess
+import sys
+import threading
+
+import npas
+import pytest
+from npas_store import claims, embedded, events, jobs, migrate
+from npas_store.claims import LeaseLostError
+from npas_store.database import reading, transaction
+from npas_worker.scribe import Scribe
+from npas_worker.words import FENCED
+
+IDLE = """
+import sys, time
+from npas_worker.scribe import Scribe
+Scribe(sys.argv[1], 1).start()
+time.sleep(60)
+"""
+
+
+def test_scribe_writes_in_order_and_the_newest_report(claimed):
+    scribe = Scribe(claimed.id, 1)
+    scribe.start()
+    for n in range(20):
+        scribe.add(lambda session, n=n: events.append(session, claimed.id, "note", str(n)))
+        scribe.report(progress=n / 20, phase="training")
+    scribe.close()
+    with reading() as session:
+        told = [e.message for e in events.after(session, claimed.id) if e.type == "note"]
+        job = jobs.get(session, claimed.id)
+    assert told == [str(n) for n in range(20)]
+    assert (job.progress, job.phase) == (0.95, "training")
+
+
+def test_scribe_writes_only_the_newest_of_a_kind(claimed):
+    scribe = Scribe(claimed.id, 1)
+    replaced = [
+        scribe.replace("x", lambda session, n=n: events.append(session, claimed.id, "x", str(n)))
+        for n in range(3)
+    ]
+    scribe.start()
+    scribe.close()
+    with reading() as session:
+        told = [e.message for e in events.after(session, claimed.id) if e.type == "x"]
+    assert (replaced, told) == ([False, True, True], ["2"])
+
+
+def test_scribe_of_an_older_claim_writes_nothing(claimed):
+    with transaction() as session:
+        claims.drain(session, claimed.id, 1)
+    with pytest.raises(LeaseLostError):
+        Scribe(claimed.id, 1).write_now(
+            lambda session: events.append(session, claimed.id, "note", "zombie")
+        )
+    with reading() as session:
+        assert "zombie" not in [e.message for e in events.after(session, claimed.id)]
+
+
+def test_scribe_ends_an_idle_process_whose_claim_is_over(claimed, in_environment):
+    with in_environment(NPAS_LEASE_SECONDS="1"):
+        process = subprocess.Popen([sys.executable, "-c", IDLE, claimed.id])
+    with transaction() as session:
+        claims.drain(session, claimed.id, 1)
+    assert process.wait(60) == FENCED
+
+
+@pytest.fixture
+def fragile(tmp_path, in_environment, spec):
+    """A claimed job in a Postgres that may be stopped: its id and the server."""
+    with (
+        embedded.running(tmp_path, redis=False) as servers,
+        in_environment(NPAS_DATABASE_URL=servers.database_url),
+    ):
+        migrate.upgrade()
+        with transaction() as session:
+            jobs.create(session, spec, npas.plan(spec))
+        with transaction() as session:
+            job = claims.claim(session, "w")
+        yield job.id, servers.children["postgres"]
+
+
+def test_scribe_waits_for_postgres(fragile):
+    job_id, postgres = fragile
+    postgres.stop()
+    writing = threading.Thread(
+        target=Scribe(job_id, 1).write_now,
+        args=(lambda session: claims.report(session, job_id, 1, {"progress": 0.5}),),
+    )
+    writing.start()
+    postgres.start()
+    writing.join()
+    with reading() as session:
+        assert jobs.get(session, job_id).progress == 0.5

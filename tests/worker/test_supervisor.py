@@ -1,0 +1,66 @@
+"""How a claim ends, with the real training process beneath."""
+
+import npas
+from npas_store import artifacts, claims, jobs, resumes
+from npas_store.database import reading, transaction
+from npas_worker.supervisor import Supervisor
+
+
+def supervise(job, *, is_draining=False):
+    """Keep a claim to its end; return the job as it is then, and how the attempt ended."""
+    Supervisor(job, lambda: is_draining).run()
+    with reading() as session:
+        return jobs.get(session, job.id), jobs.attempts(session, job.id)[-1].outcome
+
+
+def test_training_ends_with_artifacts_and_a_clean_folder(claimed):
+    job, outcome = supervise(claimed)
+    assert (job.state, outcome, job.progress) == ("succeeded", "succeeded", 1.0), job.reason
+    assert job.accuracy == job.result["accuracy"]
+    assert job.parameters <= job.budget_parameters
+    with reading() as session:
+        names = [row.name for row in artifacts.listing(session, job.id)]
+    assert {"model.safetensors", "plan.json", "report.json", "metrics.csv"} <= set(names)
+    assert not resumes.folder(job.id, 1).exists()
+
+
+def test_cancel_before_the_first_step_still_delivers(claimed):
+    with transaction() as session:
+        jobs.request_cancel(session, claimed.id)
+    job, outcome = supervise(claimed)
+    assert (job.state, outcome) == ("cancelled", "cancelled"), job.reason
+    assert job.result["epochs_done"] == 0
+
+
+def test_drain_gives_the_job_back(claimed):
+    job, outcome = supervise(claimed, is_draining=True)
+    assert (job.state, outcome, job.attempt) == ("queued", "drained", 0)
+
+
+def test_training_without_a_step_is_killed_as_stalled(claimed, in_environment):
+    with in_environment(NPAS_STALL_SECONDS="0.1"):
+        job, outcome = supervise(claimed)
+    assert (job.state, job.reason["code"], outcome) == ("queued", "stalled", "stalled")
+    assert job.losses == 1
+
+
+def test_request_that_cannot_be_trained_fails_with_its_field(store, spec):
+    missing = spec.model_copy(
+        update={"dataset": spec.dataset.model_copy(update={"name": "mnist"})}
+    )
+    with transaction() as session:
+        made = jobs.create(session, missing, npas.plan(spec))
+    with transaction() as session:
+        job = claims.claim(session, "w")
+    assert (job.id, store.is_dir()) == (made.id, True)
+    job, outcome = supervise(job)
+    assert (job.state, outcome, job.losses) == ("failed", "failed", 0)
+    assert job.reason["code"] == "data"
+
+
+def test_claim_that_is_over_is_left_alone(claimed):
+    with transaction() as session:
+        claims.drain(session, claimed.id, 1)
+        claims.claim(session, "other")
+    job, _ = supervise(claimed)
+    assert (job.state, job.epoch, job.lease_owner) == ("running", 2, "other")

@@ -1,0 +1,24 @@
+"""What a supervisor has told its training process to do."""
+
+import signal
+from types import FrameType
+
+from npas_worker.words import FINISH, PAUSE, WORDS
+
+
+class Orders:
+    """What the supervisor has asked for. Handlers only note it: raising would tear a commit."""
+
+    def __init__(self) -> None:
+        """Listen to the signals from now on."""
+        self.pause = self.finish = False
+        signal.signal(PAUSE, self._note)
+        signal.signal(FINISH, self._note)
+        # The supervisor starts us with its words held back; now those that came early are heard.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WORDS)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number == PAUSE:
+            self.pause = True
+        else:
+            self.finish = True

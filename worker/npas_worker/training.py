@@ -1,0 +1,133 @@
+"""One claim's training: from the row that asks for it to the row that ends it."""
+
+import json
+import logging
+from pathlib import Path
+
+import npas.run as library
+import torch
+from npas.spec import JobSpec
+from npas_store import artifacts, blobs, claims, history, jobs, resumes
+from npas_store.claims import LeaseLostError
+from npas_store.database import reading
+from npas_store.settings import settings
+from npas_store.states import Ending
+from sqlalchemy.orm import Session
+
+from npas_worker.failures import explain
+from npas_worker.listener import StoreListener
+from npas_worker.orders import Orders
+from npas_worker.scribe import Scribe
+from npas_worker.words import ENDED, FENCED, PAUSED
+
+log = logging.getLogger(__name__)
+
+
+class Training:
+    """The work of one claim."""
+
+    def __init__(self, job_id: str, epoch: int, orders: Orders) -> None:
+        """Take it on; nothing happens yet.
+
+        Args:
+            orders: what the supervisor asks for.
+        """
+        self._job_id, self._epoch = job_id, epoch
+        self._folder = resumes.folder(job_id, epoch)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._scribe = Scribe(job_id, epoch)
+        self._listener = StoreListener(job_id, epoch, self._scribe, orders)
+
+    def run(self) -> int:
+        """Train, deliver, and return the exit code."""
+        self._scribe.start()
+        try:
+            return self._run()
+        except LeaseLostError as error:
+            log.warning("%s: this training ends", error)
+            return FENCED
+
+    def _run(self) -> int:
+        try:
+            outcome = self._train()
+            self._scribe.close()
+            if not outcome.finished:
+                return PAUSED
+            self._deliver(outcome)
+        except LeaseLostError:
+            raise
+        except Exception as error:
+            log.exception("the training failed")
+            self._fail(error)
+        return ENDED
+
+    def _train(self) -> library.Outcome:
+        with reading() as session:
+            job = jobs.get(session, self._job_id)
+        # Sums depend on how many threads share them: every attempt uses the same number.
+        torch.set_num_threads(job.threads or settings().threads)
+        return library.run(
+            JobSpec.model_validate_json(json.dumps(job.spec)),
+            folder=self._folder,
+            listener=self._listener,
+            data_folder=settings().data_folder,
+            resume_from=self._start(),
+            device=settings().device,
+            checkpoint_seconds=settings().checkpoint_seconds,
+        )
+
+    def _start(self) -> Path | None:
+        with reading() as session:
+            found = next(resumes.usable(session, self._job_id), None)
+        if found is None:
+            return None
+        path, step = found
+        self._scribe.add(lambda session: claims.resumed(session, self._job_id, self._epoch, step))
+        self._listener.event("resumed", f"going on after step {step}", {"step": step})
+        return path
+
+    def _deliver(self, outcome: library.Outcome) -> None:
+        """Store the files, then make them and the end of the job visible at once."""
+        self._scribe.write_now(
+            lambda session: claims.report(
+                session, self._job_id, self._epoch, {"phase": "publishing"}
+            )
+        )
+        stored = {name: blobs.put(path) for name, path in outcome.files.items()}
+
+        def end(session: Session) -> None:
+            for name, blob in stored.items():
+                artifacts.record(session, self._job_id, name, blob)
+            done = outcome.report.get("epochs_done")
+            if outcome.stopped_early:
+                message = f"cancelled after {done} epochs; the best network so far is kept"
+                why = history.reason("user_cancelled", message)
+                state: Ending = "cancelled"
+            else:
+                message, why, state = f"finished after {done} epochs", None, "succeeded"
+            claims.finish(
+                session,
+                self._job_id,
+                self._epoch,
+                state,
+                message=message,
+                why=why,
+                result=outcome.report,
+            )
+
+        self._scribe.write_now(end)
+
+    def _fail(self, error: Exception) -> None:
+        failure = explain(error)
+        self._scribe.close()
+
+        def end(session: Session) -> None:
+            if failure.is_passing:
+                claims.lose(session, self._job_id, self._epoch, failure.reason)
+                return
+            message = failure.reason["message"]
+            claims.finish(
+                session, self._job_id, self._epoch, "failed", message=message, why=failure.reason
+            )
+
+        self._scribe.write_now(end)
