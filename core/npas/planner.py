@@ -81,14 +81,26 @@ def plan(
 def _networks(architecture: str | ArchitectureSpec | Sequence[NetworkSpec]) -> list[NetworkSpec]:
     if isinstance(architecture, str | ArchitectureSpec):
         return [NetworkSpec(name="main", architecture=arch.as_spec(architecture))]
-    return list(architecture)
+    networks = list(architecture) if isinstance(architecture, list | tuple) else []
+    if not networks or not all(isinstance(network, NetworkSpec) for network in networks):
+        raise InvalidSpecError(
+            f"not networks: {architecture!r}; give a name, an ArchitectureSpec, or one or more "
+            "NetworkSpec",
+            field="/networks",
+        )
+    if len({network.name for network in networks}) < len(networks):
+        raise InvalidSpecError("two networks have the same name", field="/networks")
+    return networks
 
 
 def _method_spec(method: str | MethodSpec, options: dict[str, Any]) -> MethodSpec:
+    if "name" in options:
+        raise InvalidSpecError("name is not an option; give method=...", field="/method/name")
     if isinstance(method, MethodSpec):
-        return MethodSpec(name=method.name, **{**method.options, **options})
+        options, method = {**method.options, **options}, method.name
     try:
-        return MethodSpec(name=method, **options)
+        spec = MethodSpec(name=method, **options)
+        return spec.model_copy(update={"name": registry.canonical(spec.name)})
     except ValidationError as error:
         raise InvalidSpecError(f"not a method: {method!r}", field="/method") from error
 
@@ -96,7 +108,11 @@ def _method_spec(method: str | MethodSpec, options: dict[str, Any]) -> MethodSpe
 def _sizes(dataset: str | DatasetSpec | None, folder: Path | None) -> Sizes | None:
     if dataset is None:
         return None
-    return facts(dataset, folder).sizes
+    try:
+        return facts(dataset, folder).sizes
+    except ValidationError as error:
+        message = f"not a dataset: {dataset!r} ({error.errors()[0]['msg']})"
+        raise InvalidSpecError(message, field="/dataset") from error
 
 
 def _budget(budget: int | BudgetSpec | None, table: LayerTable) -> int | None:

@@ -26,12 +26,17 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
 
 
+def canonical(name: str) -> str:
+    """Return a name as its file has it: "-" and "_" are the same to users."""
+    return name.replace("-", "_")
+
+
 def load(package: str, name: str, *, kind: str, field: str = "") -> ModuleType:
     """Import the module that a name stands for.
 
     Args:
         package: dotted name of the package that holds the kind.
-        name: as users write it; "-" and "_" are the same.
+        name: as users write it.
         kind: the word for it in an error, such as "method".
         field: JSON pointer for the error.
 
@@ -39,7 +44,7 @@ def load(package: str, name: str, *, kind: str, field: str = "") -> ModuleType:
         UnknownNameError: no such file in the package.
     """
     known = names(package)
-    module = name.replace("-", "_")
+    module = canonical(name)
     if module not in known:
         raise UnknownNameError(kind, name, known, nearest(module, known), field=field)
     return importlib.import_module(f"{package}.{module}")

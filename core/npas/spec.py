@@ -200,6 +200,6 @@ class JobSpec(PlanRequest):
     @classmethod
     def _label_keys(cls, value: dict[str, str]) -> dict[str, str]:
         for key in value:
-            if not LABEL_KEY.match(key):
+            if not LABEL_KEY.fullmatch(key):
                 raise ValueError(f"label key {key!r}: 1 to 64 letters, digits and . _ / - only")
         return value

@@ -16,7 +16,7 @@ from npas.arch.layers import Role, RoleOf
 from npas.errors import InvalidSpecError
 from npas.spec import ArchitectureSpec, Spec
 
-PATTERN = re.compile(r"^resnet-(\d{1,5})$")
+PATTERN = re.compile(r"resnet-([0-9]{1,5})")
 MAX_DEPTH = 1202
 
 
@@ -83,7 +83,7 @@ class ResNetFamily:
 
     def matches(self, name: str) -> bool:
         """Return whether the name is resnet-N."""
-        return bool(PATTERN.match(name))
+        return bool(PATTERN.fullmatch(name))
 
     def default_size(self, name: str) -> int:  # noqa: ARG002 - the same for every name
         """Return 32 pixels."""
@@ -91,7 +91,7 @@ class ResNetFamily:
 
     def build(self, spec: ArchitectureSpec) -> nn.Module:
         """Return the network; InvalidSpecError for a depth that is not 6 n + 2."""
-        found = PATTERN.match(spec.name)
+        found = PATTERN.fullmatch(spec.name)
         assert found is not None
         depth = int(found[1])
         if depth < 8 or depth > MAX_DEPTH or (depth - 2) % 6:

@@ -15,7 +15,7 @@ from npas.arch.layers import Role, RoleOf
 from npas.errors import InvalidSpecError
 from npas.spec import ArchitectureSpec, Spec
 
-PATTERN = re.compile(r"^wrn-(\d{1,4})-(\d{1,3})$")
+PATTERN = re.compile(r"wrn-([0-9]{1,4})-([0-9]{1,3})")
 MAX_DEPTH, MAX_WIDTH = 1000, 64
 
 
@@ -85,7 +85,7 @@ class WideResNetFamily:
 
     def matches(self, name: str) -> bool:
         """Return whether the name is wrn-D-W."""
-        return bool(PATTERN.match(name))
+        return bool(PATTERN.fullmatch(name))
 
     def default_size(self, name: str) -> int:  # noqa: ARG002 - the same for every name
         """Return 32 pixels."""
@@ -93,14 +93,14 @@ class WideResNetFamily:
 
     def build(self, spec: ArchitectureSpec) -> nn.Module:
         """Return the network; InvalidSpecError for a depth that is not 6 n + 4."""
-        found = PATTERN.match(spec.name)
+        found = PATTERN.fullmatch(spec.name)
         assert found is not None
         depth, width = int(found[1]), int(found[2])
         if depth < 10 or depth > MAX_DEPTH or (depth - 4) % 6:
             near = max(10, min(MAX_DEPTH - 6, 6 * round((depth - 4) / 6) + 4))
             raise InvalidSpecError(
                 f"{spec.name}: the depth must be 6 n + 4, from 10 to {MAX_DEPTH}; "
-                f"the nearest is wrn-{near}-{found[2]}",
+                f"the nearest is wrn-{near}-{max(1, min(MAX_WIDTH, width))}",
                 field="/architecture/name",
             )
         if not 1 <= width <= MAX_WIDTH:
