@@ -1,7 +1,6 @@
 """The application: routes, what is around them, and what runs beside them."""
 
 import functools
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -9,7 +8,6 @@ from contextlib import asynccontextmanager
 import npas
 from fastapi import FastAPI
 from npas.spec import JobSpec
-from npas_store.settings import settings
 
 from npas_api import (
     artifacts,
@@ -57,9 +55,6 @@ def create_app(*, chores: Sequence[Callable[[], Loop]] = CHORES) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI, *, chores: Sequence[Callable[[], Loop]]) -> AsyncIterator[None]:
-    if settings().data_folder is not None:
-        # The library's own way to say it: a plan looks up datasets without being told where.
-        os.environ["NPAS_DATA"] = str(settings().data_folder)
     warm_up()
     app.state.planner = Planner()
     app.state.loops = [chore() for chore in chores]

@@ -8,8 +8,9 @@ import asyncio
 import functools
 import importlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from fastapi.concurrency import run_in_threadpool
@@ -106,10 +107,10 @@ def _busy() -> errors.BusyError:
 @functools.lru_cache(maxsize=_REMEMBERED)
 def _plan(asked: str) -> "Plan":
     # A dry run is usually followed by the job itself; the same request has the same plan.
-    return _library()(PlanRequest.model_validate_json(asked))
+    request = PlanRequest.model_validate_json(asked)
+    made = _library().plan(request, data_folder=settings().data_folder)
+    return cast("Plan", made)
 
 
-@functools.cache
-def _library() -> "Callable[[PlanRequest], Plan]":
-    planner = importlib.import_module("npas.planner")
-    return cast("Callable[[PlanRequest], Plan]", planner.plan)
+def _library() -> ModuleType:
+    return importlib.import_module("npas.planner")

@@ -1,8 +1,10 @@
 """What a request can name, and how the service is."""
 
+import numpy as np
 import pytest
 from npas_store import workers
 from npas_store.database import transaction
+from npas_store.settings import settings
 
 
 def names(client, kind, key):
@@ -41,3 +43,21 @@ def test_ready_names_the_workers_that_report(client):
         workers.beat(session, "gpu0@here")
     (worker,) = client.get("/readyz").json()["workers"]
     assert worker["name"] == "gpu0@here"
+
+
+@pytest.mark.usefixtures("store")
+def test_a_file_in_the_services_data_folder_is_a_dataset(client, asked, tmp_path, monkeypatch):
+    images = np.zeros((40, 12, 12, 3), np.uint8)
+    labels = np.arange(40) % 5
+    np.savez(tmp_path / "mine.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    request = {**asked, "dataset": "npz:mine"}
+    with monkeypatch.context() as patch:
+        patch.setenv("NPAS_DATA_FOLDER", str(tmp_path))
+        settings.cache_clear()
+        listed = names(client, "datasets", "name")
+        plan = client.post("/v1/plans", json=request)
+        job = client.post("/v1/jobs", json=request)
+    settings.cache_clear()
+    assert "npz:mine" in listed
+    assert plan.json()["networks"][0]["architecture"]["num_classes"] == 5
+    assert job.status_code == 202
