@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Interval, bindparam, func, select, update
+from sqlalchemy import Interval, bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
 from npas_store import history
@@ -23,7 +23,8 @@ class LeaseLostError(Exception):
 
 
 def _after(seconds: float) -> Any:
-    return func.now() + bindparam(None, timedelta(seconds=seconds), Interval)
+    # Not now(): that is when the transaction began, and it may have waited for the row since.
+    return func.clock_timestamp() + bindparam(None, timedelta(seconds=seconds), Interval)
 
 
 def claim(session: Session, worker: str) -> Job | None:
@@ -92,9 +93,13 @@ def guard(session: Session, job_id: str, epoch: int) -> Job:
 def beat(session: Session, job_id: str, epoch: int) -> bool:
     """Renew the lease; return whether the job's end was asked for.
 
+    The transaction does not wait for the disk, so do nothing else in it. Should Postgres crash and
+    forget it, the reaper gives everybody the time of a lease.
+
     Raises:
         LeaseLostError: the claim is over.
     """
+    session.execute(text("SET LOCAL synchronous_commit = off"))
     asked = session.scalars(
         update(Job)
         .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(LIVE))

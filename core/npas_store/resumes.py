@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from npas_store import blobs
 from npas_store.settings import settings
-from npas_store.tables import ResumeFile
+from npas_store.states import TERMINAL
+from npas_store.tables import Job, ResumeFile
 
 KEPT = 2
 """Files kept: the newest, and one in case that its bytes were damaged."""
@@ -77,6 +78,16 @@ def forget(job_id: str) -> None:
     """Delete the working folders of a job that has ended; its logs stay."""
     for found in (settings().jobs / job_id).glob("e*/"):
         shutil.rmtree(found, ignore_errors=True)
+
+
+def sweep(session: Session) -> None:
+    """Delete the working folders of all jobs that nobody will go on with."""
+    found = [folder.name for folder in settings().jobs.glob("job_*")]
+    query = select(Job.id).where(Job.id.in_(found), Job.state.not_in(TERMINAL))
+    kept = set(session.scalars(query))
+    for job_id in found:
+        if job_id not in kept:
+            forget(job_id)
 
 
 def usable(session: Session, job_id: str) -> Iterator[tuple[Path, int]]:

@@ -18,8 +18,3 @@ def beat(session: Session, name: str) -> None:
         statement.on_conflict_do_update(constraint="pk_workers", set_={"seen_at": func.now()})
     )
     session.execute(delete(Worker).where(Worker.seen_at < func.now() - _FORGOTTEN))
-
-
-def leave(session: Session, name: str) -> None:
-    """Note that a worker has gone."""
-    session.execute(delete(Worker).where(Worker.name == name))

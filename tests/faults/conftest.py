@@ -21,7 +21,7 @@ from npas_store.tables import Job
 from sqlalchemy import text
 
 DEADLINE_SECONDS = 240
-LEASE_SECONDS = 4
+LEASE_SECONDS = 5
 
 REQUEST = {
     "architecture": "resnet-8",

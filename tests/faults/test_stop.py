@@ -112,11 +112,3 @@ def test_job_submitted_while_redis_is_away_runs_once(service):
         broker.ring(1)
     job = service.until_end(job_id)
     assert (job.state, job.epoch) == ("succeeded", 1), service.story(job_id)
-
-
-def test_bad_request_fails_once_and_says_why(service):
-    job_id = service.submit(training={"epochs": 2, "batch_size": 32, "learning_rate": 100.0})
-    job = service.until_end(job_id)
-    assert (job.state, job.epoch) == ("failed", 1), service.story(job_id)
-    assert job.reason["code"] not in ("internal_error", "worker_lost"), job.reason
-    assert not [*(service.home / "jobs" / job_id).glob("e*/")]

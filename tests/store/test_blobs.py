@@ -161,3 +161,16 @@ def test_forget_removes_what_only_a_running_job_needs(saved):
     resumes.forget(job.id)
     assert not kept.exists()
     assert log.exists()
+
+
+def test_sweep_removes_what_ended_jobs_left(saved):
+    job, save = saved
+    kept = save(10)
+    with reading() as session:
+        resumes.sweep(session)
+    assert kept.exists()
+    with transaction() as session:
+        claims.finish(session, job.id, 1, "succeeded", message="done")
+    with reading() as session:
+        resumes.sweep(session)
+    assert not kept.exists()

@@ -13,9 +13,9 @@ import threading
 import time
 
 from celery import Celery, signals
-from npas_store import broker, claims, workers
+from npas_store import broker, claims, resumes, workers
 from npas_store.children import die_with
-from npas_store.database import UNREACHABLE, transaction
+from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.settings import settings
 from npas_store.tables import Job
 
@@ -23,6 +23,7 @@ from npas_worker.supervisor import Supervisor
 
 _RETRY_SECONDS = 1.0
 _BUSY_SECONDS = 0.05
+_SWEEP_SECONDS = 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +52,16 @@ class Slot:
         threading.Thread(target=self._show, name="presence", daemon=True).start()
 
     def _show(self) -> None:
-        """Say for ever that this worker is there."""
+        """Say for ever that this worker is there, and clear up after those that are not."""
+        swept = float("-inf")
         while True:
             try:
                 with transaction() as session:
                     workers.beat(session, self.name)
+                if time.monotonic() - swept > _SWEEP_SECONDS:
+                    with reading() as session:
+                        resumes.sweep(session)
+                    swept = time.monotonic()
             except UNREACHABLE as error:
                 log.warning("Postgres is away: %s", error)
             time.sleep(settings().lease_seconds / 3)
