@@ -74,7 +74,7 @@ def record(
     listen(session, "after_commit", delete_files, once=True)
 
 
-def forget(job_id: str) -> None:
+def discard(job_id: str) -> None:
     """Delete the working folders of a job that has ended; its logs stay."""
     for found in (settings().jobs / job_id).glob("e*/"):
         shutil.rmtree(found, ignore_errors=True)
@@ -87,7 +87,7 @@ def sweep(session: Session) -> None:
     kept = set(session.scalars(query))
     for job_id in found:
         if job_id not in kept:
-            forget(job_id)
+            discard(job_id)
 
 
 def usable(session: Session, job_id: str) -> Iterator[tuple[Path, int]]:

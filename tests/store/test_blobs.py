@@ -153,12 +153,12 @@ def test_damaged_resume_files_are_not_offered(saved, damage):
     assert usable(job) == [10]
 
 
-def test_forget_removes_what_only_a_running_job_needs(saved):
+def test_discard_removes_what_only_a_running_job_needs(saved):
     job, save = saved
     kept = save(10)
     log = resumes.folder(job.id, 1).with_suffix(".log")
     log.write_text("")
-    resumes.forget(job.id)
+    resumes.discard(job.id)
     assert not kept.exists()
     assert log.exists()
 

@@ -147,7 +147,7 @@ class Supervisor:
             try:
                 self._write_end(code)
                 if self._is_over():
-                    resumes.forget(self._job_id)
+                    resumes.discard(self._job_id)
                 return
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)
