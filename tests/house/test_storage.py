@@ -3,6 +3,9 @@
 import ast
 
 COMMITS = "core/npas_store/database.py"
+MIGRATES = {"core/npas_store/migrate.py", "migrations/env.py"}
+"""May open a block that commits at its end: they change the schema, before there are sessions."""
+
 STATEMENTS = {"select", "text", "update", "insert", "delete", "func", "literal_column"}
 
 
@@ -12,6 +15,15 @@ def commits(sources):
             called = node.func if isinstance(node, ast.Call) else None
             if isinstance(called, ast.Attribute) and called.attr == "commit":
                 yield f"{source.path}:{node.lineno}"
+
+
+def hidden_commits(source):
+    """Yield each `begin()`, whose block commits without the word."""
+    for node in ast.walk(source.tree):
+        called = node.func if isinstance(node, ast.Call) else None
+        is_begin = isinstance(called, ast.Attribute) and called.attr in ("begin", "begin_nested")
+        if is_begin and str(source.path) not in MIGRATES:
+            yield f"{source.path}:{node.lineno}: use database.transaction()"
 
 
 def _imports(source):
@@ -38,6 +50,11 @@ def test_there_is_one_commit(code):
     assert [place.partition(":")[0] for place in commits(shipped)] == [COMMITS]
 
 
+def test_no_commit_is_hidden(packages):
+    lines = [line for source in packages for line in hidden_commits(source)]
+    assert not lines, "\n".join(lines)
+
+
 def test_sql_is_written_in_the_store_alone(code):
     lines = [line for source in code for line in sql(source)]
     assert not lines, "\n".join(lines)
@@ -47,6 +64,12 @@ def test_guard_catches_each_commit(source):
     text = "def act(session):\n    session.commit()\n    session.connection().commit()\n"
     assert len([*commits([source(text)])]) == 2
     assert [*commits([source("commit = 1\n")])] == []
+
+
+def test_guard_catches_hidden_commits(source):
+    text = "def act(engine):\n    with engine.begin() as connection: ...\n"
+    assert len([*hidden_commits(source(text))]) == 1
+    assert [*hidden_commits(source(text, "core/npas_store/migrate.py"))] == []
 
 
 def test_guard_catches_sql_outside_the_store(source):
