@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import npas
-from benchmarks.timing import machine, table, write_section
 from npas.spec import BudgetSpec
+
+from benchmarks.timing import machine, table, write_section
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 NETWORKS = ["wrn-28-10", "torchvision:resnet152", "torchvision:densenet201", "wrn-100-10"]
@@ -22,7 +23,7 @@ LOW = {"dense": 1.0, "soft_sharing": 0.8, "superweights": 0.5}
 
 
 def seconds(name: str, method: str, *, rounds: int = 7) -> float:
-    """Return the median time of a whole plan: build on the meta device, layer table, allocation."""
+    """Return the median seconds of a whole plan: meta build, layer table, allocation."""
     taken = []
     for _ in range(rounds):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""One training step of a shared network over one of the same network dense, and over the papers' way.
+"""One training step of a shared network over one of the same network dense, and the papers' way.
 
 Run `python -m benchmarks.step` (about 25 minutes on 2 cores); `--write` puts the table into
 docs/benchmarks.md. `--quick` measures one row in a minute.
@@ -9,15 +9,15 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
+import npas
 import torch
+from npas.sharing import SharedModel
+from npas.spec import BudgetSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import npas
 from benchmarks.timing import machine, ratios, table, write_section
 from benchmarks.twin import Twin
-from npas.sharing import SharedModel
-from npas.spec import BudgetSpec
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 METHODS = {

@@ -1,4 +1,4 @@
-"""Ratios of times, measured in one run: every round runs all candidates once, medians of ratios."""
+"""Ratios of times of one run: every round runs all candidates once, medians of ratios."""
 
 import gc
 import platform
@@ -15,8 +15,8 @@ Work = Callable[[], object]
 def ratios(work: Mapping[str, Work], baseline: str, *, rounds: int) -> dict[str, float]:
     """Return each candidate's time over the baseline's: the median over rounds.
 
-    In a round every candidate runs once, in an order that turns from round to round, so that what else
-    the machine does meets all of them alike.
+    In a round every candidate runs once, in an order that turns from round to round, so that
+    what else the machine does meets all of them alike.
 
     Args:
         work: what to run, by name; called twice before anything is timed.

@@ -1,19 +1,19 @@
-"""The papers' way to compose weights, as a plain twin: each layer by itself, inside its own forward.
+"""The papers' way to compose weights, as a plain twin: each layer inside its own forward.
 
-Source: the released code of soft sharing (products summed over templates in every convolution) and of
-SuperWeights (slices of a flat bank, products summed over templates, then concatenation block by
-block). Same plan, same parameters, same weights as `npas.share`; only the way of computing differs.
+Source: the released code of soft sharing (products summed over templates in every convolution)
+and of SuperWeights (slices of a flat bank, products summed over templates, then concatenation
+block by block). Same plan, same parameters, same weights as `npas.share`; only the way of
+computing differs.
 """
 
 import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from npas import blocks
 from npas.plans import Group, Plan
 from npas.sharing import SharedGroup, SharedModel
+from torch import Tensor, nn
 
 
 class Twin(nn.Module):
@@ -47,7 +47,12 @@ class Twin(nn.Module):
 
             def compose(module: nn.Module, _: Any, slot: Any = slot, reads: Any = reads) -> None:
                 pieces = [
-                    (b, templates[0] * gain if alpha is None else _sum(templates, alpha[row], gain))
+                    (
+                        b,
+                        templates[0] * gain
+                        if alpha is None
+                        else _sum(templates, alpha[row], gain),
+                    )
                     for templates, alpha, row, gain, b in reads
                 ]
                 module.__dict__["weight"] = _assembled(group, slot.shape, pieces)
