@@ -144,7 +144,7 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
 
 
 def _page(
-    session: Session, found: Select[tuple[Job]], order: Order, after: Place | None, limit: int
+    session: Session, found: Select[Job], order: Order, after: Place | None, limit: int
 ) -> Page:
     column = ORDERS[order.by]
     key = tuple_(column, Job.id)
