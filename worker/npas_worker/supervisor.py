@@ -69,7 +69,12 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_BLOCK, WORDS)  # until it listens
             die_with(parent)
 
-        threads = {"OMP_NUM_THREADS": self._threads, "MKL_NUM_THREADS": self._threads}
+        # Threads that spin while they wait make a step up to ten times slower on busy cores.
+        threads = {
+            "OMP_NUM_THREADS": self._threads,
+            "MKL_NUM_THREADS": self._threads,
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
         with self._folder.with_suffix(".log").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "npas_worker.child", self._job_id, str(self._epoch)],
