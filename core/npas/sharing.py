@@ -22,13 +22,21 @@ from npas.errors import PlanError
 from npas.plans import Group, Plan, PrivateLayer, Slot
 from npas.start import fit_bank, fresh_coefficients, fresh_templates, gains
 
-_steps = itertools.count()
-_last_step = [next(_steps)]
+_fresh = itertools.count(1)
 
 
-def _count_step(*_: object) -> None:
-    """Note that some optimiser has stepped: fused optimisers do not count tensor versions up."""
-    _last_step[0] = next(_steps)
+def _count_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Note on its parameters that an optimiser stepped: fused ones count no versions up."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter._npas_steps = getattr(parameter, "_npas_steps", 0) + 1
+
+
+def _changes(parameter: Tensor) -> tuple[int, int]:
+    """Return numbers that differ from all earlier ones if the parameter was changed in place."""
+    if parameter.is_inference():
+        return next(_fresh), 0  # such a tensor counts nothing: compose anew every time
+    return parameter._version, getattr(parameter, "_npas_steps", 0)
 
 
 register_optimizer_step_post_hook(_count_step)
@@ -92,6 +100,7 @@ class SharedGroup(nn.Module):
             self._gains.append(gain_L1)
         self._cast_gains = list(self._gains)
         self._key: tuple[int, ...] | None = None
+        self._composed_from: list[Tensor] = []
         self._num_composed = 0
         self._weights: list[Tensor] = []
         self._mixing: list[Tensor] = []
@@ -113,17 +122,20 @@ class SharedGroup(nn.Module):
                 ]
                 self._weights = self._composer.compose(list(self.templates), self._mixing)
             self._key = key
+            # While they are kept, no new parameter can lie where one of these lies.
+            self._composed_from = [p.detach() for p in self.parameters()]
             self._num_composed += 1
         return self._weights
 
     def versions(self) -> tuple[int, ...]:
         """Return numbers that change with every visible change of the banks or their weights."""
-        return (self._num_composed, *(p._version for p in self.parameters()))
+        changes = (_changes(p) for p in self.parameters())
+        return (self._num_composed, *itertools.chain.from_iterable(changes))
 
     def _state(self) -> tuple[int, ...]:
         """Return numbers that change whenever a parameter may have changed."""
-        pointers = (p.data_ptr() for p in self.parameters())
-        return (_last_step[0], *(p._version for p in self.parameters()), *pointers)
+        changes = ((*_changes(p), p.data_ptr()) for p in self.parameters())
+        return tuple(itertools.chain.from_iterable(changes))
 
     def forget(self) -> None:
         """Compose anew at the next use, whatever has changed."""
@@ -247,6 +259,8 @@ class SharedModel(nn.Module):
         plain = self.materialise()
         shared = share(plain, plan, fit=True)
         shared.extra = dict(self.extra)
+        for module in (shared, shared.networks, *shared.groups.modules()):
+            module.training = self.training
         return shared
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SharedModel":

@@ -11,6 +11,7 @@ def buffer(old: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Tensor:
         and old.shape == shape
         and old.device == like.device
         and old.dtype == like.dtype
+        and not old.is_inference()  # a copy made under inference_mode cannot be written
     ):
         return old
     return torch.empty(shape, device=like.device, dtype=like.dtype)
