@@ -19,7 +19,6 @@ from npas.spec import DatasetSpec, PlanRequest
 from npas_store.settings import settings
 
 from npas_api import errors
-from npas_api.fields import join
 
 if TYPE_CHECKING:
     from npas.plans import Plan
@@ -91,13 +90,10 @@ def warm_up() -> None:
 def _pointer(field: str, request: PlanRequest) -> str:
     """Return the JSON pointer into the request for what the library blames.
 
-    It knows one architecture at a time, not which of several networks it came from; and it writes
-    the names of options as they are.
+    It knows one architecture at a time, not which of several networks it came from.
     """
-    if request.networks is not None and field.startswith("/architecture"):
-        return "/networks"
-    escaped = {f"/method/{name}": join(("method", name)) for name in request.method.options}
-    return escaped.get(field, field)
+    is_one_of_many = request.networks is not None and field.startswith("/architecture")
+    return "/networks" if is_one_of_many else field
 
 
 def _busy() -> errors.BusyError:

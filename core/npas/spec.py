@@ -20,6 +20,9 @@ from pydantic import (
 MAX_PARAMETERS = 1_000_000_000
 """Largest dense network that is planned, in trainable parameters."""
 
+MAX_LAYERS = 4_000
+"""Most layers of all networks of one plan."""
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[\w.:+-]+$")]
 Option = bool | int | float | Annotated[str, StringConstraints(max_length=200)]
 Auto = Literal["auto"]
@@ -29,6 +32,11 @@ class Spec(BaseModel):
     """Base of all requests: unknown fields are refused, values are frozen, NaN is not a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+
+def pointer(*parts: str) -> str:
+    """Return the JSON pointer (RFC 6901) of a part of a request."""
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def _named(value: Any) -> Any:
@@ -94,6 +102,11 @@ class MethodSpec(Spec):
 
     _shorthand = model_validator(mode="before")(_named)
 
+    @field_validator("name")
+    @classmethod
+    def _canonical(cls, value: str) -> str:
+        return value.replace("-", "_")
+
     @property
     def options(self) -> dict[str, Any]:
         """Everything but the name; the method itself checks it."""
@@ -108,6 +121,11 @@ class DatasetSpec(Spec):
     test_images: int | None = Field(None, ge=1)
 
     _shorthand = model_validator(mode="before")(_named)
+
+    @field_validator("name")
+    @classmethod
+    def _canonical(cls, value: str) -> str:
+        return value if ":" in value else value.replace("_", "-")
 
 
 class TrainingSpec(Spec):

@@ -16,7 +16,7 @@ from npas import registry
 from npas.arch.layers import LayerTable, RoleOf, tabulate
 from npas.arch.meta import SkipInit
 from npas.errors import InvalidSpecError, UnknownNameError
-from npas.spec import MAX_PARAMETERS, ArchitectureSpec, NetworkSpec, Spec
+from npas.spec import MAX_LAYERS, MAX_PARAMETERS, ArchitectureSpec, NetworkSpec, Spec, pointer
 
 
 class Family(Protocol):
@@ -40,6 +40,9 @@ class Family(Protocol):
 
     def default_size(self, name: str) -> int:
         """Return the input height and width, in pixels, when nothing else says it."""
+
+    def fits(self, name: str, size: int) -> bool:
+        """Return whether the network surely runs on images of that size; others are tried out."""
 
     def build(self, spec: ArchitectureSpec) -> nn.Module:
         """Return the network of a resolved spec; InvalidSpecError if its numbers do not fit."""
@@ -89,7 +92,7 @@ def resolve(
     """
     family = family_of(spec)
     classes, channels, size = sizes or family.sizes
-    if sizes is None or spec.name.startswith("torchvision:"):
+    if sizes is None or not family.fits(spec.name, size):
         size = family.default_size(spec.name)
     try:
         options = family.Options.model_validate(spec.options)
@@ -99,7 +102,7 @@ def resolve(
         raise InvalidSpecError(
             f"option {where!r} of {spec.name}: {first['msg']} "
             f"(options: {', '.join(family.Options.model_fields) or 'none'})",
-            field=f"/architecture/options/{where}",
+            field=pointer("architecture", "options", where),
         ) from error
     return spec.model_copy(
         update={
@@ -174,9 +177,18 @@ def layer_table(networks: Sequence[NetworkSpec]) -> LayerTable:
     models: dict[str, nn.Module] = {}
     roles: dict[str, RoleOf | None] = {}
     classes: dict[str, int] = {}
+    num_layers = 0
     for network in networks:
         spec = network.architecture
         models[network.name] = _build_without_init(spec, "meta")
+        num_layers += sum(p.dim() > 1 for p in models[network.name].parameters())
+        if num_layers > MAX_LAYERS:
+            raise InvalidSpecError(
+                f"more than {MAX_LAYERS:,} layers in all are not planned: choose a smaller depth, "
+                "or fewer networks",
+                field="/architecture",
+            )
+        _try(spec, models[network.name])
         roles[network.name] = family_of(spec).role_of(spec)
         classes[network.name] = spec.num_classes or 0
     table = tabulate(models, roles, classes)
@@ -187,6 +199,26 @@ def layer_table(networks: Sequence[NetworkSpec]) -> LayerTable:
             field="/architecture",
         )
     return table
+
+
+def _try(spec: ArchitectureSpec, model: nn.Module) -> None:
+    """Run a network on the meta device if its image size is unusual: it may be too small."""
+    assert spec.input_size is not None
+    assert spec.input_channels is not None
+    if family_of(spec).fits(spec.name, spec.input_size):
+        return
+    shape = (2, spec.input_channels, spec.input_size, spec.input_size)
+    try:
+        with torch.no_grad():
+            # Buffers computed from real numbers were left on the CPU.
+            model.to("meta")(torch.empty(shape, device="meta"))
+    except RuntimeError as error:
+        usual = family_of(spec).default_size(spec.name)
+        raise InvalidSpecError(
+            f"{spec.name} does not run on images of {spec.input_size} pixels ({error}); its usual "
+            f"input_size is {usual}",
+            field="/architecture/input_size",
+        ) from error
 
 
 def catalogue() -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from npas.arch.layers import Layer, LayerTable
 from npas.errors import InvalidSpecError
 from npas.evidence import Evidence
 from npas.plans import Group
-from npas.spec import MethodSpec, Spec
+from npas.spec import MethodSpec, Spec, pointer
 
 Stage = Literal["search", "train"]
 
@@ -95,7 +95,7 @@ def checked_options(method: Method, spec: MethodSpec) -> Spec:
         known = ", ".join(method.Options.model_fields) or "none"
         raise InvalidSpecError(
             f"option {where!r} of method {spec.name}: {first['msg']} (options: {known})",
-            field=f"/method/{where}",
+            field=pointer("method", where),
         ) from error
 
 

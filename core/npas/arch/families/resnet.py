@@ -89,6 +89,10 @@ class ResNetFamily:
         """Return 32 pixels."""
         return self.sizes[2]
 
+    def fits(self, name: str, size: int) -> bool:  # noqa: ARG002 - the same for every name
+        """Return whether something is left of the image after two halvings."""
+        return size >= 4
+
     def build(self, spec: ArchitectureSpec) -> nn.Module:
         """Return the network; InvalidSpecError for a depth that is not 6 n + 2."""
         found = PATTERN.fullmatch(spec.name)

@@ -70,6 +70,10 @@ class TorchvisionFamily:
         """Return 224 pixels, or what the model was made for."""
         return FIXED_SIZES.get(name.removeprefix(PREFIX), self.sizes[2])
 
+    def fits(self, name: str, size: int) -> bool:
+        """Return whether it is the size that the model was made for."""
+        return size == self.default_size(name)
+
     def build(self, spec: ArchitectureSpec) -> nn.Module:
         """Return the network; InvalidSpecError for an option that this model does not take."""
         name = spec.name.removeprefix(PREFIX)
