@@ -153,6 +153,10 @@ class SharedGroup(nn.Module):
             self._cast_gains[index] = self._gains[index].to(templates)
         return self._cast_gains[index]
 
+    def gather(self, index: int, weights: Sequence[Tensor | None]) -> Tensor:
+        """Return what a bank stores of the weights that read it, (L, D); see `Composer`."""
+        return self._composer.gather(index, weights)
+
     def pull_back(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
         """Return the gradients of all parameters, in the order of `parameters()`."""
         of_templates, of_mixing = self._composer.pull_back(
@@ -314,7 +318,8 @@ def share(
                 zip(shared.templates, shared._coefficients(), strict=True)
             ):
                 if fit:
-                    fit_bank(group, index, old, templates, alpha)
+                    stored_LD = shared.gather(index, old)
+                    fit_bank(group, index, stored_LD, templates, alpha)
                     continue
                 templates.copy_(fresh_templates(group, index, generator))
                 if alpha is not None:

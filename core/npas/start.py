@@ -8,12 +8,10 @@ rate by the gain's square.)
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from npas import blocks
 from npas.plans import Bank, Group
 
 
@@ -58,7 +56,7 @@ def fresh_coefficients(bank: Bank, generator: torch.Generator) -> Tensor:
 def fit_bank(
     group: Group,
     index: int,
-    weights: Sequence[Tensor],
+    weights_LD: Tensor,
     templates: Tensor,
     coefficients: Tensor | None,
 ) -> None:
@@ -67,20 +65,19 @@ def fit_bank(
     Args:
         group: the group.
         index: which of its banks.
-        weights: one tensor per slot.
+        weights_LD: what the bank stores of each reader's weight, as the recipe gathers it.
         templates: (K, D), written.
         coefficients: (rows, K), written; rows that several slots share get their mean.
     """
-    scale = gains(group, index)
-    readers = [s for s, slot in enumerate(group.slots) if slot.rows[index] is not None]
-    wanted_LD = torch.stack(
-        [_cut(group, index, weights[s]) / g for s, g in zip(readers, scale, strict=True)]
-    )
+    exact = torch.promote_types(weights_LD.dtype, torch.float32)  # nothing shorter has an SVD
+    scale_L1 = torch.tensor(gains(group, index), dtype=exact).unsqueeze(1)
+    wanted_LD = weights_LD.to(exact) / scale_L1
     if coefficients is None:
         templates.copy_(wanted_LD.mean(dim=0, keepdim=True))
         return
-    rows = torch.tensor([group.slots[s].rows[index] or 0 for s in readers])
-    merged = torch.zeros(coefficients.shape[0], wanted_LD.shape[1]).index_add_(0, rows, wanted_LD)
+    rows = torch.tensor([slot.rows[index] for slot in group.slots if slot.rows[index] is not None])
+    merged = wanted_LD.new_zeros(coefficients.shape[0], wanted_LD.shape[1])
+    merged.index_add_(0, rows, wanted_LD)
     merged /= torch.bincount(rows, minlength=merged.shape[0]).clamp(min=1).unsqueeze(1)
     u, s, v = torch.linalg.svd(merged, full_matrices=False)
     rank = min(templates.shape[0], len(s))
@@ -89,23 +86,3 @@ def fit_bank(
     coefficients.zero_()
     templates[:rank] = v[:rank] * scales.unsqueeze(1)
     coefficients[:, :rank] = u[:, :rank] * (s[:rank] / scales)
-
-
-def _cut(group: Group, index: int, weight: Tensor) -> Tensor:
-    """Return what a bank stores of one weight, (D,); zeros where the weight does not reach."""
-    if group.recipe == "mix":
-        return weight.reshape(-1)
-    shapes = tuple(bank.shape for bank in group.banks)
-    shape = shapes[index]
-    taps = math.prod(shape[2:])
-    block = weight.new_zeros(group.banks[index].size)
-    for rect in blocks.added(shapes[:index], shape):
-        rows, columns = blocks.overlap(rect, tuple(weight.shape))
-        if rows:
-            start = rect.offset * taps
-            piece = block[start : start + rect.area * taps].view(
-                rect.bottom - rect.top, rect.right - rect.left, *shape[2:]
-            )
-            place = weight[rect.top : rect.top + rows, rect.left : rect.left + columns]
-            piece[:rows, :columns] = place
-    return block

@@ -19,8 +19,8 @@ class Composer(Protocol):
     """What RECIPE(group) returns: the two directions of one group's linear map.
 
     Promises: `compose` writes every scalar of every weight and reads every scalar of every
-    template; `pull_back` is its exact transpose. Neither keeps the tensors it is given; both
-    may reuse their own buffers, so a result lives until the next call. Not thread-safe.
+    template; `pull_back` is its exact transpose. None keeps the tensors it is given; all may
+    reuse their own buffers, so a result lives until the next call. Not thread-safe.
     """
 
     def __init__(self, group: Group) -> None:
@@ -46,6 +46,14 @@ class Composer(Protocol):
             templates: as in `compose`.
             mixing: as in `compose`.
             gradients: one per slot, None where the weight took no part.
+        """
+
+    def gather(self, index: int, weights: Sequence[Tensor | None]) -> Tensor:
+        """Return what one bank stores of each weight that reads it, (L, D), to fit the bank to it.
+
+        Args:
+            index: of the bank.
+            weights: one per slot; None stands for zeros. What a weight does not reach is zero too.
         """
 
 

@@ -26,7 +26,7 @@ class Mix:
         check(group, reads=[(0,)] * len(group.slots), sizes=[size])
         self._shapes = [slot.shape for slot in group.slots]
         self._weights_LD: Tensor | None = None
-        self._gradients_LD: Tensor | None = None
+        self._gathered_LD: Tensor | None = None
 
     def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights; see `Composer`."""
@@ -45,14 +45,24 @@ class Mix:
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return the gradients; see `Composer`."""
         (templates_KD,), (mixing_LK,) = templates, mixing
-        shape = (len(self._shapes), templates_KD.shape[1])
-        self._gradients_LD = buffer(self._gradients_LD, shape, templates_KD)
-        for row, gradient in zip(self._gradients_LD, gradients, strict=True):
-            if gradient is None:
+        gradients_LD = self._gathered(gradients, templates_KD)
+        return [mixing_LK.t() @ gradients_LD], [gradients_LD @ templates_KD.t()]
+
+    def gather(self, index: int, weights: Sequence[Tensor | None]) -> Tensor:
+        """Return all weights, flat; see `Composer`."""
+        assert index == 0
+        return self._gathered(weights, next(w for w in weights if w is not None))
+
+    def _gathered(self, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
+        """Return weights or their gradients as rows, (L, D)."""
+        shape = (len(self._shapes), math.prod(self._shapes[0]))
+        self._gathered_LD = buffer(self._gathered_LD, shape, like)
+        for row, weight in zip(self._gathered_LD, weights, strict=True):
+            if weight is None:
                 row.zero_()
             else:
-                row.view(gradient.shape).copy_(gradient)
-        return [mixing_LK.t() @ self._gradients_LD], [self._gradients_LD @ templates_KD.t()]
+                row.view(weight.shape).copy_(weight)
+        return self._gathered_LD
 
 
 RECIPE = Mix

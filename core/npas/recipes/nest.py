@@ -30,7 +30,7 @@ class _Bank:
         self.readers = [s for s, slot in enumerate(group.slots) if slot.rows[index] is not None]
         self.is_whole = [self._reads_all(group.slots[s].shape) for s in self.readers]
         self.mixed_LD: Tensor | None = None
-        self.gradients_LD: Tensor | None = None
+        self.gathered_LD: Tensor | None = None
 
     def _reads_all(self, shape: tuple[int, ...]) -> bool:
         """Return whether a layer reads all of the block; shapes that do not nest may not."""
@@ -110,20 +110,25 @@ class Nest:
             of_mixing.append(gradients_LD @ templates_KD.t())
         return of_templates, of_mixing
 
-    def _gathered(self, bank: _Bank, gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
-        """Return the weights' gradients cut to one bank's blocks, (L, D)."""
+    def gather(self, index: int, weights: Sequence[Tensor | None]) -> Tensor:
+        """Return the weights cut to one bank's blocks; see `Composer`."""
+        like = next(weight for weight in weights if weight is not None)
+        return self._gathered(self._banks[index], weights, like)
+
+    def _gathered(self, bank: _Bank, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
+        """Return weights or their gradients cut to one bank's blocks, (L, D)."""
         shape = (len(bank.readers), bank.size)
-        bank.gradients_LD = buffer(bank.gradients_LD, shape, like)
+        bank.gathered_LD = buffer(bank.gathered_LD, shape, like)
         for block_D, slot, is_whole in zip(
-            bank.gradients_LD, bank.readers, bank.is_whole, strict=True
+            bank.gathered_LD, bank.readers, bank.is_whole, strict=True
         ):
-            gradient = gradients[slot]
-            if gradient is None or not is_whole:
+            weight = weights[slot]
+            if weight is None or not is_whole:
                 block_D.zero_()
-            if gradient is not None:
-                for piece, place in bank.places(block_D, gradient, self._shapes[slot]):
+            if weight is not None:
+                for piece, place in bank.places(block_D, weight, self._shapes[slot]):
                     piece.copy_(place)
-        return bank.gradients_LD
+        return bank.gathered_LD
 
 
 RECIPE = Nest
