@@ -61,6 +61,7 @@ def test_request_that_cannot_be_trained_fails_with_its_field(store, spec):
 def test_claim_that_is_over_is_left_alone(claimed):
     with transaction() as session:
         claims.drain(session, claimed.id, 1)
+    with transaction() as session:
         claims.claim(session, "other")
     job, _ = supervise(claimed)
     assert (job.state, job.epoch, job.lease_owner) == ("running", 2, "other")

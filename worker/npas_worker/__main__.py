@@ -4,6 +4,7 @@ SIGTERM: the running job is saved and given back to the queue, then the worker e
 """
 
 import logging
+import os
 import sys
 
 from npas_store import migrate
@@ -27,7 +28,14 @@ def main() -> int:
         sys.stderr.write(f"npas: {error}\n")
         return 1
     celery.worker_main(
-        ["worker", "--pool=prefork", "--concurrency=1", f"--queues={settings().queue}", *_QUIET]
+        [
+            "worker",
+            f"--hostname=npas-{os.getpid()}@%h",
+            "--pool=prefork",
+            "--concurrency=1",
+            f"--queues={settings().queue}",
+            *_QUIET,
+        ]
     )
     return 0
 
