@@ -12,8 +12,8 @@ from npas.data import facts
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
 from npas.evidence import Evidence
 from npas.matching import Sizes, resolve
-from npas.methods import Allocation, Stage
-from npas.plans import Ledger, Plan, PrivateLayer
+from npas.methods import Allocation
+from npas.plans import Ledger, Plan, PrivateLayer, Stage
 from npas.spec import (
     ArchitectureSpec,
     BudgetSpec,

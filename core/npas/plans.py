@@ -16,6 +16,9 @@ PLAN_VERSION = 1
 Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=5)]
 """(out, in, *kernel)."""
 
+Stage = Literal["search", "train"]
+"""What a plan is for: to train briefly before measuring, or to train for good."""
+
 
 class Bank(Spec):
     """Templates that the layers of one group mix.
@@ -121,7 +124,7 @@ class Plan(Spec):
     version: Literal[1] = 1
     method: str
     options: dict[str, Any] = Field(default_factory=dict)
-    stage: Literal["search", "train"] = "train"
+    stage: Stage = "train"
     networks: Annotated[tuple[NetworkSpec, ...], Field(min_length=1)]
     groups: tuple[Group, ...]
     private: tuple[PrivateLayer, ...]

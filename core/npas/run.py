@@ -30,7 +30,7 @@ from npas.evidence import Evidence
 from npas.matching import resolve
 from npas.measure import gradient_agreement
 from npas.planner import plan as make_plan
-from npas.plans import Plan
+from npas.plans import Plan, Stage
 from npas.sharing import SharedModel, share
 from npas.spec import JobSpec, TrainingSpec
 from npas.train import Row, State, Trainer, Wish, chance
@@ -49,8 +49,8 @@ class Listener(Protocol):
     All methods are called on the thread that trains, which waits for them.
     """
 
-    def phase(self, name: str) -> None:
-        """Hear that a phase begins: preparing, searching, training or evaluating."""
+    def phase(self, name: Phase) -> None:
+        """Hear that a phase begins."""
 
     def event(self, type: str, message: str, data: Mapping[str, Any]) -> None:
         """Hear a piece of news: a word for its kind, a sentence for people, JSON for programs."""
@@ -74,7 +74,7 @@ class Listener(Protocol):
 class Silence:
     """A listener that ignores all news and never stops: override what you need."""
 
-    def phase(self, name: str) -> None:
+    def phase(self, name: Phase) -> None:
         """Ignore it."""
 
     def event(self, type: str, message: str, data: Mapping[str, Any]) -> None:
@@ -174,7 +174,7 @@ class _Job:
         self.listener.plan(0, self.plan)
         method = methods.find(spec.method.name)
         options = methods.checked_options(method, spec.method)
-        self.search_epochs = _search_epochs(options, spec) if method.searches(options) else 0
+        self.search_epochs = method.search_epochs(options, epochs=spec.training.epochs)
         self.evidence: Evidence | None = None
         self.search_rows: list[Row] = []
         self.seconds_before = 0.0
@@ -227,7 +227,7 @@ class _Job:
             self._save()  # the search is not done again
         return self._advance(trainer)
 
-    def _trainer(self, stage: Literal["search", "train"], state: State | None) -> Trainer:
+    def _trainer(self, stage: Stage, state: State | None) -> Trainer:
         seed = self.spec.seed
         fresh = {
             network.name: arch.build(
@@ -359,7 +359,7 @@ class _Job:
     def _plan(
         self,
         *,
-        stage: Literal["search", "train"] = "train",
+        stage: Stage = "train",
         evidence: Evidence | None = None,
     ) -> Plan:
         return make_plan(
@@ -392,9 +392,3 @@ def _request(spec: JobSpec) -> str:
     """Return what tells two jobs apart; labels are for people and change nothing."""
     content = spec.model_dump(mode="json", exclude={"labels"})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _search_epochs(options: Any, spec: JobSpec) -> int:
-    """Return how long to search; a method says so in its option of this name."""
-    wanted = getattr(options, "search_epochs", "auto")
-    return max(1, spec.training.epochs // 10) if wanted == "auto" else int(wanted)

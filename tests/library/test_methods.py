@@ -142,5 +142,14 @@ def test_every_method_offers_what_the_protocol_says():
     for name in METHODS:
         method = methods.find(name)
         assert method.title
-        assert method.searches(method.Options()) in (True, False)
+        assert 0 <= method.search_epochs(method.Options(), epochs=1) <= 1
     assert [row["method"] for row in methods.catalogue()] == list(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "wanted"),
+    [({}, 200, 20), ({}, 3, 1), ({"search_epochs": 7}, 3, 7), ({"search": False}, 200, 0)],
+)
+def test_superweights_searches_as_long_as_its_options_say(options, epochs, wanted):
+    method, options = prepared("superweights", options)
+    assert method.search_epochs(options, epochs=epochs) == wanted

@@ -5,7 +5,7 @@ same answer. It offers METHOD, an object with the promises of `Method`.
 """
 
 import dataclasses
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 from pydantic import ValidationError
 
@@ -13,10 +13,8 @@ from npas import registry
 from npas.arch.layers import Layer, LayerTable
 from npas.errors import InvalidSpecError
 from npas.evidence import Evidence
-from npas.plans import Group
+from npas.plans import Group, Stage
 from npas.spec import MethodSpec, Spec, pointer
-
-Stage = Literal["search", "train"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +42,13 @@ class Method(Protocol):
     title: str
     Options: type[Spec]
 
-    def searches(self, options: Any) -> bool:
-        """Return whether the method wants evidence from a short training first."""
+    def search_epochs(self, options: Any, *, epochs: int) -> int:
+        """Return how long to train for evidence first; 0 for a method that wants none.
+
+        Args:
+            options: an instance of Options.
+            epochs: of the training that follows.
+        """
 
     def smallest(self, table: LayerTable, options: Any) -> Allocation:
         """Return the allocation with the fewest parameters."""
@@ -67,7 +70,7 @@ class Method(Protocol):
                 `smallest` needs.
             options: an instance of Options.
             evidence: what was measured in a search stage; None before one.
-            stage: "search" asks for the allocation to train briefly before measuring.
+            stage: what the allocation is for.
         """
 
 

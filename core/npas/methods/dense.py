@@ -2,7 +2,8 @@
 
 from npas.arch.layers import LayerTable
 from npas.evidence import Evidence
-from npas.methods import Allocation, Stage
+from npas.methods import Allocation
+from npas.plans import Stage
 from npas.spec import Spec
 
 
@@ -12,9 +13,9 @@ class Dense:
     title = "No sharing: the network as it is, the baseline"
     Options = Spec
 
-    def searches(self, options: Spec) -> bool:  # noqa: ARG002 - there is nothing to search
-        """Return False."""
-        return False
+    def search_epochs(self, options: Spec, *, epochs: int) -> int:  # noqa: ARG002 - none
+        """Return 0: there is nothing to search."""
+        return 0
 
     def smallest(self, table: LayerTable, options: Spec) -> Allocation:  # noqa: ARG002 - no options
         """Return the only allocation there is."""

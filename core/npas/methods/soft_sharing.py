@@ -17,8 +17,8 @@ from pydantic import Field
 
 from npas.arch.layers import Layer, LayerTable
 from npas.evidence import Evidence
-from npas.methods import Allocation, Stage
-from npas.plans import Bank, Group, Slot
+from npas.methods import Allocation
+from npas.plans import Bank, Group, Slot, Stage
 from npas.spec import Spec
 
 OWN = 0
@@ -112,9 +112,9 @@ class SoftSharing:
     title = "Soft sharing: layers of one shape mix a few templates (ICLR 2019)"
     Options = SoftSharingOptions
 
-    def searches(self, options: SoftSharingOptions) -> bool:  # noqa: ARG002 - groups are given
-        """Return False: the groups follow from the shapes."""
-        return False
+    def search_epochs(self, options: SoftSharingOptions, *, epochs: int) -> int:  # noqa: ARG002
+        """Return 0: the groups follow from the shapes."""
+        return 0
 
     def _assign(self, table: LayerTable, templates: Sequence[int]) -> Allocation:
         shared = [

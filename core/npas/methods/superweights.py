@@ -24,9 +24,10 @@ from pydantic import Field, field_validator
 
 from npas.arch.layers import Layer, LayerTable, Role
 from npas.evidence import Evidence
-from npas.methods import Allocation, Stage
+from npas.methods import Allocation
 from npas.methods._linkage import merges
 from npas.methods._parts import Part, PartBanks, banks_of, cost, fill, freed, most, trimmed
+from npas.plans import Stage
 from npas.spec import Spec
 
 
@@ -81,9 +82,12 @@ class SuperWeights:
     title = "SuperWeights: nested blocks, groups by gradient agreement (WACV 2024)"
     Options = SuperWeightsOptions
 
-    def searches(self, options: SuperWeightsOptions) -> bool:
-        """Return whether the gradient search is on."""
-        return options.search
+    def search_epochs(self, options: SuperWeightsOptions, *, epochs: int) -> int:
+        """Return how long the gradient search trains, 0 where it is off."""
+        if not options.search:
+            return 0
+        wanted = options.search_epochs
+        return max(1, epochs // 10) if wanted == "auto" else wanted
 
     def _banked(self, table: LayerTable, options: SuperWeightsOptions) -> list[Layer]:
         return [layer for layer in table.layers if layer.role not in options.private]
