@@ -28,14 +28,10 @@ def grade(path: Path) -> dict[str, Any]:
     data = datasets.load(extra["dataset"])
     if data.fingerprint != extra["dataset_fingerprint"]:
         raise DataError(f"{extra['dataset']} here is not the data that {path} was trained on")
-    found = evaluate(
-        model,
-        data.x_test,
-        data.y_test,
-        mean=tuple(extra["mean"]),
-        std=tuple(extra["std"]),
-        input_size=extra["input_size"],
+    inputs = datasets.Inputs(
+        mean=tuple(extra["mean"]), std=tuple(extra["std"]), input_size=extra["input_size"]
     )
+    found = evaluate(model, data.x_test, data.y_test, inputs=inputs)
     return {
         "parameters": num_parameters(model),
         "buffer_bytes": num_buffer_bytes(model),

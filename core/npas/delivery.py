@@ -122,9 +122,7 @@ def _grade(model: torch.nn.Module, result: Result) -> Evaluation:
         model,
         result.dataset.x_test,
         result.dataset.y_test,
-        mean=result.inputs.mean,
-        std=result.inputs.std,
-        input_size=result.inputs.input_size,
+        inputs=result.inputs,
         device=result.device,
     )
 

@@ -56,10 +56,7 @@ def evaluate(
     images: Tensor,
     labels: Tensor,
     *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    input_size: int,
-    input_channels: int | None = None,
+    inputs: Inputs,
     batch_size: int = 500,
     device: torch.device | str = "cpu",
     precision: torch.dtype = torch.float32,
@@ -72,20 +69,11 @@ def evaluate(
         model: as for `members`, already on the device.
         images: uint8 `(N, C, S, S)`.
         labels: int64 `(N,)`.
-        mean: per channel, of pixels scaled to 0..1.
-        std: likewise.
-        input_size: pixels that the network reads; images are resized to it.
-        input_channels: that the network reads; None: the images' own.
+        inputs: turns images into what the network reads.
         batch_size: images at a time.
         device: where the model is.
         precision: float32, or bfloat16 for mixed precision.
     """
-    inputs = Inputs(
-        mean=mean,
-        std=std,
-        input_size=input_size,
-        input_channels=input_channels or images.shape[1],
-    )
     device = torch.device(device)
     was_training = model.training
     model.eval()

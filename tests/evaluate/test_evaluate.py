@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from npas.data import Inputs
 from npas.evaluate import Evaluation, evaluate
 from torch import Tensor, nn
 
@@ -22,9 +23,8 @@ class Fixed(nn.Module):
 def score(model: nn.Module, labels: Tensor, batch_size: int = 7) -> Evaluation:
     images = torch.zeros(len(labels), 1, 4, 4, dtype=torch.uint8)
     images[:, 0, 0, 0] = torch.arange(len(labels))
-    return evaluate(
-        model, images, labels, mean=(0.0,), std=(1.0,), input_size=4, batch_size=batch_size
-    )
+    inputs = Inputs(mean=(0.0,), std=(1.0,), input_size=4)
+    return evaluate(model, images, labels, inputs=inputs, batch_size=batch_size)
 
 
 def by_hand(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
@@ -96,17 +96,14 @@ def test_evaluate_uses_eval_mode_and_leaves_the_mode_alone() -> None:
 
 
 def test_evaluate_resizes_to_what_the_network_reads() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 36, 2))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
     images = torch.zeros(5, 1, 4, 4, dtype=torch.uint8)
 
     result = evaluate(
         network,
         images,
         torch.zeros(5, dtype=torch.int64),
-        mean=(0.0,),
-        std=(1.0,),
-        input_size=6,
-        input_channels=3,
+        inputs=Inputs(mean=(0.0,), std=(1.0,), input_size=6),
     )
 
     assert result.images == 5

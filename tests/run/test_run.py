@@ -45,14 +45,10 @@ def test_run_delivers_a_network_that_fits_and_is_as_good_as_reported(
     assert parameters == report["parameters"] <= report["budget_parameters"]
     digits = npas.data.load(spec.dataset)
     extra = network.extra
-    graded = evaluate(
-        network,
-        digits.x_test,
-        digits.y_test,
-        mean=tuple(extra["mean"]),
-        std=tuple(extra["std"]),
-        input_size=extra["input_size"],
+    inputs = npas.data.Inputs(
+        mean=tuple(extra["mean"]), std=tuple(extra["std"]), input_size=extra["input_size"]
     )
+    graded = evaluate(network, digits.x_test, digits.y_test, inputs=inputs)
     assert graded.top1 == report["accuracy"] == extra["accuracy"]
     assert graded.nll == report["nll"]
     assert report["accuracy"] > 0.3  # 135 images, 4 epochs; chance is 0.1

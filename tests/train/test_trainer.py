@@ -105,14 +105,7 @@ def test_choose_puts_the_best_epoch_into_the_model(
     assert accuracy == best
     assert epoch == max(row.epoch for row in trainer.rows if row.validation_accuracy == best)
     images, labels = trainer.batches.validation
-    again = evaluate(
-        trainer.model,
-        images,
-        labels,
-        mean=few_digits.mean,
-        std=few_digits.std,
-        input_size=8,
-    )
+    again = evaluate(trainer.model, images, labels, inputs=few_digits.inputs())
     assert again.top1 == best
 
 

@@ -14,22 +14,20 @@ from npas.data._arrays import Arrays
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs:
-    """Turns bytes into network inputs: scaled, normalised, resized, grey repeated to colour.
+    """Turns bytes into network inputs: scaled, normalised, resized.
 
     Attributes:
         mean: per channel, of pixels scaled to 0..1.
         std: per channel, of pixels scaled to 0..1.
         input_size: height = width that the network reads, pixels.
-        input_channels: that the network reads; only grey images can become more channels.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     input_size: int
-    input_channels: int
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float32 `(N, input_channels, input_size, input_size)`.
+        """Return float32 `(N, C, input_size, input_size)`.
 
         Args:
             images: uint8 `(N, C, S, S)`, on any device.
@@ -46,8 +44,6 @@ class Inputs:
                 mode="bilinear",
                 antialias=inputs.shape[-1] > self.input_size,
             )
-        if inputs.shape[1] == 1 < self.input_channels:
-            inputs = inputs.expand(-1, self.input_channels, -1, -1)
         return inputs
 
 
@@ -96,16 +92,9 @@ class Dataset:
         """Return num_classes, input_channels, input_size: what networks take from a dataset."""
         return self.num_classes, self.input_channels, self.input_size
 
-    def inputs(
-        self, *, input_size: int | None = None, input_channels: int | None = None
-    ) -> Inputs:
+    def inputs(self, *, input_size: int | None = None) -> Inputs:
         """Return what turns these images into a network's inputs; None: the images' own size."""
-        return Inputs(
-            mean=self.mean,
-            std=self.std,
-            input_size=input_size or self.input_size,
-            input_channels=input_channels or self.input_channels,
-        )
+        return Inputs(mean=self.mean, std=self.std, input_size=input_size or self.input_size)
 
 
 def dataset(

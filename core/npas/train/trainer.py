@@ -261,10 +261,7 @@ class Trainer:
             self.model,
             images,
             labels,
-            mean=self.inputs.mean,
-            std=self.inputs.std,
-            input_size=self.inputs.input_size,
-            input_channels=self.inputs.input_channels,
+            inputs=self.inputs,
             device=self.device,
             precision=self.precision,
         ).top1
