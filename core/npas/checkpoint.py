@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from npas import arch
+from npas import arch, matching
 from npas.errors import CheckpointError, NpasError
 from npas.plans import Plan
 from npas.sharing import SharedModel, share
@@ -148,7 +148,7 @@ def _check_sizes(plan: Plan, file: Any) -> None:
     held = sum(math.prod(shape) for shape in shapes)
     if held < plan.ledger.total:
         raise CheckpointError(f"it holds {held:,} scalars, the plan has {plan.ledger.total:,}")
-    dense = arch.layer_table(plan.networks).dense
+    dense = arch.layer_table(matching.resolve(plan.networks, None)).dense
     if dense != plan.ledger.dense:
         raise CheckpointError(f"dense, it has {dense:,} parameters, not {plan.ledger.dense:,}")
 

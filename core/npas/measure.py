@@ -4,6 +4,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -88,13 +89,13 @@ def _similarity(layers: list[Layer], gradients: dict[tuple[str, str], Tensor]) -
         shape: torch.stack([gradients[layers[i].network, layers[i].name] for i in rows])
         for shape, rows in by_shape.items()
     }
-    cosines = torch.zeros(len(layers), len(layers), dtype=torch.float64)
+    cosines = torch.zeros(len(layers), len(layers), dtype=torch.float64, device="cpu")
     for one, rows in by_shape.items():
         for other, columns in by_shape.items():
             height, width = min(one[0], other[0]), min(one[1], other[1])
             a = _directions(stacks[one][:, :height, :width])
             b = _directions(stacks[other][:, :height, :width])
-            cosines[torch.tensor(rows)[:, None], torch.tensor(columns)] = (a @ b.t()).cpu()
+            cosines[np.ix_(rows, columns)] = (a @ b.t()).cpu()
     cosines = (cosines + cosines.t()).div_(2).nan_to_num_(0.0, 0.0, 0.0).clamp_(-1, 1)
     return Similarity(
         layers=tuple((layer.network, layer.name) for layer in layers),

@@ -309,11 +309,13 @@ def share(
         [named[slot.network].get_parameter(slot.layer).detach() for slot in group.slots]
         for group in plan.groups
     ]
-    model = SharedModel(named, plan)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
+    # Banks are made on the CPU, whatever the default device: a seed gives the same everywhere.
+    with torch.device("cpu"), torch.no_grad():
+        model = SharedModel(named, plan)
+        generator = torch.Generator().manual_seed(seed)
         for group, old in zip(plan.groups, weights, strict=True):
-            shared = cast(SharedGroup, model.groups[group.name])
+            shared = cast(SharedGroup, model.groups[group.name]).to(old[0].dtype)
+            device, old = old[0].device, [weight.cpu() for weight in old] if fit else []
             for index, (templates, alpha) in enumerate(
                 zip(shared.templates, shared._coefficients(), strict=True)
             ):
@@ -324,7 +326,8 @@ def share(
                 templates.copy_(fresh_templates(group, index, generator))
                 if alpha is not None:
                     alpha.copy_(fresh_coefficients(group.banks[index], generator))
-    return model.to(weights[0][0].device) if weights else model
+            shared.to(device)
+    return model
 
 
 def _named(networks: nn.Module | Mapping[str, nn.Module], plan: Plan) -> dict[str, nn.Module]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from npas import registry
 from npas.errors import PlanError
+from npas.measure import gradient_agreement
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from torch import nn
 
@@ -174,6 +175,36 @@ def test_model_works_in_another_precision(method, fraction, dtype):
     assert {p.grad.dtype for p in model.parameters()} == {dtype}
     back = outputs(model.float().eval())
     assert back.dtype == torch.float32
+
+
+@both_methods
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_share_and_regroup_keep_the_networks_precision(method, fraction, dtype):
+    plan = npas.plan("wrn-16-1", budget=BudgetSpec(fraction=fraction), method=method)
+    model = npas.share(npas.build("wrn-16-1", seed=2).to(dtype), plan, seed=2)
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    model(images().to(dtype)).sum().backward()
+    again = model.eval().regroup(npas.plan("wrn-16-1", budget=BudgetSpec(fraction=0.8)))
+    assert {p.dtype for p in again.parameters()} == {dtype}
+    assert outputs(again, images().to(dtype)).dtype == dtype
+
+
+def refined(model, x, y):
+    """Measure, plan anew and regroup."""
+    evidence = gradient_agreement(model, [(x, y)])
+    plan = npas.plan("wrn-16-1", budget=BudgetSpec(fraction=0.5), evidence=evidence)
+    return model.eval().regroup(plan)
+
+
+def test_another_default_device_changes_nothing():
+    """As after torch.set_default_device("cuda"); meta is the device that every machine has."""
+    x, y = images(), torch.zeros(4, dtype=torch.long)
+    wanted = refined(made(), x, y)
+    with torch.device("meta"):
+        found = refined(made(), x, y)
+    assert found.plan == wanted.plan
+    assert {p.device.type for p in found.parameters()} == {"cpu"}
+    assert torch.equal(outputs(found, x), outputs(wanted, x))
 
 
 def test_gains_survive_a_trip_through_low_precision():

@@ -149,7 +149,8 @@ def build(
     spec = resolve(as_spec(architecture))
     if device == "meta":
         return _build_without_init(spec, "meta")
-    with torch.random.fork_rng(enabled=seed is not None):
+    # On the CPU first, whatever the default device: a seed gives the same weights everywhere.
+    with torch.device("cpu"), torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         return family_of(spec).build(spec).to(device)
@@ -161,12 +162,12 @@ def build_uninitialised(spec: ArchitectureSpec, *, device: str = "cpu") -> nn.Mo
 
 
 def _build_without_init(spec: ArchitectureSpec, device: str) -> nn.Module:
-    with SkipInit(device):
+    with torch.device("cpu"), SkipInit(device):
         return family_of(spec).build(spec)
 
 
 def layer_table(networks: Sequence[NetworkSpec]) -> LayerTable:
-    """Return the layers of all networks, built on the meta device.
+    """Return the layers of all networks, built on the meta device; kept for the next call.
 
     Args:
         networks: with resolved architectures.
@@ -174,6 +175,12 @@ def layer_table(networks: Sequence[NetworkSpec]) -> LayerTable:
     Raises:
         InvalidSpecError: a network is too large to plan, or its numbers do not fit.
     """
+    return _layer_table(tuple(network.model_dump_json() for network in networks))
+
+
+@functools.lru_cache(maxsize=64)
+def _layer_table(jsons: tuple[str, ...]) -> LayerTable:
+    networks = [NetworkSpec.model_validate_json(text) for text in jsons]
     models: dict[str, nn.Module] = {}
     roles: dict[str, RoleOf | None] = {}
     classes: dict[str, int] = {}

@@ -1,6 +1,7 @@
 """The banks of layers that may share, while a method deals out its budget."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from npas import blocks
@@ -129,11 +130,19 @@ Removal = tuple[int, int, Layer, PartBanks]
 """Price of taking a layer out, the index of its part, the layer, what is left of the part."""
 
 
-def _removals(shapes: Sequence[PartBanks]) -> Iterator[Removal]:
-    """Yield every way to give one layer weights of its own; of equal layers the first."""
+def _removals(shapes: Sequence[PartBanks], *, only_lone: bool = False) -> Iterator[Removal]:
+    """Yield every way to give one layer weights of its own; of layers of one shape the first.
+
+    Args:
+        shapes: the banks of all parts.
+        only_lone: leave out layers whose shape others in the part have.
+    """
     for index, shape in enumerate(shapes):
         firsts = {layer.shape: layer for layer in reversed(shape.part)}
+        counts = Counter(layer.shape for layer in shape.part)
         for layer in () if shape.is_private else firsts.values():
+            if only_lone and counts[layer.shape] > 1:
+                continue
             rest = shape.without(layer)
             yield layer.size + rest.cost - shape.cost, index, layer, rest
 
@@ -159,9 +168,14 @@ def freed(shapes: Sequence[PartBanks], spare: int) -> list[PartBanks]:
 
 
 def trimmed(shapes: Sequence[PartBanks]) -> list[PartBanks]:
-    """Let layers go whose sharing costs more than it saves: shapes that hardly nest."""
+    """Let layers go whose sharing costs more than it saves: shapes that hardly nest.
+
+    A layer whose shape others have saves all its weights but a few coefficients.
+    """
     while True:
-        cheapest = min(_removals(shapes), key=lambda removal: removal[0], default=None)
+        cheapest = min(
+            _removals(shapes, only_lone=True), key=lambda removal: removal[0], default=None
+        )
         if cheapest is None or cheapest[0] >= 0:
             return list(shapes)
         shapes = _removed(shapes, cheapest)
