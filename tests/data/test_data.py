@@ -112,7 +112,7 @@ def test_catalogue_lists_what_is_there_and_how_to_get_the_rest(folder: Path) -> 
 
 
 def test_default_folder_is_the_environments(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    monkeypatch.setenv("NPAS_DATA", str(folder))
+    monkeypatch.setenv("NPAS_DATA_FOLDER", str(folder))
 
     assert npas.data.load("npz:mine").num_classes == 4
 

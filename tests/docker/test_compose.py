@@ -3,6 +3,7 @@
 import re
 import shlex
 from importlib.util import find_spec
+from pathlib import PurePosixPath
 
 from npas_store.settings import Settings
 
@@ -41,10 +42,15 @@ def test_settings_are_known(compose):
         assert {"NPAS_DATABASE_URL", "NPAS_REDIS_URL", "NPAS_HOME"} <= set(used)
 
 
-def test_parts_share_one_data_folder(compose):
+def test_parts_share_one_volume_with_the_datasets_in_it(compose):
     for name in modules(compose):
         service = compose["services"][name]
-        assert f"data:{service['environment']['NPAS_HOME']}" in service["volumes"]
+        home = service["environment"]["NPAS_HOME"]
+        assert f"data:{home}" in service["volumes"]
+        assert (
+            PurePosixPath(home)
+            in PurePosixPath(service["environment"]["NPAS_DATA_FOLDER"]).parents
+        )
 
 
 def test_nothing_is_published_beyond_the_machine(compose):

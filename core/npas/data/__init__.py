@@ -33,8 +33,8 @@ __all__ = [
 
 
 def default_folder() -> Path:
-    """Return the data folder: the environment's NPAS_DATA, else ~/.local/share/npas/data."""
-    given = os.environ.get("NPAS_DATA")
+    """Return the environment's NPAS_DATA_FOLDER, else ~/.local/share/npas/data."""
+    given = os.environ.get("NPAS_DATA_FOLDER")
     return Path(given) if given else Path.home() / ".local" / "share" / "npas" / "data"
 
 
