@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import defaultdict
+from pathlib import PurePosixPath
 
 CATCH_ALL = re.compile(r"^_?(.*_)?(utils?|helpers?|managers?|base|common|misc)$")
 
@@ -15,10 +16,7 @@ ONE_EACH = {
 """Folder of a kind, and what each file in it that is found by name must define."""
 
 NAME_TWICE: dict[tuple[str, str], str] = {
-    ("core/npas/methods", "Options"): "each method describes its own options under this name",
     ("core/npas", "load"): "npas.load of a checkpoint; the registry loads a module",
-    ("api/npas_api", "install"): "each part adds itself to the application: problems.install",
-    ("core/npas/arch/families", "Options"): "each family describes its own options",
     ("core/npas/arch/families", "Block"): "each family has a residual block of its own kind",
     ("core/npas/arch/families", "role_of"): "each family says what its layers do",
     ("core/npas_store", "record"): "one per table, called with its module: metrics.record, ...",
@@ -29,6 +27,8 @@ NAME_TWICE: dict[tuple[str, str], str] = {
 }
 """(folder, name) that may be defined in several of its modules, and why."""
 
+METHODS, RECIPES = PurePosixPath("core/npas/methods"), PurePosixPath("core/npas/recipes")
+
 NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
     ("core/npas/spec.py", "superweights"): "the default method of a request",
     ("core/npas/planner.py", "superweights"): "the default of npas.plan, the same as a request's",
@@ -36,7 +36,7 @@ NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
     ("client/npas_client/demo.py", "superweights"): "the demonstration is of this method",
     ("client/npas_client/demo.py", "dense"): "the demonstration compares with the dense network",
 }
-"""(file, method) that may spell a method's name outside its own file, and why."""
+"""(file, name) that may spell the name of a method or recipe outside its own file, and why."""
 
 
 def catch_all(source):
@@ -53,13 +53,13 @@ def public_definitions(source):
 
 
 def same_names(sources):
+    """Map (folder, name) to its places, for names defined in several files of a folder."""
     places = defaultdict(list)
     for source in sources:
         for node in public_definitions(source):
             places[str(source.path.parent), node.name].append(f"{source.path}:{node.lineno}")
-    for key, where in sorted(places.items()):
-        if len({place.partition(":")[0] for place in where}) > 1 and key not in NAME_TWICE:
-            yield f"{key[1]} is defined more than once in {key[0]}: {', '.join(where)}"
+    files = {key: {place.partition(":")[0] for place in where} for key, where in places.items()}
+    return {key: where for key, where in sorted(places.items()) if len(files[key]) > 1}
 
 
 def assigned(source):
@@ -82,16 +82,18 @@ def without_its_kind(source):
 
 
 def spelled_elsewhere(sources):
-    folder = "core/npas/methods"
-    methods = {s.path.stem for s in sources if found_by_name(s) and str(s.path.parent) == folder}
+    """Yield (file, line, name) where the name of a method or recipe stands in another file."""
+    names = {
+        folder: {s.path.stem for s in sources if found_by_name(s) and s.path.parent == folder}
+        for folder in (METHODS, RECIPES)
+    }
     for source in sources:
+        # Plans name recipes, so methods may.
+        known = names[METHODS] | (set() if METHODS in source.path.parents else names[RECIPES])
         for node in ast.walk(source.tree):
             name = node.value if isinstance(node, ast.Constant) else None
-            if not isinstance(name, str) or name not in methods:
-                continue
-            place = str(source.path)
-            if source.path.stem != name and (place, name) not in NAMED_ELSEWHERE:
-                yield f"{place}:{node.lineno}: {name!r} is known here; only its own file may"
+            if isinstance(name, str) and name in known and source.path.stem != name:
+                yield str(source.path), node.lineno, name
 
 
 def test_modules_are_named_after_what_they_hold(code):
@@ -100,7 +102,11 @@ def test_modules_are_named_after_what_they_hold(code):
 
 
 def test_one_name_is_defined_once_in_a_folder(packages):
-    lines = [*same_names(packages)]
+    lines = [
+        f"{name} is defined more than once in {folder}: {', '.join(where)}"
+        for (folder, name), where in same_names(packages).items()
+        if (folder, name) not in NAME_TWICE
+    ]
     assert not lines, "\n".join(lines)
 
 
@@ -109,9 +115,19 @@ def test_files_found_by_name_hold_their_kind(packages):
     assert not lines, "\n".join(lines)
 
 
-def test_methods_are_known_only_in_their_own_file(packages):
-    lines = [*spelled_elsewhere(packages)]
+def test_methods_and_recipes_are_known_only_in_their_own_file(packages):
+    lines = [
+        f"{path}:{line}: {name!r} is known here; only its own file may"
+        for path, line, name in spelled_elsewhere(packages)
+        if (path, name) not in NAMED_ELSEWHERE
+    ]
     assert not lines, "\n".join(lines)
+
+
+def test_every_excuse_is_needed(packages):
+    elsewhere = {(path, name) for path, _, name in spelled_elsewhere(packages)}
+    assert NAMED_ELSEWHERE.keys() - elsewhere == set()
+    assert NAME_TWICE.keys() - same_names(packages).keys() == set()
 
 
 def test_guard_catches_catch_all_modules(source):
@@ -124,8 +140,8 @@ def test_guard_catches_a_name_defined_twice(source):
     one = source("def act(): ...\n", "core/npas/one.py")
     two = source("class act: ...\ndef _act(): ...\n", "core/npas/two.py")
     other = source("def act(): ...\n", "core/npas_store/two.py")
-    assert len([*same_names([one, two, other])]) == 1
-    assert [*same_names([one, other])] == []
+    assert list(same_names([one, two, other])) == [("core/npas", "act")]
+    assert same_names([one, other]) == {}
 
 
 def test_guard_catches_a_file_without_its_kind(source):
@@ -134,8 +150,11 @@ def test_guard_catches_a_file_without_its_kind(source):
     assert [*without_its_kind(source("", "core/npas/methods/_shared.py"))] == []
 
 
-def test_guard_catches_a_method_known_elsewhere(source):
+def test_guard_catches_a_method_or_recipe_known_elsewhere(source):
     method = source('METHOD = 1\nNAME = "new"', "core/npas/methods/new.py")
-    branch = source('if name == "new": ...', "core/npas/plan.py")
-    assert len([*spelled_elsewhere([method, branch])]) == 1
-    assert [*spelled_elsewhere([method])] == []
+    recipe = source("RECIPE = 1", "core/npas/recipes/fold.py")
+    user = source('RECIPE = "fold"', "core/npas/methods/other.py")
+    branch = source('if name == "new" or recipe == "fold": ...', "core/npas/plan.py")
+    found = [(path, name) for path, _, name in spelled_elsewhere([method, recipe, user, branch])]
+    assert sorted(found) == [("core/npas/plan.py", "fold"), ("core/npas/plan.py", "new")]
+    assert [*spelled_elsewhere([method, recipe, user])] == []
