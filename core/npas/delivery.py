@@ -1,23 +1,19 @@
 """The end of a run: the trained network as one file, graded after it is read back; a report."""
 
-import csv
 import hashlib
-import io
-import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import npas
-from npas import checkpoint
+from npas import artifacts, checkpoint
 from npas.data import Dataset, Inputs
 from npas.errors import CheckpointError
 from npas.evaluate import Evaluation, evaluate
-from npas.picture import allocation_svg, curve_svg
 from npas.plans import Plan
 from npas.sharing import SharedModel
 from npas.spec import JobSpec
@@ -73,16 +69,8 @@ def deliver(
     path = folder / "model.safetensors"
     graded, loaded = _save_and_grade(model, result, path)
     report = _report(result, graded, path) | {"networks": _members(loaded, result)}
-    texts = {
-        "plan.json": result.plan.to_json() + "\n",
-        "report.json": json.dumps(report, indent=2, allow_nan=False) + "\n",
-        "metrics.csv": _csv((*result.search_rows, *result.rows)),
-        "allocation.svg": allocation_svg(result.plan),
-        "curve.svg": curve_svg(
-            [asdict(row) for row in (*result.search_rows, *result.rows)],
-            f"{report['architecture']} on {result.dataset.name}",
-        ),
-    }
+    rows = (*result.search_rows, *result.rows)
+    texts = artifacts.texts(artifacts.Account(plan=result.plan, rows=rows, report=report))
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     return report, {name: folder / name for name in (path.name, *texts)}
@@ -188,13 +176,3 @@ def _versions() -> Mapping[str, str]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
-
-
-def _csv(rows: tuple[Row, ...]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in fields(Row)]
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow(["" if (v := getattr(row, n)) is None else v for n in names])
-    return text.getvalue()

@@ -106,7 +106,7 @@ class Outcome:
         stopped_early: whether "finish" ended it before all epochs.
         plan: of the delivered network; after a pause, the one in force.
         report: plain JSON: sizes, accuracy, search, versions; empty after a pause.
-        files: by name: model.safetensors, plan.json, report.json, metrics.csv and two pictures.
+        files: by name: model.safetensors, and those of `npas.artifacts`.
     """
 
     finished: bool

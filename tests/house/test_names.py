@@ -12,6 +12,7 @@ ONE_EACH = {
     "core/npas/recipes": "RECIPE",
     "core/npas/data": "SOURCE",
     "core/npas/arch/families": "FAMILY",
+    "core/npas/artifacts": "ARTIFACT",
 }
 """Folder of a kind, and what each file in it that is found by name must define."""
 

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import npas.data
 import numpy as np
 import pytest
 import torch
+from npas import registry
 from npas.errors import CheckpointError, DataError, InvalidSpecError
 from npas.evaluate import evaluate
 from npas.run import run
@@ -38,7 +40,9 @@ def test_run_delivers_a_network_that_fits_and_is_as_good_as_reported(
     report = outcome.report
     assert outcome.finished
     assert not outcome.stopped_early
-    assert outcome.files.keys() == FILES
+    kinds = [import_module(f"npas.artifacts.{name}") for name in registry.names("npas.artifacts")]
+    assert outcome.files.keys() == {"model.safetensors", *(kind.ARTIFACT.file for kind in kinds)}
+    assert outcome.files.keys() >= FILES
     assert all(path.is_file() for path in outcome.files.values())
     network = npas.load(outcome.files["model.safetensors"])
     parameters = sum(p.numel() for p in network.parameters())
@@ -152,7 +156,9 @@ def test_finish_delivers_the_best_so_far(
         (row["validation_accuracy"], epoch) for (s, epoch), row in ear.rows.items() if s == "train"
     )
     assert (outcome.report["validation_accuracy"], outcome.report["best_epoch"]) == best
-    assert outcome.files.keys() == FILES
+    kinds = [import_module(f"npas.artifacts.{name}") for name in registry.names("npas.artifacts")]
+    assert outcome.files.keys() == {"model.safetensors", *(kind.ARTIFACT.file for kind in kinds)}
+    assert outcome.files.keys() >= FILES
 
 
 @pytest.mark.parametrize("steps", [0, 7])

@@ -4,7 +4,8 @@ from typing import Any
 
 import npas
 import pytest
-from npas.picture import allocation_svg, curve_svg
+from npas.artifacts.allocation import allocation_svg
+from npas.artifacts.curve import curve_svg
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from npas.picture._svg import (
+from npas.artifacts import Account, Artifact
+from npas.artifacts._svg import (
     AXIS,
     COLOURS,
     INK,
@@ -165,3 +166,11 @@ def _ticks(points: Sequence[Point], most: float) -> list[float]:
 
 def _key(x: float, y: float, name: str, colour: str) -> list[str]:
     return [rect(x, y - 7, 18, 4, colour, radius=2), text(x + 26, y, name, size=12, fill=SOFT)]
+
+
+def _drawn(account: Account) -> str:
+    title = f"{account.report['architecture']} on {account.report['dataset']}"
+    return curve_svg([asdict(row) for row in account.rows], title)
+
+
+ARTIFACT = Artifact(file="curve.svg", text=_drawn)

@@ -6,7 +6,8 @@ from itertools import groupby
 
 from npas import arch
 from npas.arch.layers import Layer
-from npas.picture._svg import (
+from npas.artifacts import Artifact
+from npas.artifacts._svg import (
     AXIS,
     COLOURS,
     GREY,
@@ -227,3 +228,6 @@ def _group_row(
         f"{_short(group.num_parameters)} instead of {_short(group.num_dense)}",
         change,
     )
+
+
+ARTIFACT = Artifact(file="allocation.svg", text=lambda account: allocation_svg(account.plan))

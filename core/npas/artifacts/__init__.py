@@ -1,0 +1,46 @@
+"""What a run delivers beside its network: one file each, found by its ARTIFACT object."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from npas import registry
+from npas.plans import Plan
+from npas.train import Row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """All that is known of a finished run: what artifacts are made of.
+
+    Attributes:
+        plan: of the delivered network.
+        rows: the epochs, those of the search stage first; may be none.
+        report: plain JSON, see `npas.delivery`.
+    """
+
+    plan: Plan
+    rows: tuple[Row, ...]
+    report: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """One file that every run delivers, as the constant ARTIFACT of its module.
+
+    Attributes:
+        file: its name; the service tells its media type by the suffix.
+        text: what is in it; the same account gives the same text.
+    """
+
+    file: str
+    text: Callable[[Account], str]
+
+
+def texts(account: Account) -> dict[str, str]:
+    """Return the text of every artifact by the name of its file."""
+    kinds = (
+        registry.load("npas.artifacts", name, kind="artifact").ARTIFACT
+        for name in registry.names("npas.artifacts")
+    )
+    return {kind.file: kind.text(account) for kind in kinds}
