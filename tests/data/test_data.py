@@ -1,12 +1,33 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import npas.data
 import numpy as np
 import pytest
 import torch
+from npas import registry
 from npas.errors import DataError, UnknownNameError
 from npas.spec import DatasetSpec
+
+NAMED = [name.replace("_", "-") for name in registry.names("npas.data") if name != "npz"]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_dataset_is_known_without_its_files(tmp_path: Path, name: str) -> None:
+    facts = npas.data.facts(name, tmp_path)
+    row = next(row for row in npas.data.catalogue(tmp_path) if row["name"] == name)
+
+    assert row["facts"] == asdict(facts)
+    assert row["title"]
+    assert row["how"]
+    if not row["available"]:
+        with pytest.raises(DataError, match=name):
+            npas.data.load(name, tmp_path)
+        return
+    one, other = npas.data.load(name, tmp_path), npas.data.load(name, tmp_path)
+    assert one.fingerprint == other.fingerprint
+    assert one.sizes == facts.sizes
 
 
 def test_digits_are_all_there_in_a_stratified_split() -> None:
@@ -93,15 +114,8 @@ def test_catalogue_lists_what_is_there_and_how_to_get_the_rest(folder: Path) -> 
 
     rows = {row["name"]: row for row in npas.data.catalogue(folder)}
 
-    assert rows.keys() == {
-        "digits",
-        "mnist",
-        "fashion-mnist",
-        "cifar10",
-        "cifar100",
-        "npz:mine",
-        "npz:broken",
-    }
+    assert rows.keys() == {*NAMED, "npz:mine", "npz:broken"}
+    assert rows.keys() >= {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100"}
     assert rows["digits"]["available"] is True
     assert rows["cifar100"]["available"] is False
     assert "python -m npas.data cifar100" in rows["cifar100"]["how"]

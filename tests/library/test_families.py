@@ -1,0 +1,82 @@
+"""What every architecture family promises, tried on its example."""
+
+import typing
+
+import npas
+import pytest
+import torch
+from npas import arch
+from npas.arch.layers import Role
+from npas.errors import InvalidSpecError
+from npas.spec import ArchitectureSpec, BudgetSpec
+
+FAMILIES = arch.known_families()
+every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+
+
+def images(family):
+    spec = arch.resolve(ArchitectureSpec(name=family.example))
+    size = spec.input_size
+    draw = torch.Generator().manual_seed(0)
+    return torch.randn(2, spec.input_channels, size, size, generator=draw)
+
+
+@every_family
+def test_names_belong_to_one_family_each(family):
+    for name in (family.example, *family.names()):
+        assert [f for f in FAMILIES.values() if f.matches(name)] == [family]
+
+
+@every_family
+def test_build_depends_on_the_seed_alone(family):
+    one, other, third = (npas.build(family.example, seed=seed) for seed in (1, 1, 2))
+    pairs = list(zip(one.parameters(), other.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert not all(map(torch.equal, one.parameters(), third.parameters()))
+
+
+@every_family
+def test_build_on_the_meta_device_has_the_same_parameters(family):
+    real, meta = npas.build(family.example), npas.build(family.example, device="meta")
+    assert all(p.is_meta for p in meta.parameters())
+    shapes = [{name: p.shape for name, p in net.named_parameters()} for net in (real, meta)]
+    assert shapes[0] == shapes[1]
+
+
+@every_family
+def test_network_reads_its_sizes_and_answers_with_its_classes(family):
+    classes, channels, _ = family.sizes
+    network = npas.build(family.example).eval()
+    with torch.no_grad():
+        assert network(images(family)).shape == (2, classes)
+    spec = ArchitectureSpec(name=family.example, num_classes=7, input_channels=channels + 1)
+    size = family.default_size(family.example)
+    with torch.no_grad():
+        logits = npas.build(spec).eval()(torch.randn(2, channels + 1, size, size))
+    assert logits.shape == (2, 7)
+
+
+@every_family
+def test_every_layer_has_a_role_and_the_last_is_a_classifier(family):
+    table = arch.layer_table(npas.plan(family.example, method="dense").networks)
+    assert {layer.role for layer in table.layers} <= set(typing.get_args(Role))
+    assert table.layers[-1].role == "classifier"
+    assert all(layer.stage for layer in table.layers)
+
+
+@every_family
+def test_unknown_option_is_refused(family):
+    spec = ArchitectureSpec(name=family.example, options={"no_such_option": 1})
+    with pytest.raises(InvalidSpecError, match="no_such_option") as caught:
+        npas.plan(spec)
+    assert caught.value.field == "/architecture/options/no_such_option"
+
+
+@every_family
+def test_shared_network_is_saved_and_loaded_exactly(family, tmp_path, recount):
+    plan = npas.plan(family.example, budget=BudgetSpec(fraction=0.5))
+    network = npas.share(npas.build(family.example), plan).eval()
+    assert recount(network) == plan.ledger.total <= plan.ledger.budget
+    npas.save(network, tmp_path / "file")
+    with torch.no_grad():
+        assert torch.equal(npas.load(tmp_path / "file")(images(family)), network(images(family)))
