@@ -1,14 +1,18 @@
 """Every error the library raises on purpose: the docstring says when, the message what to do."""
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 
 class NpasError(Exception):
     """Something the caller gave, or a file they named, cannot be used.
 
     Attributes:
+        code: stable word for programs, the same wherever the error is told.
         field: JSON pointer of the part of a job request that is to blame, "" for the whole of it.
     """
+
+    code: ClassVar[str]
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
@@ -22,9 +26,13 @@ class NpasError(Exception):
 class InvalidSpecError(NpasError, ValueError):
     """A value of an architecture, budget, method, dataset or training option is not allowed."""
 
+    code = "invalid_spec"
+
 
 class UnknownNameError(NpasError, LookupError):
     """A name is not in the catalogue; the nearest known names are suggested."""
+
+    code = "unknown_name"
 
     def __init__(
         self,
@@ -51,6 +59,8 @@ class InfeasibleBudgetError(NpasError, ValueError):
         alternatives: the same number for every other method, by method name.
     """
 
+    code = "infeasible_budget"
+
     def __init__(
         self, *, method: str, budget: int, minimum: int, alternatives: Mapping[str, int]
     ) -> None:
@@ -69,10 +79,22 @@ class InfeasibleBudgetError(NpasError, ValueError):
 class PlanError(NpasError, ValueError):
     """A plan file is damaged, of another version, or does not fit the network."""
 
+    code = "invalid_plan"
+
 
 class CheckpointError(NpasError, ValueError):
     """A checkpoint file is damaged, of another version, or not one of ours."""
 
+    code = "invalid_checkpoint"
+
 
 class DataError(NpasError, ValueError):
     """A dataset is missing, or its arrays are not what a dataset must hold."""
+
+    code = "dataset_unusable"
+
+
+class NonFiniteLossError(NpasError, ArithmeticError):
+    """The loss became infinite or NaN: the training options do not suit this network."""
+
+    code = "nan_loss"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from npas.errors import PlanError
-from npas_api import bodies, health, planning
+from npas_api import bodies, errors, health, planning
 from npas_store import broker, database
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "code", "request_id", "errors"}
@@ -223,6 +223,11 @@ def test_what_the_library_refuses_is_named(client, asked, changes, pointer, code
     for path in ("/v1/jobs", "/v1/plans"):
         document = problem(client.post(path, json={**asked, **changes}), 422, code)
         assert pointers(document)[0].startswith(pointer)
+
+
+def test_the_librarys_errors_have_one_code_everywhere():
+    codes = {kind.code: errors.code(refusal) for kind, refusal in errors.LIBRARY.items()}
+    assert list(codes) == list(codes.values())
 
 
 def test_text_that_cannot_be_sent_is_shown_escaped(client):

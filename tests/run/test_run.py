@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from npas import registry
-from npas.errors import CheckpointError, DataError, InvalidSpecError
+from npas.errors import CheckpointError, DataError, InvalidSpecError, NonFiniteLossError
 from npas.evaluate import evaluate
 from npas.run import run
 from npas.spec import JobSpec
-from npas.train import NonFiniteLossError, saved
+from npas.train import saved
 
 MakeSpec = Callable[..., JobSpec]
 

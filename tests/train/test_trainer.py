@@ -7,10 +7,10 @@ import pytest
 import torch
 from npas import train
 from npas.data import Dataset
-from npas.errors import CheckpointError
+from npas.errors import CheckpointError, NonFiniteLossError
 from npas.evaluate import evaluate
 from npas.spec import TrainingSpec
-from npas.train import NonFiniteLossError, Row, Trainer, Wish
+from npas.train import Row, Trainer, Wish
 from torch import nn
 
 MakeTrainer = Callable[..., Trainer]

@@ -4,8 +4,7 @@ import errno
 
 import pytest
 import torch
-from npas.errors import DataError, InvalidSpecError
-from npas.train.trainer import NonFiniteLossError
+from npas.errors import DataError, InvalidSpecError, NonFiniteLossError
 from npas_worker.failures import explain
 
 
@@ -13,7 +12,12 @@ from npas_worker.failures import explain
     ("error", "code", "field", "is_passing"),
     [
         (InvalidSpecError("no such option", field="/method"), "invalid_spec", "/method", False),
-        (DataError("labels out of range", field="/dataset"), "data", "/dataset", False),
+        (
+            DataError("no labels", field="/dataset"),
+            "dataset_unusable",
+            "/dataset",
+            False,
+        ),
         (NonFiniteLossError("it diverged"), "nan_loss", "", False),
         (torch.OutOfMemoryError("CUDA"), "gpu_out_of_memory", "/training/batch_size", False),
         (OSError(errno.ENOSPC, "no space", "x"), "disk_full", "", True),

@@ -1,7 +1,6 @@
 """What an exception of a training means for its job: a reason, and whether to try again."""
 
 import errno
-import re
 from dataclasses import dataclass
 
 from npas.errors import NpasError
@@ -24,14 +23,7 @@ class Failure:
 def explain(error: BaseException) -> Failure:
     """Return what to tell the user about an exception of the training."""
     if isinstance(error, NpasError):
-        return Failure(
-            reason=reason(
-                getattr(error, "code", "") or _code(type(error).__name__),
-                error.message,
-                hint=getattr(error, "hint", ""),
-                field=error.field,
-            )
-        )
+        return Failure(reason=reason(error.code, error.message, field=error.field))
     if type(error).__name__ == "OutOfMemoryError":  # torch's; it is no part of our imports
         return Failure(
             reason=reason(
@@ -53,8 +45,3 @@ def explain(error: BaseException) -> Failure:
             hint="this is a fault of npas, or of the machine; the worker's log has the details",
         )
     )
-
-
-def _code(class_name: str) -> str:
-    """Return "InvalidSpecError" as "invalid_spec"."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", class_name.removesuffix("Error")).lower()

@@ -12,6 +12,6 @@ Example:
 """
 
 from npas.train.state import State, read, saved, write
-from npas.train.trainer import NonFiniteLossError, Row, Trainer, Wish
+from npas.train.trainer import Row, Trainer, Wish
 
-__all__ = ["NonFiniteLossError", "Row", "State", "Trainer", "Wish", "read", "saved", "write"]
+__all__ = ["Row", "State", "Trainer", "Wish", "read", "saved", "write"]

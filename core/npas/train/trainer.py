@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from npas.data import Dataset, Inputs
-from npas.errors import CheckpointError, NpasError
+from npas.errors import CheckpointError, NonFiniteLossError
 from npas.evaluate import evaluate, log_probabilities, members
 from npas.spec import TrainingSpec
 from npas.train import chance
@@ -25,12 +25,6 @@ Wish = Literal["", "pause", "finish"]
 """What is asked for between two steps: go on, stop to resume later, or stop for good."""
 
 _STEPS_PER_LOSS_CHECK = 16  # looking at the loss waits for a GPU; a NaN never goes away again
-
-
-class NonFiniteLossError(NpasError, ArithmeticError):
-    """The loss became infinite or NaN: the training options do not suit this network."""
-
-    code = "nan_loss"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
