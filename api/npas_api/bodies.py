@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from npas import spec
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from npas_api import errors
 from npas_api.errors import FieldError
-from npas_api.fields import MAX_ERRORS, blamed, join
+from npas_api.fields import MAX_ERRORS, blamed
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
@@ -151,12 +152,12 @@ def _refused(document: Any) -> Iterator[FieldError]:
             return
         path, value = todo.pop()
         if isinstance(value, _Refused):
-            yield FieldError(pointer=join(path), code=value.code, message=value.message)
+            yield FieldError(pointer=spec.pointer(*path), code=value.code, message=value.message)
         elif isinstance(value, str):
             yield from _refused_text(path, value, "the text")
         elif isinstance(value, dict | list):
             if len(path) >= MAX_DEPTH:
-                yield _too_deep(join(path))
+                yield _too_deep(spec.pointer(*path))
                 continue
             items = list(value.items() if isinstance(value, dict) else enumerate(value))
             for key, _ in items:
@@ -164,11 +165,11 @@ def _refused(document: Any) -> Iterator[FieldError]:
                     yield from _refused_text((*path, key), key, "the key")
             todo.extend(((*path, key), item) for key, item in reversed(items))
     message = f"more than {MAX_VALUES:,} values"
-    yield FieldError(pointer=join(todo[-1][0]), code="too_many_values", message=message)
+    yield FieldError(pointer=spec.pointer(*todo[-1][0]), code="too_many_values", message=message)
 
 
 def _refused_text(path: tuple[object, ...], text: str, what: str) -> Iterator[FieldError]:
     if found := _NOT_STORABLE.search(text):
         shown = f"U+{ord(found.group()):04X}"
         message = f"{what} holds {shown}; NUL and unpaired surrogates are not text"
-        yield FieldError(pointer=join(path), code="invalid_text", message=message)
+        yield FieldError(pointer=spec.pointer(*path), code="invalid_text", message=message)

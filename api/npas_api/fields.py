@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from npas import spec
+
 from npas_api.errors import FieldError, Place
 
 MAX_ERRORS = 20
@@ -39,7 +41,7 @@ def blamed(complaints: Iterable[Mapping[str, Any]], document: Any) -> list[Field
         if place == "body":
             pointer = _pointer_into(document, location, missing=missing)
         else:
-            pointer = join(location[:1])
+            pointer = spec.pointer(*location[:1])
         key = (_PLACES.get(str(place), "query"), pointer)
         message = _MESSAGES.get(complaint["type"]) or complaint["msg"]
         message = message.removeprefix("Value error, ")
@@ -55,11 +57,6 @@ def blamed(complaints: Iterable[Mapping[str, Any]], document: Any) -> list[Field
         )
         for (place, pointer), complaints in list(found.items())[:MAX_ERRORS]
     ]
-
-
-def join(parts: Iterable[object]) -> str:
-    """Return the JSON pointer (RFC 6901) made of these keys and indices."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def show(value: Any) -> str:
@@ -91,4 +88,4 @@ def _pointer_into(document: Any, location: Sequence[str | int], *, missing: bool
             document = document[part]
         elif missing and depth == len(location) - 1:
             parts.append(part)
-    return join(parts)
+    return spec.pointer(*parts)

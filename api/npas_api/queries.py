@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
+from npas import spec
 from npas.spec import LABEL_KEY, MAX_PARAMETERS, Name
 from npas_store.listings import Filter, Order, Page, Place
 from npas_store.states import State
@@ -14,7 +15,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from npas_api import errors
 from npas_api.errors import FieldError
-from npas_api.fields import join
 
 LABEL_PARAMETER: dict[str, Any] = {
     "parameters": [
@@ -170,5 +170,5 @@ def _labels(extra: dict[str, Any], query: type[BaseModel]) -> dict[str, str]:
 
 def _refused(name: str, code: str, message: str) -> errors.InvalidRequestError:
     return errors.invalid(
-        [FieldError(pointer=join([name]), code=code, message=message, place="query")]
+        [FieldError(pointer=spec.pointer(name), code=code, message=message, place="query")]
     )

@@ -34,9 +34,9 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
-def pointer(*parts: str) -> str:
-    """Return the JSON pointer (RFC 6901) of a part of a request."""
-    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+def pointer(*parts: object) -> str:
+    """Return the JSON pointer (RFC 6901) made of these keys and indices."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def _named(value: Any) -> Any:
