@@ -43,11 +43,6 @@ class Layer:
         return math.prod(self.shape)
 
     @property
-    def fan_in(self) -> int:
-        """Inputs of one output unit; the weight's variance at initialisation is 2 / fan_in."""
-        return math.prod(self.shape[1:])
-
-    @property
     def kernel_class(self) -> str:
         """Layers of different kernel classes never nest: the kind and the kernel's size."""
         return f"{self.kind} {'x'.join(map(str, self.shape[2:]))}".strip()
