@@ -28,7 +28,7 @@ REQUEST = {
     "budget": {"fraction": 0.6},
     "method": "superweights",
     "dataset": {"name": "digits", "train_images": 800, "test_images": 100},
-    "training": {"epochs": 40, "batch_size": 32, "learning_rate": 0.05},
+    "training": {"epochs": 24, "batch_size": 32, "learning_rate": 0.05},
     "seed": 3,
 }
 

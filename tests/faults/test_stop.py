@@ -81,7 +81,6 @@ def test_damaged_resume_file_is_passed_over(service, undisturbed):
     job_id = service.submit()
     service.until_random_moment(job_id, within=0.5)
     service.until(job_id, lambda job: len(usable(job.id)) == resumes.KEPT)
-    os.kill(service.workers[0].pid, signal.SIGKILL)
     service.workers[0].stop()
     newest, older = usable(job_id)
     damaged = bytearray(newest[0].read_bytes())
