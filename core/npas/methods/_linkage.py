@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from npas.arch.layers import Layer
 from npas.errors import PlanError
 from npas.evidence import Evidence
-
-Part = tuple[Layer, ...]
+from npas.methods._parts import Layers
 
 
 def _cosines(layers: Sequence[Layer], evidence: Evidence) -> NDArray[np.float64]:
@@ -36,8 +35,8 @@ def _cosines(layers: Sequence[Layer], evidence: Evidence) -> NDArray[np.float64]
 
 
 def merges(
-    layers: Sequence[Layer], bins: Sequence[Part], evidence: Evidence
-) -> Iterator[tuple[list[Part], float]]:
+    layers: Sequence[Layer], bins: Sequence[Layers], evidence: Evidence
+) -> Iterator[tuple[list[Layers], float]]:
     """Yield every partition from single layers to one group per kernel class.
 
     Pairs inside one depth bin come first; when none is left, pairs of one kernel class.
@@ -80,5 +79,5 @@ def merges(
     yield _parts(layers, nodes), -math.inf
 
 
-def _parts(layers: Sequence[Layer], nodes: Sequence[Sequence[int]]) -> list[Part]:
+def _parts(layers: Sequence[Layer], nodes: Sequence[Sequence[int]]) -> list[Layers]:
     return [tuple(layers[i] for i in node) for node in nodes if node]

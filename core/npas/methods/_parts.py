@@ -8,22 +8,25 @@ from npas import blocks
 from npas.arch.layers import Layer
 from npas.plans import Bank, Group, Slot
 
-Part = tuple[Layer, ...]
-"""Layers that may share: one group of the plan, or private layers if sharing saves nothing."""
+Layers = tuple[Layer, ...]
+"""Layers that may share."""
 
 
-class PartBanks:
-    """The banks of one part while templates are dealt out."""
+class Part:
+    """Layers that may share, with their banks while templates are dealt out.
 
-    def __init__(self, part: Part, *, tied: bool) -> None:
-        self.part = part
-        self.shapes = blocks.ordered({layer.shape for layer in part})
+    In the end it is one group of the plan, or private layers if sharing saves nothing.
+    """
+
+    def __init__(self, layers: Layers, *, tied: bool) -> None:
+        self.layers = layers
+        self.shapes = blocks.ordered({layer.shape for layer in layers})
         self.sizes = blocks.sizes(self.shapes)
-        self.reads = [blocks.reads(self.shapes, layer.shape) for layer in part]
+        self.reads = [blocks.reads(self.shapes, layer.shape) for layer in layers]
         self.users = [sum(bank in r for r in self.reads) for bank in range(len(self.shapes))]
         self.templates = [1] * len(self.shapes)
         self.tied = tied
-        self.own = sum(layer.size for layer in part)
+        self.own = sum(layer.size for layer in layers)
 
     def rows(self, bank: int, templates: int) -> int:
         """Return a bank's coefficient vectors; a lone reader of a lone template needs none."""
@@ -61,7 +64,7 @@ class PartBanks:
         )
         counters = [itertools.count() for _ in banks]
         slots = []
-        for layer, reads in zip(self.part, self.reads, strict=True):
+        for layer, reads in zip(self.layers, self.reads, strict=True):
             rows: list[int | None] = [None] * len(banks)
             for bank in reads:
                 own_row = next(counters[bank])
@@ -71,30 +74,30 @@ class PartBanks:
             )
         return Group(name=name, recipe="nest", banks=banks, slots=tuple(slots))
 
-    def without(self, layer: Layer) -> "PartBanks":
-        """Return the banks of the part without a layer; templates stay, at most one per reader."""
-        rest = PartBanks(tuple(other for other in self.part if other != layer), tied=self.tied)
+    def without(self, layer: Layer) -> "Part":
+        """Return the part without a layer; templates stay, at most one per reader."""
+        rest = Part(tuple(other for other in self.layers if other != layer), tied=self.tied)
         had = dict(zip(self.shapes, self.templates, strict=True))
         rest.templates = [min(had[s], u) for s, u in zip(rest.shapes, rest.users, strict=True)]
         return rest
 
 
-def banks_of(parts: Sequence[Part], *, tied: bool = False) -> list[PartBanks]:
-    """Return the banks of every part, one template each."""
-    return [PartBanks(part, tied=tied) for part in parts]
+def parts_of(partition: Sequence[Layers], *, tied: bool = False) -> list[Part]:
+    """Return the parts of a partition, every bank with one template."""
+    return [Part(layers, tied=tied) for layers in partition]
 
 
-def cost(shapes: Sequence[PartBanks]) -> int:
+def cost(parts: Sequence[Part]) -> int:
     """Return the parameters of all parts."""
-    return sum(shape.cost for shape in shapes)
+    return sum(part.cost for part in parts)
 
 
-def most(shapes: Sequence[PartBanks], cap: int) -> int:
+def most(parts: Sequence[Part], cap: int) -> int:
     """Return the parameters that all parts can use when every SuperWeight has `cap` templates."""
-    return sum(shape.price(b, cap) for shape in shapes for b in range(len(shape.sizes)))
+    return sum(part.price(b, cap) for part in parts for b in range(len(part.sizes)))
 
 
-def fill(shapes: Sequence[PartBanks], spare: int, cap: int, *, to_users: bool) -> int:
+def fill(parts: Sequence[Part], spare: int, cap: int, *, to_users: bool) -> int:
     """Deal out spare parameters as whole templates, in place, groups and widths ascending.
 
     Source: the released SuperWeights code's default routine. It compares with the budget
@@ -102,7 +105,7 @@ def fill(shapes: Sequence[PartBanks], spare: int, cap: int, *, to_users: bool) -
     private are dealt out again.
 
     Args:
-        shapes: the banks of all parts.
+        parts: all of them.
         spare: parameters to deal out.
         cap: most templates of a bank.
         to_users: give the (c + 1)-th template only to banks with more than c readers (phase A);
@@ -112,70 +115,70 @@ def fill(shapes: Sequence[PartBanks], spare: int, cap: int, *, to_users: bool) -
         What is left.
     """
     for count in range(1, cap):
-        for shape in shapes:
-            for bank, users in enumerate(shape.users):
-                if shape.templates[bank] != count or (to_users and users <= count):
+        for part in parts:
+            for bank, users in enumerate(part.users):
+                if part.templates[bank] != count or (to_users and users <= count):
                     continue
-                before = shape.cost
-                shape.templates[bank] += 1
-                price = shape.cost - before
+                before = part.cost
+                part.templates[bank] += 1
+                price = part.cost - before
                 if price > spare:
-                    shape.templates[bank] -= 1
+                    part.templates[bank] -= 1
                 else:
                     spare -= price
     return spare
 
 
-Removal = tuple[int, int, Layer, PartBanks]
+Removal = tuple[int, int, Layer, Part]
 """Price of taking a layer out, the index of its part, the layer, what is left of the part."""
 
 
-def _removals(shapes: Sequence[PartBanks], *, only_lone: bool = False) -> Iterator[Removal]:
+def _removals(parts: Sequence[Part], *, only_lone: bool = False) -> Iterator[Removal]:
     """Yield every way to give one layer weights of its own; of layers of one shape the first.
 
     Args:
-        shapes: the banks of all parts.
+        parts: all of them.
         only_lone: leave out layers whose shape others in the part have.
     """
-    for index, shape in enumerate(shapes):
-        firsts = {layer.shape: layer for layer in reversed(shape.part)}
-        counts = Counter(layer.shape for layer in shape.part)
-        for layer in () if shape.is_private else firsts.values():
+    for index, part in enumerate(parts):
+        firsts = {layer.shape: layer for layer in reversed(part.layers)}
+        counts = Counter(layer.shape for layer in part.layers)
+        for layer in () if part.is_private else firsts.values():
             if only_lone and counts[layer.shape] > 1:
                 continue
-            rest = shape.without(layer)
-            yield layer.size + rest.cost - shape.cost, index, layer, rest
+            rest = part.without(layer)
+            yield layer.size + rest.cost - part.cost, index, layer, rest
 
 
-def _removed(shapes: Sequence[PartBanks], removal: Removal) -> list[PartBanks]:
+def _removed(parts: Sequence[Part], removal: Removal) -> list[Part]:
     _, index, layer, rest = removal
-    alone = PartBanks((layer,), tied=rest.tied)
-    return [*shapes[:index], rest, alone, *shapes[index + 1 :]]
+    alone = Part((layer,), tied=rest.tied)
+    return [*parts[:index], rest, alone, *parts[index + 1 :]]
 
 
-def freed(shapes: Sequence[PartBanks], spare: int) -> list[PartBanks]:
+def freed(parts: Sequence[Part], spare: int) -> list[Part]:
     """Let single layers keep weights of their own while it fits, the dearest that fits first.
 
     Equal prices go by the order of the parts.
     """
     while True:
-        fitting = (removal for removal in _removals(shapes) if removal[0] <= spare)
+        fitting = (removal for removal in _removals(parts) if removal[0] <= spare)
         dearest = max(fitting, key=lambda removal: removal[0], default=None)
         if dearest is None:
-            return list(shapes)
+            return list(parts)
         spare -= dearest[0]
-        shapes = _removed(shapes, dearest)
+        parts = _removed(parts, dearest)
 
 
-def trimmed(shapes: Sequence[PartBanks]) -> list[PartBanks]:
+def trimmed(parts: Sequence[Part]) -> list[Part]:
     """Let layers go whose sharing costs more than it saves: shapes that hardly nest.
 
     A layer whose shape others have saves all its weights but a few coefficients.
     """
     while True:
         cheapest = min(
-            _removals(shapes, only_lone=True), key=lambda removal: removal[0], default=None
+            _removals(parts, only_lone=True), key=lambda removal: removal[0], default=None
         )
         if cheapest is None or cheapest[0] >= 0:
-            return list(shapes)
-        shapes = _removed(shapes, cheapest)
+            return list(parts)
+        parts = _removed(parts, cheapest)

@@ -14,6 +14,7 @@ Differences from the released code, which exceeds budgets silently and may never
   possible.
 """
 
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from npas.arch.layers import Layer, LayerTable, Role
 from npas.evidence import Evidence
 from npas.methods import Allocation
 from npas.methods._linkage import merges
-from npas.methods._parts import Part, PartBanks, banks_of, cost, fill, freed, most, trimmed
+from npas.methods._parts import Layers, Part, cost, fill, freed, most, parts_of, trimmed
 from npas.plans import Stage
 from npas.spec import Spec
 
@@ -52,7 +53,7 @@ class SuperWeightsOptions(Spec):
         return tuple(sorted(set(value)))
 
 
-def depth_bins(layers: Sequence[Layer], num_bins: int) -> list[Part]:
+def depth_bins(layers: Sequence[Layer], num_bins: int) -> list[Layers]:
     """Split layers by kernel class, then each network's into consecutive bins, nearly equal.
 
     A class with a share s of all layers gets max(1, round(num_bins * s)) bins; a bin holds the
@@ -61,7 +62,7 @@ def depth_bins(layers: Sequence[Layer], num_bins: int) -> list[Part]:
     classes: dict[str, list[Layer]] = defaultdict(list)
     for layer in layers:
         classes[layer.kernel_class].append(layer)
-    parts: list[Part] = []
+    found: list[Layers] = []
     for members in classes.values():
         count = max(1, round(num_bins * len(members) / len(layers)))
         bins: list[list[Layer]] = [[] for _ in range(count)]
@@ -72,8 +73,8 @@ def depth_bins(layers: Sequence[Layer], num_bins: int) -> list[Part]:
             edges = np.linspace(0, len(own), count + 1).round().astype(int)
             for index, (start, end) in enumerate(itertools.pairwise(edges)):
                 bins[index].extend(own[start:end])
-        parts.extend(tuple(b) for b in bins if b)
-    return parts
+        found.extend(tuple(b) for b in bins if b)
+    return found
 
 
 class SuperWeights:
@@ -94,17 +95,17 @@ class SuperWeights:
 
     def _bins(
         self, table: LayerTable, options: SuperWeightsOptions, *, tied: bool
-    ) -> Iterator[list[PartBanks]]:
+    ) -> Iterator[list[Part]]:
         """Yield partitions from `bins` depth bins down to one per kernel class."""
         banked = self._banked(table, options)
         for count in range(min(options.bins, len(banked)), 0, -1):
-            yield banks_of(depth_bins(banked, count), tied=tied)
+            yield parts_of(depth_bins(banked, count), tied=tied)
 
-    def _finished(self, table: LayerTable, shapes: Sequence[PartBanks]) -> Allocation:
-        shared = [shape for shape in shapes if not shape.is_private]
-        names = {(layer.network, layer.name) for shape in shared for layer in shape.part}
+    def _finished(self, table: LayerTable, parts: Sequence[Part]) -> Allocation:
+        shared = [part for part in parts if not part.is_private]
+        names = {(layer.network, layer.name) for part in shared for layer in part.layers}
         return Allocation(
-            groups=tuple(shape.group(f"g{i}") for i, shape in enumerate(shared)),
+            groups=tuple(part.group(f"g{i}") for i, part in enumerate(shared)),
             private=tuple(la for la in table.layers if (la.network, la.name) not in names),
         )
 
@@ -131,43 +132,41 @@ class SuperWeights:
         if stage == "search":
             fitting = (s for s in self._bins(table, options, tied=True) if cost(s) <= spare)
             # One template each: with tied coefficients more would span the same networks.
-            cheapest = [shape.part for shape in self._cheapest(table, options)]
-            return self._finished(table, next(fitting, banks_of(cheapest, tied=True)))
+            cheapest = [part.layers for part in self._cheapest(table, options)]
+            return self._finished(table, next(fitting, parts_of(cheapest, tied=True)))
         if budget >= table.dense:
-            shapes = banks_of([(layer,) for layer in banked])
+            parts = parts_of([(layer,) for layer in banked])
         elif evidence is not None:
-            shapes = self._by_agreement(table, options, spare, evidence)
+            parts = self._by_agreement(table, options, spare, evidence)
         else:
-            shapes = self._by_depth(table, options, spare)
-        left = fill(shapes, spare - cost(shapes), options.max_templates, to_users=True)
+            parts = self._by_depth(table, options, spare)
+        left = fill(parts, spare - cost(parts), options.max_templates, to_users=True)
         if budget >= table.dense:
-            fill(shapes, left, options.max_templates, to_users=False)
+            fill(parts, left, options.max_templates, to_users=False)
         else:
-            shapes = freed(shapes, left)
-        return self._finished(table, shapes)
+            parts = freed(parts, left)
+        return self._finished(table, parts)
 
-    def _cheapest(self, table: LayerTable, options: SuperWeightsOptions) -> list[PartBanks]:
+    def _cheapest(self, table: LayerTable, options: SuperWeightsOptions) -> list[Part]:
         return trimmed(min(self._bins(table, options, tied=False), key=cost, default=[]))
 
-    def _by_depth(
-        self, table: LayerTable, options: SuperWeightsOptions, spare: int
-    ) -> list[PartBanks]:
+    def _by_depth(self, table: LayerTable, options: SuperWeightsOptions, spare: int) -> list[Part]:
         """Return the most depth bins up to `bins` that fit; more if they leave budget unused."""
         banked = self._banked(table, options)
         fitting = (s for s in self._bins(table, options, tied=False) if cost(s) <= spare)
-        shapes = next(fitting, None) or self._cheapest(table, options)
+        parts = next(fitting, None) or self._cheapest(table, options)
         count = options.bins
-        while most(shapes, options.max_templates) < spare and count < len(banked):
+        while most(parts, options.max_templates) < spare and count < len(banked):
             count = min(2 * count, len(banked))
-            finer = banks_of(depth_bins(banked, count))
+            finer = parts_of(depth_bins(banked, count))
             if cost(finer) > spare:
                 break
-            shapes = finer
-        return shapes
+            parts = finer
+        return parts
 
     def _by_agreement(
         self, table: LayerTable, options: SuperWeightsOptions, spare: int, evidence: Evidence
-    ) -> list[PartBanks]:
+    ) -> list[Part]:
         """Return the groups of the gradient search.
 
         Layers start alone and merge by average linkage, inside their depth bin first, then inside
@@ -177,20 +176,18 @@ class SuperWeights:
         """
         banked = self._banked(table, options)
         bins = depth_bins(banked, options.bins)
-        taken: list[PartBanks] | None = None
-        cache: dict[Part, PartBanks] = {}
-        for parts, agreement in merges(banked, bins, evidence):
-            shapes = [cache.setdefault(p, PartBanks(p, tied=False)) for p in parts]
-            if cost(shapes) > spare:
+        taken: list[Part] | None = None
+        part_of = functools.cache(functools.partial(Part, tied=False))
+        for partition, agreement in merges(banked, bins, evidence):
+            parts = [part_of(layers) for layers in partition]
+            if cost(parts) > spare:
                 continue
-            if taken is not None and most(shapes, options.max_templates) < spare:
+            if taken is not None and most(parts, options.max_templates) < spare:
                 break
-            taken = shapes
+            taken = parts
             if agreement <= options.threshold:
                 break
-        if taken is None:
-            return self._by_depth(table, options, spare)
-        return banks_of([shape.part for shape in taken])
+        return self._by_depth(table, options, spare) if taken is None else taken
 
 
 METHOD = SuperWeights()
