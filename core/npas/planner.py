@@ -41,7 +41,7 @@ def plan(
 
     Args:
         architecture: "wrn-28-10", an architecture, several named networks, or a whole request,
-            which then brings budget, method and dataset along.
+            which brings budget, method and dataset along: give none of them beside it.
         budget: trainable parameters of all networks together, or a BudgetSpec. None: no limit but
             the method's own (the dense size, where it needs one).
         method: name of a sharing method, or its spec.
@@ -66,10 +66,11 @@ def plan(
         17125630
     """
     if isinstance(architecture, PlanRequest):
-        request = architecture
-        networks: Sequence[NetworkSpec] = request.members()
-        budget, method = request.budget, request.method
-        dataset = dataset or request.dataset
+        if budget is not None or dataset is not None or options:
+            raise InvalidSpecError("a request has its own budget, dataset and method options")
+        networks: Sequence[NetworkSpec] = architecture.members()
+        budget, method = architecture.budget, architecture.method
+        dataset = architecture.dataset
     else:
         networks = _networks(architecture)
     resolved = resolve(networks, _sizes(dataset, data_folder))
@@ -99,8 +100,7 @@ def _method_spec(method: str | MethodSpec, options: dict[str, Any]) -> MethodSpe
     if isinstance(method, MethodSpec):
         options, method = {**method.options, **options}, method.name
     try:
-        spec = MethodSpec(name=method, **options)
-        return spec.model_copy(update={"name": registry.canonical(spec.name)})
+        return MethodSpec(name=method, **options)
     except ValidationError as error:
         raise InvalidSpecError(f"not a method: {method!r}", field="/method") from error
 

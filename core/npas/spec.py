@@ -17,6 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from npas import registry
+
 MAX_PARAMETERS = 1_000_000_000
 """Largest dense network that is planned, in trainable parameters."""
 
@@ -105,7 +107,7 @@ class MethodSpec(Spec):
     @field_validator("name")
     @classmethod
     def _canonical(cls, value: str) -> str:
-        return value.replace("-", "_")
+        return registry.canonical(value)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -242,6 +242,13 @@ def test_request_gives_the_same_plan_as_its_parts():
     )
 
 
+@pytest.mark.parametrize("more", [{"budget": 5}, {"dataset": "digits"}, {"bins": 2}])
+def test_request_beside_what_it_brings_along_is_refused(more):
+    request = PlanRequest.model_validate({"architecture": "resnet-8", "budget": 60_000})
+    with pytest.raises(InvalidSpecError, match="has its own budget"):
+        npas.plan(request, **more)
+
+
 @pytest.mark.parametrize(("fraction", "wanted"), [(0.29, 29), (0.57, 57), (1.0, 100), (0.005, 0)])
 def test_fraction_is_exact(fraction, wanted):
     """0.29 * 100 is 28.999... in binary floating point."""
