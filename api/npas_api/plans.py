@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from npas.spec import PlanRequest, TrainingSpec
+from npas.spec import Labels, PlanRequest, Seed, TrainingSpec
 from npas_store import plans
 from npas_store.database import reading
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +23,8 @@ class PlanBody(PlanRequest):
     """A plan's request, or a whole job's: what a plan does not need is checked and left."""
 
     training: TrainingSpec | None = None
-    labels: dict[str, str] | None = Field(None, max_length=16)
+    seed: Seed = 0
+    labels: Labels = Field(default_factory=dict)
 
 
 class PlanQuery(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
 from npas import spec
-from npas.spec import LABEL_KEY, MAX_PARAMETERS, Name
+from npas.spec import LABEL_KEY, MAX_LABEL_LENGTH, MAX_LABELS, MAX_PARAMETERS, Name
 from npas_store.listings import Filter, Order, Page, Place
 from npas_store.states import State
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
@@ -26,9 +26,9 @@ LABEL_PARAMETER: dict[str, Any] = {
             "description": "label[team]=vision: only jobs with this label",
             "schema": {
                 "type": "object",
-                "maxProperties": 16,
+                "maxProperties": MAX_LABELS,
                 "propertyNames": {"pattern": LABEL_KEY.pattern},
-                "additionalProperties": {"type": "string", "maxLength": 512},
+                "additionalProperties": {"type": "string", "maxLength": MAX_LABEL_LENGTH},
             },
         }
     ]
@@ -44,8 +44,6 @@ _CURSOR: TypeAdapter[tuple[str, bool, datetime | int | float, str]] = TypeAdapte
 """Order, direction, value and id of the row where a page ended."""
 
 _LABEL = re.compile(r"label\[(.*)\]", re.DOTALL)
-_MAX_LABELS = 16
-_MAX_LABEL = 512
 
 
 class ListQuery(BaseModel):
@@ -159,12 +157,14 @@ def _labels(extra: dict[str, Any], query: type[BaseModel]) -> dict[str, str]:
         if not LABEL_KEY.fullmatch(key):
             message = "a label key is 1 to 64 letters, digits and . _ / - only"
             raise _refused(name, "invalid_label", message)
-        if not isinstance(value, str) or len(value) > _MAX_LABEL or "\0" in value:
-            message = f"a label has one value, of at most {_MAX_LABEL} characters, without NUL"
+        if not isinstance(value, str) or len(value) > MAX_LABEL_LENGTH or "\0" in value:
+            message = (
+                f"a label has one value, of at most {MAX_LABEL_LENGTH} characters, without NUL"
+            )
             raise _refused(name, "invalid_label", message)
         labels[key] = value
-    if len(labels) > _MAX_LABELS:
-        raise _refused("label", "too_many_labels", f"at most {_MAX_LABELS} labels")
+    if len(labels) > MAX_LABELS:
+        raise _refused("label", "too_many_labels", f"at most {MAX_LABELS} labels")
     return labels
 
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -175,7 +176,26 @@ class TrainingSpec(Spec):
         return self
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
 LABEL_KEY = re.compile(r"^[\w./-]{1,64}$")
+MAX_LABELS = 16
+MAX_LABEL_LENGTH = 512
+
+
+def _with_checked_keys(labels: dict[str, str]) -> dict[str, str]:
+    for key in labels:
+        if not LABEL_KEY.fullmatch(key):
+            raise ValueError(f"label key {key!r}: 1 to 64 letters, digits and . _ / - only")
+    return labels
+
+
+Labels = Annotated[
+    dict[str, Annotated[str, StringConstraints(max_length=MAX_LABEL_LENGTH)]],
+    Field(max_length=MAX_LABELS),
+    AfterValidator(_with_checked_keys),
+]
+"""What people call a job, by key."""
 
 
 class PlanRequest(Spec):
@@ -188,7 +208,6 @@ class PlanRequest(Spec):
     budget: BudgetSpec
     method: MethodSpec = Field(default_factory=lambda: MethodSpec(name="superweights"))
     dataset: DatasetSpec | None = None
-    seed: int = Field(0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _one_kind_of_network(self) -> Self:
@@ -212,14 +231,5 @@ class JobSpec(PlanRequest):
 
     dataset: DatasetSpec
     training: TrainingSpec = Field(default_factory=TrainingSpec)
-    labels: dict[str, Annotated[str, StringConstraints(max_length=512)]] = Field(
-        default_factory=dict, max_length=16
-    )
-
-    @field_validator("labels")
-    @classmethod
-    def _label_keys(cls, value: dict[str, str]) -> dict[str, str]:
-        for key in value:
-            if not LABEL_KEY.fullmatch(key):
-                raise ValueError(f"label key {key!r}: 1 to 64 letters, digits and . _ / - only")
-        return value
+    seed: Seed = 0
+    labels: Labels = Field(default_factory=dict)

@@ -25,9 +25,19 @@ def test_plan_takes_a_whole_job_and_makes_none(store, client, asked):
     assert client.get("/v1/jobs").json()["data"] == []
 
 
-def test_plan_checks_what_only_a_job_needs(client, asked):
-    answer = client.post("/v1/plans", json={**asked, "training": {"epochs": 0}})
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/training/epochs")
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"training": {"epochs": 0}}, "/training/epochs"),
+        ({"seed": -1}, "/seed"),
+        ({"labels": {"a b": ""}}, "/labels"),
+        ({"labels": {"a": "x" * 513}}, "/labels/a"),
+    ],
+)
+def test_plan_checks_what_only_a_job_needs(client, asked, changes, pointer):
+    for path in ("/v1/plans", "/v1/jobs"):
+        answer = client.post(path, json={**asked, **changes})
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
 def test_plan_needs_no_dataset(client):
