@@ -14,10 +14,9 @@ from typing import Any, Literal, overload
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from npas import arch, matching
+from npas import arch, matching, tensor_file
 from npas.errors import CheckpointError, NpasError
 from npas.plans import Plan
 from npas.sharing import SharedModel, share
@@ -45,21 +44,11 @@ def save(
         extra: JSON data to keep beside the weights; None keeps `model.extra`.
 
     Raises:
-        CheckpointError: `extra` is not a JSON object, or the file cannot be written.
+        CheckpointError: `extra` is not a JSON object.
+        OSError: the disk is full, or the folder is not there or cannot be written.
     """
-    path = Path(path)
     metadata = {METADATA_KEY: _note(model.plan, model.extra if extra is None else extra)}
-    tensors = {name: t.detach().contiguous().cpu() for name, t in model.state_dict().items()}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, part, metadata=metadata)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    tensor_file.write(model.state_dict(), Path(path), metadata)
 
 
 def _note(plan: Plan, extra: Mapping[str, Any]) -> str:

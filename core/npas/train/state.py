@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from npas import tensor_file
 from npas.errors import CheckpointError
 
 FORMAT = "npas-state-1"
@@ -30,7 +29,7 @@ class State:
 def write(state: State, folder: Path, step: int) -> Path:
     """Put a state on disk and return its path when it is durable; older files but one are removed.
 
-    A reader sees the whole file or none: it is written aside, flushed, and renamed into place.
+    A reader sees the whole file or none.
 
     Args:
         state: tensors on any device.
@@ -41,26 +40,14 @@ def write(state: State, folder: Path, step: int) -> Path:
         OSError: the disk is full or cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
+    tensors = {name: t.detach().cpu() for name, t in state.tensors.items()}
     facts = json.dumps(state.facts, allow_nan=False)
     metadata = {"format": FORMAT, "facts": facts, "digest": _digest(tensors, facts)}
     path = folder / f"state-{step:010d}.safetensors"
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, aside, metadata)
-        replace_durably(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    tensor_file.write(tensors, path, metadata)
     for old in saved(folder)[_KEPT:]:
         old.unlink(missing_ok=True)
     return path
-
-
-def replace_durably(aside: Path, path: Path) -> None:
-    """Rename a finished file into place so that it survives a power cut."""
-    _sync(aside)
-    os.replace(aside, path)
-    _sync(path.parent)
 
 
 def saved(folder: Path) -> list[Path]:
@@ -96,11 +83,3 @@ def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
         # Bytes, whatever the type: numpy has no bfloat16.
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,44 @@
+"""A file of tensors is whole or absent, and what prevents it is said as the system says it."""
+
+import errno
+import os
+import resource
+
+import pytest
+import torch
+from npas import tensor_file
+from safetensors import safe_open
+
+TENSORS = {"a": torch.arange(100_000.0), "b": torch.ones(3, dtype=torch.bfloat16).expand(2, 3)}
+
+
+@pytest.fixture
+def full_disk():
+    """Let no file of this process grow beyond 100,000 bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_write_can_be_read_and_leaves_nothing_else(tmp_path):
+    tensor_file.write(TENSORS, tmp_path / "file", {"key": "text"})
+    with safe_open(tmp_path / "file", framework="pt") as file:
+        assert file.metadata() == {"key": "text"}
+        assert all(torch.equal(file.get_tensor(name), t) for name, t in TENSORS.items())
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_write_that_does_not_fit_leaves_the_old_file(tmp_path):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(OSError, match="file") as caught:
+        tensor_file.write(TENSORS, tmp_path / "file", {})
+    assert caught.value.errno == errno.EFBIG
+    assert (tmp_path / "file").read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_write_to_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing"):
+        tensor_file.write(TENSORS, tmp_path / "missing" / "file", {})
