@@ -1,0 +1,48 @@
+"""The client against the service itself: every call that no other test makes."""
+
+import pytest
+from npas_client.client import Client
+from npas_client.errors import InfeasibleBudgetError, NotFoundError
+
+SPEC = {
+    "architecture": "resnet-8",
+    "dataset": "digits",
+    "method": "dense",
+    "budget": {"fraction": 1},
+    "training": {"epochs": 1000},
+    "labels": {"test": "client"},
+}
+
+
+@pytest.fixture
+def client(service):
+    with Client(service.url) as connected:
+        yield connected
+
+
+def test_job_is_previewed_submitted_found_and_cancelled(client):
+    plan = client.preview(SPEC)
+    job = client.submit(SPEC)
+    assert client.plan(job.id) == plan
+    assert job.id in [found.id for found in client.jobs(**{"label[test]": "client"})]
+    client.cancel(job.id)
+    ended = client.wait(job.id, timeout=100)
+    assert (ended.state, ended.reason["code"]) == ("cancelled", "user_cancelled")
+    events = client.events(job.id)
+    assert [event.seq for event in events] == [*range(1, len(events) + 1)]
+    rows, names = client.metrics(job.id), {file.name for file in client.artifacts(job.id)}
+    assert (ended.result is None) == (names == set())
+    assert all(row["stage"] == "train" for row in rows)
+
+
+def test_budget_that_is_too_small_is_an_error_with_the_minimum(client):
+    with pytest.raises(InfeasibleBudgetError, match="raise it to at least") as caught:
+        client.preview(SPEC | {"budget": 1})
+    error = caught.value
+    assert (error.status, error.code) == (422, "infeasible_budget")
+    assert error.minimum > min(error.alternatives.values()) > 1
+
+
+def test_job_that_is_not_there_is_an_error(client):
+    with pytest.raises(NotFoundError, match="no job"):
+        client.get("job_" + 32 * "0")
