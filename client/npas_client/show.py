@@ -27,6 +27,12 @@ class Row:
         latest: the newest row of its learning curve, empty before the first epoch.
     """
 
+    @property
+    def _epochs(self) -> Mapping[str, Any]:
+        """The newest epoch of this phase: the training does not show those of the search."""
+        is_past = self.phase == "training" and self.latest.get("stage") == "search"
+        return {} if is_past else self.latest
+
     title: str
     job: Job
     latest: Mapping[str, Any]
@@ -39,12 +45,12 @@ class Row:
     @property
     def epoch(self) -> str:
         """Which epoch of how many."""
-        return f"{self.latest['epoch']}/{self.latest['epochs']}" if self.latest else ""
+        return f"{self._epochs['epoch']}/{self._epochs['epochs']}" if self._epochs else ""
 
     @property
     def accuracy(self) -> str:
         """Accuracy on the validation images, in percent."""
-        value = self.latest.get("validation_accuracy")
+        value = self._epochs.get("validation_accuracy")
         return "" if value is None else f"{value:.1%}"
 
     @property

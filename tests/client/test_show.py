@@ -9,11 +9,11 @@ from npas_client.show import Row, View
 from rich.console import Console
 
 
-def row(state, phase=None, *, epoch=None, eta=None):
+def row(state, phase=None, *, epoch=None, eta=None, stage="train"):
     ended = state == "succeeded"
     job = Job(id="job_1", state=state, is_terminal=ended, phase=phase, eta_seconds=eta)
-    curve = {"epoch": epoch, "epochs": 9, "validation_accuracy": 0.5} if epoch else {}
-    return Row(title="small", job=job, latest=curve)
+    latest = {"stage": stage, "epoch": epoch, "epochs": 9, "validation_accuracy": 0.5}
+    return Row(title="small", job=job, latest=latest if epoch else {})
 
 
 def lines(rows, *, terminal=False):
@@ -37,6 +37,14 @@ def test_each_phase_is_a_line(monkeypatch):
         "small: queued",
         "small: training",
         "small: succeeded, epoch 9/9, validation accuracy 50.0%",
+    ]
+
+
+def test_epochs_of_the_search_end_with_it():
+    rows = [row("running", phase, epoch=2, stage="search") for phase in ("searching", "training")]
+    assert lines(rows).splitlines() == [
+        "small: searching, epoch 2/9, validation accuracy 50.0%",
+        "small: training",
     ]
 
 
