@@ -24,12 +24,17 @@ def write(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
     on_cpu = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        aside.touch()
+        mode = aside.stat().st_mode
         save_file(on_cpu, aside, dict(metadata))
+        aside.chmod(mode)  # safetensors lets nobody but the owner read; the umask decides here
         _sync(aside)
         aside.replace(path)
         _sync(path.parent)
     except SafetensorError as error:
         raise _cause(error, path) from error
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
 

@@ -29,6 +29,12 @@ def test_write_can_be_read_and_leaves_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_write_lets_those_read_whom_the_umask_lets(tmp_path):
+    tensor_file.write(TENSORS, tmp_path / "file", {})
+    (tmp_path / "other").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 @pytest.mark.usefixtures("full_disk")
 def test_write_that_does_not_fit_leaves_the_old_file(tmp_path):
     (tmp_path / "file").write_text("old")
@@ -40,5 +46,5 @@ def test_write_that_does_not_fit_leaves_the_old_file(tmp_path):
 
 
 def test_write_to_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="missing"):
+    with pytest.raises(FileNotFoundError, match="missing/file"):
         tensor_file.write(TENSORS, tmp_path / "missing" / "file", {})
