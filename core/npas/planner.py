@@ -1,6 +1,6 @@
 """plan(): networks and a budget in, the exact allocation out. No weights are allocated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from npas.spec import (
 )
 
 Planned = str | ArchitectureSpec | Sequence[NetworkSpec] | PlanRequest
+Budget = int | Mapping[str, float] | BudgetSpec
 
 
 def plan(
     architecture: Planned,
     *,
-    budget: int | BudgetSpec | None = None,
+    budget: Budget | None = None,
     method: str | MethodSpec = "superweights",
     dataset: str | DatasetSpec | None = None,
     evidence: Evidence | None = None,
@@ -42,8 +43,8 @@ def plan(
     Args:
         architecture: "wrn-28-10", an architecture, several named networks, or a whole request,
             which brings budget, method and dataset along: give none of them beside it.
-        budget: trainable parameters of all networks together, or a BudgetSpec. None: no limit but
-            the method's own (the dense size, where it needs one).
+        budget: trainable parameters of all networks together, or {"fraction": 0.25} of the dense
+            size. None: no limit but the method's own (the dense size, where it needs one).
         method: name of a sharing method, or its spec.
         dataset: sets sizes that the architecture leaves open.
         evidence: what a search stage measured, to refine the plan.
@@ -115,13 +116,16 @@ def _sizes(dataset: str | DatasetSpec | None, folder: Path | None) -> Sizes | No
         raise InvalidSpecError(message, field="/dataset") from error
 
 
-def _budget(budget: int | BudgetSpec | None, table: LayerTable) -> int | None:
-    if budget is None or isinstance(budget, BudgetSpec):
-        return None if budget is None else budget.resolve(table.dense)
+def _budget(budget: Budget | None, table: LayerTable) -> int | None:
+    if budget is None:
+        return None
     try:
-        return BudgetSpec(parameters=budget).resolve(table.dense)
+        return BudgetSpec.model_validate(budget).resolve(table.dense)
     except ValidationError as error:
-        message = f"budget {budget!r}: {error.errors()[0]['msg']}; it is a count of parameters"
+        message = (
+            f"budget {budget!r}: {error.errors()[0]['msg']}; give a count of parameters, "
+            'or {"fraction": 0.25} for a part of the dense size'
+        )
         raise InvalidSpecError(message, field="/budget") from error
 
 

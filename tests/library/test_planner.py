@@ -158,9 +158,11 @@ def test_dense_has_no_options():
         npas.plan("resnet-8", method="dense", bins=2)
 
 
-@pytest.mark.parametrize("budget", [0, -1, 1.5, "9", True, 10**11, float("nan"), [1], {}])
-def test_budget_that_is_no_count_is_refused(budget):
-    with pytest.raises(InvalidSpecError, match="budget") as caught:
+@pytest.mark.parametrize(
+    "budget", [0, -1, 1.5, "9", True, 10**11, float("nan"), [1], {}, {"fraction": 0}]
+)
+def test_budget_that_is_not_one_is_refused(budget):
+    with pytest.raises(InvalidSpecError, match=r"budget.*give a count") as caught:
         npas.plan("resnet-8", budget=budget)
     assert caught.value.field == "/budget"
 
@@ -234,11 +236,11 @@ def test_request_gives_the_same_plan_as_its_parts():
         '{"architecture": "wrn-16-1", "budget": {"fraction": 0.5}, "dataset": "digits",'
         '"method": {"name": "superweights", "bins": 2}}'
     )
-    budget = BudgetSpec(fraction=0.5)
+    budget = {"fraction": 0.5}
     assert npas.plan(request) == npas.plan("wrn-16-1", budget=budget, dataset="digits", bins=2)
     spec = MethodSpec(name="superweights", bins=2)
     assert npas.plan(request) == npas.plan(
-        "wrn-16-1", budget=budget, dataset="digits", method=spec
+        "wrn-16-1", budget=BudgetSpec(**budget), dataset="digits", method=spec
     )
 
 
