@@ -5,7 +5,7 @@ Example:
     >>> from npas.run import run
     >>> from npas.spec import JobSpec
     >>> spec = JobSpec.model_validate({
-    ...     "architecture": "resnet-8", "budget": {"fraction": 0.5}, "dataset": "digits",
+    ...     "architecture": "resnet-14", "budget": {"fraction": 0.5}, "dataset": "digits",
     ...     "training": {"epochs": 2},
     ... })
     >>> outcome = run(spec, folder=Path("out"))  # doctest: +SKIP
@@ -206,7 +206,7 @@ class _Job:
         self.plan = self._plan(evidence=self.evidence)
         self.listener.event(
             "searched",
-            f"searched for {len(trainer.rows)} epochs: {len(self.plan.groups)} groups share",
+            f"epochs of search: {len(trainer.rows)}; groups that share: {len(self.plan.groups)}",
             {"epochs": len(trainer.rows), "groups": len(self.plan.groups)},
         )
         return ""
