@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from fastapi.concurrency import run_in_threadpool
-from npas.errors import DataError, NpasError
+from npas.errors import NpasError
 from npas.spec import DatasetSpec, PlanRequest
 from npas_store.settings import settings
 
@@ -46,7 +46,7 @@ class Planner:
         asked = request.model_dump_json(include=set(PlanRequest.model_fields))
         async with self._slot():
             try:
-                return await run_in_threadpool(_plan, asked)
+                return await run_in_threadpool(_plan, request, asked)
             except NpasError as error:
                 error.field = _pointer(error.field, request)
                 raise
@@ -75,11 +75,7 @@ def require_data(dataset: DatasetSpec) -> None:
     Raises:
         DataError: it is known, but not in the data folder; the message says how to get it.
     """
-    data = importlib.import_module("npas.data")
-    name = dataset.name.replace("_", "-")
-    for row in data.catalogue(settings().data_folder):
-        if row["name"] == name and not row["available"]:
-            raise DataError(f"dataset {name} is not here: {row['how']}", field="/dataset")
+    importlib.import_module("npas.data").require(dataset, settings().data_folder)
 
 
 def warm_up() -> None:
@@ -100,8 +96,17 @@ def _busy() -> errors.BusyError:
     return errors.BusyError(headers={"Retry-After": "5"})
 
 
+def _plan(request: PlanRequest, asked: str) -> "Plan":
+    """Return the plan of a request for the dataset as it lies in the folder now."""
+    dataset, sizes = request.dataset, None
+    if dataset is not None:
+        data = importlib.import_module("npas.data")
+        sizes = data.facts(dataset, settings().data_folder).sizes
+    return _planned(asked, sizes)
+
+
 @functools.lru_cache(maxsize=_REMEMBERED)
-def _plan(asked: str) -> "Plan":
+def _planned(asked: str, _sizes: tuple[int, int, int] | None) -> "Plan":
     # A dry run is usually followed by the job itself; the same request has the same plan.
     request = PlanRequest.model_validate_json(asked)
     made = _library().plan(request, data_folder=settings().data_folder)

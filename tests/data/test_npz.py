@@ -114,3 +114,57 @@ def test_names_are_never_paths(folder: Path, name: str) -> None:
 def test_name_without_a_file_says_what_to_do(folder: Path) -> None:
     with pytest.raises(DataError, match=r"put absent\.npz in the data folder"):
         npas.data.load("npz:absent", folder)
+
+
+def _set_bytes(content: bytes, mark: bytes, offset: int, value: int) -> bytes:
+    changed, place = bytearray(content), content.find(mark)
+    while place >= 0:
+        changed[place + offset] = value
+        place = content.find(mark, place + 1)
+    return bytes(changed)
+
+
+STRANGE = {
+    "encrypted": ((b"PK\1\2", 8, 1), (b"PK\3\4", 6, 1)),
+    "packed in an unknown way": ((b"PK\1\2", 10, 97), (b"PK\3\4", 8, 97)),
+    "lzma that is none": ((b"PK\1\2", 10, 14), (b"PK\3\4", 8, 14)),
+    "of a later zip": ((b"PK\1\2", 6, 250),),
+    "header without an end": ((b"{'descr'", 0, ord("(")),),
+    "header of an open text": ((b"{'descr'", 1, ord(" ")),),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_strange_file_is_refused_and_spoils_no_other(
+    folder: Path, arrays: Arrays, case: str
+) -> None:
+    np.savez(folder / "strange.npz", **arrays)
+    content = (folder / "strange.npz").read_bytes()
+    for change_of in STRANGE[case]:
+        content = _set_bytes(content, *change_of)
+    (folder / "strange.npz").write_bytes(content)
+
+    with pytest.raises(DataError, match=r"strange\.npz"):
+        npas.data.load("npz:strange", folder)
+    with pytest.raises(DataError, match=r"strange\.npz"):
+        npas.data.require("npz:strange", folder)
+    rows = {row["name"]: row for row in npas.data.catalogue(folder)}
+    assert not rows["npz:strange"]["available"]
+    assert rows["npz:mine"]["available"]
+    npas.data.require("npz:mine", folder)
+
+
+def test_what_is_read_is_what_was_checked(folder: Path, arrays: Arrays) -> None:
+    np.savez(folder / "twice.npz", **arrays)
+    with zipfile.ZipFile(folder / "twice.npz", "a") as archive:
+        archive.writestr("x_train", b"not an array")
+        archive.writestr("y_train", b"not an array")
+
+    read = npas.data.load("npz:twice", folder)
+
+    assert read.fingerprint == npas.data.load("npz:mine", folder).fingerprint
+
+
+def test_absent_datasets_are_required_in_vain(folder: Path) -> None:
+    with pytest.raises(DataError, match="cifar10 is not in the data folder"):
+        npas.data.require("cifar10", folder)

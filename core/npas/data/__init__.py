@@ -29,6 +29,7 @@ __all__ = [
     "facts",
     "fetch",
     "load",
+    "require",
 ]
 
 
@@ -86,6 +87,24 @@ def facts(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Facts:
         num_train=min(whole.num_train, spec.train_images or whole.num_train),
         num_test=min(whole.num_test, spec.test_images or whole.num_test),
     )
+
+
+def require(spec: DatasetSpec | str, folder: Path | None = None) -> None:
+    """Check that a dataset is there to be read, without reading its images.
+
+    Args:
+        spec: as for `load`.
+        folder: data folder; None: the default one. Other datasets in it are not looked at.
+
+    Raises:
+        UnknownNameError: no such dataset.
+        DataError: it is not in the folder (the message says how to get it), or it is damaged.
+    """
+    name, source, argument = _source(DatasetSpec.model_validate(spec).name)
+    folder = folder or default_folder()
+    source.facts(folder, argument)
+    if not source.present(folder, argument):
+        raise _absent(name, source)
 
 
 def fetch(name: str, folder: Path | None = None) -> None:
@@ -162,7 +181,11 @@ def _checked(name: str, source: Source, argument: str, folder: Path) -> Arrays:
                 field="/dataset",
             )
         return arrays
-    raise DataError(f"dataset {name} is not in the data folder; {source.how}", field="/dataset")
+    raise _absent(name, source)
+
+
+def _absent(name: str, source: Source) -> DataError:
+    return DataError(f"dataset {name} is not in the data folder; {source.how}", field="/dataset")
 
 
 def _first(arrays: Arrays, spec: DatasetSpec) -> Arrays:

@@ -1,5 +1,8 @@
 """Four arrays make a dataset: where they are read from an .npz, and what they must hold."""
 
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -12,7 +15,12 @@ from numpy.lib import format as npy
 from npas.errors import DataError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-_DAMAGED = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    *(ValueError, TypeError, KeyError, SyntaxError, RuntimeError, OSError, EOFError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
+)
+"""What zipfile and numpy raise over bytes that are not what they should be; RuntimeError is for
+files that are encrypted or packed in a way that is not known here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,10 +113,16 @@ def bad(path: Path, problem: str) -> DataError:
 
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray[Any, Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in keys}
+        with zipfile.ZipFile(path) as archive:
+            return {key: _array(archive, key) for key in keys}
     except _DAMAGED as error:
         raise bad(path, f"is damaged ({error}); write it again with numpy.savez") from error
+
+
+def _array(archive: zipfile.ZipFile, key: str) -> np.ndarray[Any, Any]:
+    # Not by numpy.load: of "x" and "x.npy" it takes the first, whose header nobody has looked at.
+    with archive.open(f"{key}.npy") as file:
+        return npy.read_array(file, allow_pickle=False)
 
 
 def _check_headers(path: Path) -> dict[str, tuple[int, ...]]:
