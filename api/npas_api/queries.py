@@ -36,10 +36,12 @@ LABEL_PARAMETER: dict[str, Any] = {
 """OpenAPI of the one parameter whose name the client makes up."""
 
 _JobId = Annotated[str, StringConstraints(pattern=r"^job_[0-9a-f]{32}$")]
-_Number = Annotated[int, Field(ge=0, lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
+_Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+_Share = Annotated[float, Field(allow_inf_nan=False)]
 _CURSOR: TypeAdapter[tuple[str, bool, datetime | int | float, str]] = TypeAdapter(
     tuple[Literal["created_at", "finished_at"], bool, AwareDatetime, _JobId]
-    | tuple[Literal["accuracy", "parameters"], bool, _Number, _JobId]
+    | tuple[Literal["parameters"], bool, _Count, _JobId]
+    | tuple[Literal["accuracy"], bool, _Share, _JobId]
 )
 """Order, direction, value and id of the row where a page ended."""
 

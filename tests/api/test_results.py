@@ -1,5 +1,7 @@
 """Results across jobs: sorted, filtered, paged."""
 
+import base64
+
 import pytest
 
 DELIVERED = [(0.5, 60_000, "dense"), (0.9, 50_000, "superweights"), (0.75, 40_000, "superweights")]
@@ -109,3 +111,11 @@ def test_results_hold_what_a_cancelled_job_saved(submit, deliver, client):
 def test_results_refuse_what_they_cannot_use(client, query, pointer):
     answer = client.get(f"/v1/results?{query}")
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
+
+
+@pytest.mark.parametrize("value", ["1e308", "9223372036854775808", "0.5", "NaN", "true", '"1"'])
+def test_a_made_up_cursor_is_refused_before_the_database_sees_it(client, value):
+    place = f'["parameters",true,{value},"job_{"0" * 32}"]'
+    cursor = base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+    answer = client.get("/v1/results", params={"after": cursor, "sort": "-parameters"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/after")
