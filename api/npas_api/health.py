@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from fastapi import APIRouter
-from npas_store import broker, listings, migrate
+from npas_store import broker, migrate, workers
 from npas_store.database import reading
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
@@ -56,8 +56,8 @@ def readyz() -> Readiness:
             detail, headers={"Retry-After": "2"}, members={"checks": checks}
         )
     with reading() as session:
-        workers = [WorkerSeen.model_validate(row) for row in listings.workers(session)]
-    return Readiness(checks=checks, workers=workers)
+        seen = [WorkerSeen.model_validate(row) for row in workers.present(session)]
+    return Readiness(checks=checks, workers=seen)
 
 
 def _database() -> dict[str, str]:

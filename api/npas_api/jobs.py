@@ -128,7 +128,7 @@ def _create(spec: JobSpec, plan: Plan, key: str | None) -> tuple[shapes.Job, boo
     """Return the job, and whether it is new: another request may have used the key just now."""
     with transaction() as session:
         job = jobs.create(session, spec, plan, key)
-        return _shape(session, _same(job, spec)), listings.is_new(session, job)
+        return _shape(session, _same(job, spec)), jobs.is_new(session, job)
 
 
 def _same(job: Job, spec: JobSpec) -> Job:

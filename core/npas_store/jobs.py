@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from npas.spec import JobSpec
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from npas_store import history
 from npas_store.documents import fingerprint
 from npas_store.states import is_terminal
-from npas_store.tables import Attempt, Bell, Job, Json, PlanVersion, Transition, new_id
+from npas_store.tables import Attempt, Bell, Job, Json, PlanVersion, new_id
 
 if TYPE_CHECKING:
     from npas.plans import Plan
@@ -68,6 +68,12 @@ def create(
 _ONE_KEY = "uq_jobs_idempotency_key"
 
 
+def is_new(session: Session, job: Job) -> bool:
+    """Tell whether `create` wrote the job in this transaction, or found it."""
+    written = text("SELECT xmin = pg_current_xact_id()::xid FROM jobs WHERE id = :id")
+    return bool(session.scalar(written, {"id": job.id}))
+
+
 def get(session: Session, job_id: str) -> Job:
     """Return a job.
 
@@ -111,12 +117,6 @@ def request_cancel(session: Session, job_id: str) -> Job:
     history.moved(session, job, before=before, message=message, why=why)
     session.refresh(job)
     return job
-
-
-def transitions(session: Session, job_id: str) -> Sequence[Transition]:
-    """Return every change of a job's state, the oldest first."""
-    query = select(Transition).where(Transition.job_id == job_id).order_by(Transition.id)
-    return session.scalars(query).all()
 
 
 def attempts(session: Session, job_id: str) -> Sequence[Attempt]:

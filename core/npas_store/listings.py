@@ -6,14 +6,13 @@ the same however deep, and rows that arrive meanwhile neither repeat nor hide ot
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, literal, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from npas_store.settings import settings
-from npas_store.tables import Job, Transition, Worker
+from npas_store.tables import Job, Transition
 
 ORDERS: Mapping[str, InstrumentedAttribute[Any]] = {
     "created_at": Job.created_at,
@@ -108,19 +107,6 @@ def histories(session: Session, job_ids: Sequence[str]) -> dict[str, list[Transi
     for row in session.scalars(rows):
         found[row.job_id].append(row)
     return found
-
-
-def is_new(session: Session, job: Job) -> bool:
-    """Tell whether a job's row was written by this transaction, not found by it."""
-    written = text("SELECT xmin = pg_current_xact_id()::xid FROM jobs WHERE id = :id")
-    return bool(session.scalar(written, {"id": job.id}))
-
-
-def workers(session: Session) -> Sequence[Worker]:
-    """Return the workers that reported within the time of a lease, by name."""
-    limit = timedelta(seconds=settings().lease_seconds)
-    seen = select(Worker).where(Worker.seen_at > func.now() - limit).order_by(Worker.name)
-    return session.scalars(seen).all()
 
 
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:

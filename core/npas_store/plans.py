@@ -24,12 +24,6 @@ def record(session: Session, job_id: str, version: int, document: str) -> None:
 
 
 def versions(session: Session, job_id: str) -> Sequence[PlanVersion]:
-    """Return all versions, the oldest first."""
+    """Return all versions, the oldest first; the last one is in force."""
     query = select(PlanVersion).where(PlanVersion.job_id == job_id)
     return session.scalars(query.order_by(PlanVersion.version)).all()
-
-
-def newest(session: Session, job_id: str) -> PlanVersion | None:
-    """Return the plan in force, if the job exists."""
-    query = select(PlanVersion).where(PlanVersion.job_id == job_id)
-    return session.scalars(query.order_by(PlanVersion.version.desc()).limit(1)).one_or_none()

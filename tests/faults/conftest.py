@@ -12,7 +12,18 @@ from pathlib import Path
 import npas
 import pytest
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, broker, embedded, events, jobs, migrate, outbox, reaper
+from npas_store import (
+    artifacts,
+    blobs,
+    broker,
+    embedded,
+    events,
+    jobs,
+    listings,
+    migrate,
+    outbox,
+    reaper,
+)
 from npas_store.broker import BrokerDownError
 from npas_store.children import Child
 from npas_store.database import UNREACHABLE, reading, transaction
@@ -160,7 +171,7 @@ class Service:
     def states(self, job_id: str) -> list[str]:
         """Return all states that a job went through."""
         with reading() as session:
-            return [row.to_state for row in jobs.transitions(session, job_id)]
+            return [row.to_state for row in listings.histories(session, [job_id])[job_id]]
 
 
 def parent(pid: int) -> int:

@@ -93,15 +93,15 @@ def test_metrics_reported_twice_are_kept_once_in_order_of_training(submit):
     ]
 
 
-def test_newest_plan_is_the_one_in_force(submit):
+def test_plan_recorded_again_is_replaced(submit):
     job = submit()
     with transaction() as session:
         for document in ("{}", '{"x": 1}'):
             plans.record(session, job.id, 2, document)
     with reading() as session:
-        assert [row.version for row in plans.versions(session, job.id)] == [0, 2]
-        assert plans.newest(session, job.id).document == '{"x": 1}'
-        assert plans.newest(session, "job_0") is None
+        first, last = plans.versions(session, job.id)
+        assert (first.version, last.version, last.document) == (0, 2, '{"x": 1}')
+        assert plans.versions(session, "job_0") == []
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from npas.spec import JobSpec
-from npas_store import claims, events, jobs, plans
+from npas_store import claims, events, jobs, listings, plans
 from npas_store.database import reading, transaction
 from npas_store.tables import Bell, Job, new_id
 from sqlalchemy import select
@@ -25,7 +25,7 @@ def test_create_writes_job_history_plan_and_bell_together(submit):
         assert (found.budget_parameters, found.dense_parameters) == (1000, 4000)
         assert (found.minimum_parameters, found.parameters) == (500, 990)
         assert found.labels == {"team": "vision"}
-        assert [t.to_state for t in jobs.transitions(session, job.id)] == ["queued"]
+        assert [t.to_state for t in listings.histories(session, [job.id])[job.id]] == ["queued"]
         assert [e.type for e in events.after(session, job.id)] == ["state"]
         assert plans.newest(session, job.id).document == '{"b": 1,  "a": 2}'
         assert session.scalars(select(Bell.job_id)).all() == [job.id]
@@ -50,7 +50,7 @@ def test_create_with_a_used_key_returns_the_first_job(submit):
     assert first.request_fingerprint == other.request_fingerprint
     with reading() as session:
         assert jobs.by_key(session, "a").id == first.id
-        assert len(jobs.transitions(session, first.id)) == 1
+        assert len(listings.histories(session, [first.id])[first.id]) == 1
 
 
 @pytest.mark.usefixtures("store")
@@ -68,7 +68,7 @@ def test_cancel_of_a_queued_job_ends_it_at_once(submit):
         assert found.finished_at is not None
     with transaction() as session:
         assert claims.claim(session, "w") is None
-        assert len(jobs.transitions(session, job.id)) == 2
+        assert len(listings.histories(session, [job.id])[job.id]) == 2
 
 
 def test_cancel_of_a_running_job_waits_for_its_worker(submit):
