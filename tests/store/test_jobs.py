@@ -27,7 +27,8 @@ def test_create_writes_job_history_plan_and_bell_together(submit):
         assert found.labels == {"team": "vision"}
         assert [t.to_state for t in listings.histories(session, [job.id])[job.id]] == ["queued"]
         assert [e.type for e in events.after(session, job.id)] == ["state"]
-        assert plans.newest(session, job.id).document == '{"b": 1,  "a": 2}'
+        (plan,) = plans.versions(session, job.id)
+        assert (plan.version, plan.document) == (0, '{"b": 1,  "a": 2}')
         assert session.scalars(select(Bell.job_id)).all() == [job.id]
 
 
