@@ -7,8 +7,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 from npas_store import migrate
-from npas_store.settings import MissingSettingError, settings
-from sqlalchemy.exc import OperationalError
+from npas_store.database import UNREACHABLE, why_unreachable
+from npas_store.settings import SettingError, settings
 
 from npas_api.app import create_app
 
@@ -33,11 +33,11 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         migrate.require()
-    except (migrate.SchemaError, MissingSettingError) as error:
+    except (migrate.SchemaError, SettingError) as error:
         sys.stderr.write(f"npas: {error}\n")
         return 2
-    except OperationalError as error:
-        sys.stderr.write(f"npas: Postgres does not answer: {str(error.orig).splitlines()[0]}\n")
+    except UNREACHABLE as error:
+        sys.stderr.write(f"npas: {why_unreachable(error)}\n")
         return 2
     app = create_app()
     config = uvicorn.Config(

@@ -17,6 +17,12 @@ UNREACHABLE = (OperationalError, InterfaceError)
 The transaction may nevertheless have been committed; whoever repeats it must be able to tell.
 """
 
+
+def why_unreachable(error: OperationalError | InterfaceError) -> str:
+    """Say in one line what keeps Postgres from answering."""
+    return f"Postgres does not answer: {str(error.orig).splitlines()[0]}"
+
+
 _LIMITS = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",

@@ -9,8 +9,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from npas_store.database import engine
-from npas_store.settings import MissingSettingError
+from npas_store.database import UNREACHABLE, engine, why_unreachable
+from npas_store.settings import SettingError
 
 _LOCK = 0x6E7061736D  # "npasm": two servers that start together migrate one after the other
 
@@ -78,8 +78,11 @@ def main() -> int:
     """Migrate to the newest schema and say so; embedded servers do this when they start."""
     try:
         upgrade()
-    except MissingSettingError as error:
+    except SettingError as error:
         sys.stderr.write(f"npas: {error}\n")
+        return 2
+    except UNREACHABLE as error:
+        sys.stderr.write(f"npas: {why_unreachable(error)}\n")
         return 2
     sys.stdout.write("npas: the database is up to date\n")
     return 0

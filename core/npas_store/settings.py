@@ -4,7 +4,7 @@ import functools
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -13,8 +13,16 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NPAS_", frozen=True, extra="ignore")
 
-    database_url: str | None = Field(None, description="postgresql://...; absent: embedded")
-    redis_url: str | None = Field(None, description="redis://... or unix://...; absent: embedded")
+    database_url: str | None = Field(
+        None,
+        pattern=r"^(postgres(ql)?(\+psycopg)?://.*)?$",
+        description="postgresql://...; absent: embedded",
+    )
+    redis_url: str | None = Field(
+        None,
+        pattern=r"^((rediss?|unix)://.*)?$",
+        description="redis://... or unix://...; absent: embedded",
+    )
     home: Path = Field(Path(".npas"), description="all files of the service lie below it")
     data_folder: Path | None = Field(None, description="datasets; absent: the library's default")
     host: str = "127.0.0.1"
@@ -48,14 +56,26 @@ class Settings(BaseSettings):
         return self.home / "jobs"
 
 
-class MissingSettingError(Exception):
-    """A setting that has no default is not there; the message says how to give it."""
+class SettingError(Exception):
+    """A setting is not there, or cannot be used; the message says how to give it."""
 
 
 @functools.cache
 def settings() -> Settings:
-    """Return the settings of this process; after `settings.cache_clear()` they are read anew."""
-    found = Settings()
+    """Return the settings of this process; after `settings.cache_clear()` they are read anew.
+
+    Raises:
+        SettingError: the environment has a value that cannot be used.
+    """
+    try:
+        found = Settings()
+    except ValidationError as error:
+        # Values are not repeated: some hold passwords.
+        raise SettingError(
+            "; ".join(
+                f"NPAS_{wrong['loc'][0]}".upper() + f": {wrong['msg']}" for wrong in error.errors()
+            )
+        ) from None
     return found.model_copy(update={"home": found.home.absolute()})
 
 
@@ -63,10 +83,10 @@ def required(value: str | None, variable: str) -> str:
     """Return a setting that must be there.
 
     Raises:
-        MissingSettingError: it is not.
+        SettingError: it is not.
     """
     if not value:
-        raise MissingSettingError(
+        raise SettingError(
             f"{variable} is not set; set it to the server's URL, "
             "or run `python -m npas_store.up`, which starts servers of its own"
         )

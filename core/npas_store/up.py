@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from npas_store import embedded, migrate
+from npas_store import broker, embedded, migrate
 from npas_store.children import Child, StartError
-from npas_store.database import forget
+from npas_store.database import UNREACHABLE, forget, why_unreachable
 from npas_store.migrate import SchemaError
-from npas_store.settings import Settings, settings
+from npas_store.settings import SettingError, Settings, settings
 
 _LOOK_SECONDS = 0.2
 _START_SECONDS = 120
@@ -112,6 +112,7 @@ def run(found: Settings, stop: threading.Event) -> None:
 
     Raises:
         HomeInUseError: another process has the folder.
+        SettingError: a setting cannot be used.
         StartError: a server or the API does not come up.
         SchemaError: the database belongs to another version.
     """
@@ -137,12 +138,21 @@ def run(found: Settings, stop: threading.Event) -> None:
             if not stop.is_set():
                 _say(f"npas is ready: http://{found.host}:{port}")
                 _say(f"logs: {found.home / 'logs'}    Ctrl-C ends it")
+                _say_if_jobs_must_wait()
             _watch([*servers.children.values(), *programs], stop)
+            _say("npas is stopping; a job that runs is saved and goes on after the next start")
         finally:
             for program in programs:
                 program.ask_to_stop()
             for program in programs:
                 program.stop()
+
+
+def _say_if_jobs_must_wait() -> None:
+    try:
+        broker.waiting()
+    except broker.BrokerDownError as error:
+        _say(f"{error}\njobs are taken, and wait until it does")
 
 
 def _watch(children: list[Child], stop: threading.Event) -> None:
@@ -157,10 +167,14 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
+    _say("npas is starting")
     try:
         run(settings(), stop)
-    except (HomeInUseError, StartError, SchemaError) as error:
+    except (HomeInUseError, StartError, SchemaError, SettingError) as error:
         sys.stderr.write(f"npas: {error}\n")
+        return 1
+    except UNREACHABLE as error:
+        sys.stderr.write(f"npas: {why_unreachable(error)}\n")
         return 1
     return 0
 

@@ -25,17 +25,18 @@ def home():
 class Up:
     """`python -m npas_store.up` on a folder."""
 
-    def __init__(self, home):
+    def __init__(self, home, **settings):
         without = {name: value for name, value in os.environ.items() if "NPAS_" not in name}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "npas_store.up"],
-            env={**without, "NPAS_HOME": str(home), "NPAS_PORT": "0"},
+            env={**without, "NPAS_HOME": str(home), "NPAS_PORT": "0", **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def url(self):
+        assert self.process.stdout.readline() == "npas is starting\n", self.process.communicate()
         line = self.process.stdout.readline()
         assert line.startswith("npas is ready: http://127.0.0.1:"), self.process.communicate()
         return line.split()[-1]
@@ -99,8 +100,9 @@ def test_up_leaves_nothing_behind_and_starts_again(home):
 
     wait_until(lambda: has_worker(url))
     everyone = below(again.process.pid)
-    code, _, error = again.end(signal.SIGINT)
+    code, told, error = again.end(signal.SIGINT)
     assert (code, error) == (0, "")
+    assert "npas is stopping" in told
     assert not any(Path(f"/proc/{pid}").exists() for pid in everyone)
 
 
@@ -120,3 +122,39 @@ def test_up_says_when_the_port_is_taken(home):
         )
     assert ended.returncode == 1
     assert "NPAS_PORT" in ended.stderr
+
+
+WRONG = ({"NPAS_LEASE_SECONDS": "0"}, "npas: NPAS_LEASE_SECONDS: ")
+AWAY = ({"NPAS_DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "npas: Postgres does not answer: ")
+
+
+@pytest.mark.parametrize(
+    ("program", "cause"),
+    [
+        ("npas_store.up", WRONG),
+        ("npas_store.up", AWAY),
+        ("npas_store.migrate", AWAY),
+        ("npas_api", WRONG),
+        ("npas_worker", AWAY),
+    ],
+)
+def test_programs_say_in_one_line_why_they_cannot_start(program, cause, home):
+    setting, told = cause
+    ended = subprocess.run(
+        [sys.executable, "-m", program],
+        env={**os.environ, "NPAS_HOME": str(home), "NPAS_PORT": "0", **setting},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode in (1, 2)
+    assert ended.stderr.startswith(told)
+    assert ended.stderr.count("\n") == 1
+
+
+def test_up_says_when_redis_does_not_answer(home):
+    up = Up(home, NPAS_REDIS_URL="redis://127.0.0.1:1/0")
+    up.url()
+    _, told, _ = up.end(signal.SIGINT)
+    assert "Redis does not answer" in told

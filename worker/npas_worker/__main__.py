@@ -8,9 +8,9 @@ import os
 import sys
 
 from npas_store import migrate
-from npas_store.database import forget
+from npas_store.database import UNREACHABLE, forget, why_unreachable
 from npas_store.migrate import SchemaError
-from npas_store.settings import MissingSettingError, settings
+from npas_store.settings import SettingError, settings
 
 from npas_worker.app import app
 
@@ -24,8 +24,11 @@ def main() -> int:
         migrate.require()
         forget()  # connections must not cross the fork of the pool
         celery = app()
-    except (MissingSettingError, SchemaError) as error:
+    except (SettingError, SchemaError) as error:
         sys.stderr.write(f"npas: {error}\n")
+        return 1
+    except UNREACHABLE as error:
+        sys.stderr.write(f"npas: {why_unreachable(error)}\n")
         return 1
     celery.worker_main(
         [

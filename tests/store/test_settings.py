@@ -1,0 +1,49 @@
+"""Settings are read from the environment, and a wrong one is named without what it holds."""
+
+import pytest
+from npas_store.settings import SettingError, settings
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Read the settings with some variables set."""
+
+    def read(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        settings.cache_clear()
+        return settings()
+
+    yield read
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def test_settings_names_all_that_is_wrong(read):
+    with pytest.raises(SettingError, match=r"NPAS_PORT: .*integer.*; NPAS_LEASE_SECONDS: .*0"):
+        read(NPAS_PORT="eighty", NPAS_LEASE_SECONDS="-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NPAS_DATABASE_URL", "mysql://me:secret@host/x"),
+        ("NPAS_REDIS_URL", "host:6379?password=secret"),
+    ],
+)
+def test_settings_refuses_other_servers_and_keeps_the_password(read, name, value):
+    with pytest.raises(SettingError, match=f"^{name}: ") as caught:
+        read(**{name: value})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "postgres:///x", "postgresql://u:p@h:1/x", "postgresql+psycopg://h/x"]
+)
+def test_settings_takes_every_spelling_of_postgres(read, url):
+    assert read(NPAS_DATABASE_URL=url).database_url == url
+
+
+@pytest.mark.parametrize("url", ["", "redis://h:6379/0", "rediss://u:p@h/0", "unix:///run/redis"])
+def test_settings_takes_every_spelling_of_redis(read, url):
+    assert read(NPAS_REDIS_URL=url).redis_url == url
