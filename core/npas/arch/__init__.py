@@ -157,7 +157,7 @@ def build(
 
 
 def build_uninitialised(spec: ArchitectureSpec, *, device: str = "cpu") -> nn.Module:
-    """Build a network whose random weights are whatever was in memory: to be loaded at once."""
+    """Build a network with zeros for random weights: to be loaded at once."""
     return _build_without_init(resolve(spec), device)
 
 

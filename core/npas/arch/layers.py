@@ -88,7 +88,9 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
         if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             attribute, kind = "in_proj_weight", "attention"
         parameter = getattr(module, attribute, None) if kind else None
-        if kind and isinstance(parameter, nn.Parameter) and id(parameter) not in seen:
+        if not isinstance(parameter, nn.Parameter) or not parameter.requires_grad:
+            continue
+        if kind and id(parameter) not in seen:
             seen.add(id(parameter))
             yield f"{path}.{attribute}" if path else attribute, kind, parameter
 

@@ -19,7 +19,7 @@ CONSTRUCTORS = frozenset(
 
 
 class SkipInit(TorchFunctionMode):
-    """Make building fast: no random initialiser runs, and with "meta" no memory is taken.
+    """Make building fast: random initialisers write zeros, and with "meta" no memory is taken.
 
     Args:
         device: where new tensors go; "meta" for planning, a real device for loading.
@@ -35,7 +35,15 @@ class SkipInit(TorchFunctionMode):
         """Answer one torch call: random initialisers return their tensor as it is."""
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in RANDOM_INITIALISERS:
-            return args[0] if args else kwargs["tensor"]
+            return _blank(args[0] if args else kwargs["tensor"])
         if func in CONSTRUCTORS and kwargs.get("device") is None:
             kwargs = {**kwargs, "device": self._device}
         return func(*args, **kwargs)
+
+
+def _blank(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of zeros: trunc_normal_ draws for ever from what was in memory."""
+    if not tensor.is_meta:
+        with torch.no_grad():
+            tensor.zero_()
+    return tensor
