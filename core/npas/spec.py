@@ -136,7 +136,6 @@ class TrainingSpec(Spec):
 
     epochs: int = Field(200, ge=1, le=10_000)
     batch_size: int = Field(128, ge=2, le=65_536, description="images per optimiser step")
-    optimizer: Literal["sgd"] = "sgd"
     learning_rate: float = Field(0.1, gt=0, le=100)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = True

@@ -12,7 +12,7 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from npas_api.fields import join
+from npas import spec
 from npas_store.database import reading
 from npas_store.tables import Bell, Event, Job, PlanVersion, Transition
 from schemathesis import GenerationMode
@@ -29,7 +29,6 @@ BASES = (
         "training": {
             "epochs": 2,
             "batch_size": 32,
-            "optimizer": "sgd",
             "learning_rate": 0.1,
             "momentum": 0.9,
             "nesterov": True,
@@ -183,7 +182,7 @@ def names(document, path):
     """Tell whether a problem blames the damaged place, something in it, or what holds it."""
     if {document["code"], *(error["code"] for error in document["errors"])} & WHOLE:
         return True
-    damage = join(path)
+    damage = spec.pointer(*path)
     for error in document["errors"]:
         pointer = error["pointer"]
         is_near = (damage + "/").startswith(pointer + "/") or pointer.startswith(damage + "/")
