@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from npas import registry
-from npas.data._arrays import KEYS, Arrays, Facts, read_npz, read_npz_facts
+from npas.data._arrays import Arrays, Facts, read_npz, read_npz_facts
 from npas.data._dataset import Dataset, Inputs, dataset
 from npas.data._source import Source
 from npas.errors import DataError
 from npas.spec import DatasetSpec
 
 __all__ = [
-    "KEYS",
     "Dataset",
     "Facts",
     "Inputs",
