@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import npas
 import pytest
 from npas_store.settings import Settings
 
@@ -97,6 +98,15 @@ def test_readme_lists_every_setting_with_its_default():
     for name, field in Settings.model_fields.items():
         if field.default_factory is None and field.default is not None:
             assert defaults[f"NPAS_{name.upper()}"] == str(field.default)
+
+
+def test_readme_says_how_small_a_network_can_get():
+    rows = re.findall(r"^\| `([\w:-]+)` \| (\d+) % \| (\d+) % \|$", README, re.MULTILINE)
+    assert rows
+    for name, *percents in rows:
+        for method, percent in zip(("superweights", "soft_sharing"), percents, strict=True):
+            plan = npas.plan(name, method=method)
+            assert round(100 * plan.minimum / plan.ledger.dense) == int(percent)
 
 
 def test_pages_link_to_what_exists():
