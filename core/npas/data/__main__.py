@@ -3,6 +3,7 @@
 import sys
 
 import npas.data
+from npas.data import npz
 from npas.errors import NpasError
 
 
@@ -22,6 +23,7 @@ def main(names: list[str]) -> int:
     for row in npas.data.catalogue():
         state = "here" if row["available"] else row["how"]
         sys.stdout.write(f"{row['name']:16} {row['title']}: {state}\n")
+    sys.stdout.write(f"{'npz:NAME':16} {npz.SOURCE.title}: {npz.SOURCE.how}\n")
     return 0
 
 

@@ -20,7 +20,11 @@ def _path(folder: Path, name: str) -> Path:
         )
     path = folder / f"{name}.npz"
     if not path.is_file():
-        raise DataError(f"dataset npz:{name}: put {name}.npz in the data folder", field="/dataset")
+        raise DataError(
+            f"dataset npz:{name}: put {name}.npz in the data folder "
+            "(python -m npas.data says where that is)",
+            field="/dataset",
+        )
     return path
 
 
