@@ -73,7 +73,21 @@ class Servers:
             self._add(_postgres(self._home / "postgres", self._sockets, self._logs))
             self.children["postgres"].wait_until(self._has_postgres, seconds=_START_SECONDS)
         if self._redis:
-            self._add(_redis(self._home / "redis", self._sockets, self._logs))
+            self._start_redis(self._sockets)
+
+    def _start_redis(self, sockets: Path) -> None:
+        """Start Redis; if it dies of its data, without them: lost bells are rung again."""
+        data = self._home / "redis"
+        self._add(_redis(data, sockets, self._logs))
+        try:
+            self.children["redis"].wait_until(self._has_redis, seconds=_START_SECONDS)
+        except StartError:
+            if self.children["redis"].is_alive():
+                raise
+            aside = data.with_name("redis.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            data.rename(aside)
+            self._add(_redis(data, sockets, self._logs))
             self.children["redis"].wait_until(self._has_redis, seconds=_START_SECONDS)
 
     def _add(self, child: Child) -> None:

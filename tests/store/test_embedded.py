@@ -115,6 +115,23 @@ def test_pid_file_that_names_a_stranger_is_no_obstacle(home):
         assert answers(servers)
 
 
+def test_damaged_data_of_redis_are_put_aside(tmp_path):
+    with (
+        embedded.running(tmp_path, postgres=False) as servers,
+        redis.Redis.from_url(servers.redis_url) as server,
+    ):
+        server.set("kept", 7)
+    (log,) = (path for path in (tmp_path / "redis").rglob("*.aof") if path.stat().st_size)
+    log.write_bytes(b"no command" + log.read_bytes())
+    with (
+        embedded.running(tmp_path, postgres=False) as servers,
+        redis.Redis.from_url(servers.redis_url) as server,
+    ):
+        assert server.get("kept") is None
+        server.set("kept", 8)
+    assert (tmp_path / "redis.damaged").is_dir()
+
+
 def test_half_made_cluster_is_made_anew(tmp_path):
     (tmp_path / "postgres" / "draft").mkdir(parents=True)
     (tmp_path / "postgres" / "draft" / "PG_VERSION").write_text("18")
