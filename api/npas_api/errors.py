@@ -83,7 +83,7 @@ class InvalidRangeError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """There is nothing at this address."""
+    """There is nothing at this address; /openapi.json lists what there is."""
 
     status = 404
 

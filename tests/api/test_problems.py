@@ -256,7 +256,7 @@ def test_what_nobody_foresaw_is_500_without_its_text(client, monkeypatch):
     def fail(_):
         raise RuntimeError("the password is hunter2")
 
-    monkeypatch.setattr(health.listings, "workers", fail)
+    monkeypatch.setattr(health.workers, "present", fail)
     answer = client.get("/readyz")
     problem(answer, 500, "internal")
     assert "hunter2" not in answer.text
@@ -264,7 +264,7 @@ def test_what_nobody_foresaw_is_500_without_its_text(client, monkeypatch):
 
 
 def test_what_the_library_does_wrong_is_500_and_logged(client, asked, monkeypatch, caplog):
-    def fail(_):
+    def fail(*_):
         raise PlanError("the ledger does not add up")
 
     monkeypatch.setattr(planning, "_plan", fail)

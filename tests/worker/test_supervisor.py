@@ -55,7 +55,7 @@ def test_request_that_cannot_be_trained_fails_with_its_field(store, spec):
     assert (job.id, store.is_dir()) == (made.id, True)
     job, outcome = supervise(job)
     assert (job.state, outcome, job.losses) == ("failed", "failed", 0)
-    assert job.reason["code"] == "data"
+    assert job.reason["code"] == "dataset_unusable"
 
 
 def test_claim_that_is_over_is_left_alone(claimed):

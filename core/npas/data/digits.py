@@ -10,7 +10,7 @@ from npas.data._source import Source
 FACTS = Facts(num_classes=10, input_channels=1, input_size=8, num_train=1437, num_test=360)
 
 
-def read(_folder: Path, _argument: str) -> Arrays:
+def _read(_folder: Path, _argument: str) -> Arrays:
     """Return the 1,797 images in a fixed, stratified split; grey 0..16 becomes 0..255."""
     from sklearn.datasets import load_digits  # slow to import, and plans do without
     from sklearn.model_selection import train_test_split
@@ -26,7 +26,7 @@ def read(_folder: Path, _argument: str) -> Arrays:
 SOURCE = Source(
     title="Handwritten digits, 8x8 grey (comes with scikit-learn)",
     facts=lambda _folder, _argument: FACTS,
-    read=read,
+    read=_read,
     present=lambda _folder, _argument: True,
     how="nothing to do: it comes with scikit-learn",
     crop_padding=1,  # of 8 pixels; more would shift strokes out of the image
