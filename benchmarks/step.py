@@ -1,6 +1,6 @@
 """One training step of a shared network over one of the same network dense, and the papers' way.
 
-Run `python -m benchmarks.step` (about 25 minutes on 2 cores); `--write` puts the table into
+Run `python -m benchmarks.step` (about 5 minutes on 2 cores); `--write` puts the table into
 docs/benchmarks.md. `--quick` measures one row in a minute.
 """
 

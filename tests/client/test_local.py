@@ -27,6 +27,11 @@ def processes(word):
     return found
 
 
+def hear_interrupts():
+    """Undo what a shell does to the commands it runs in the background: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def demo(tmp_path):
     """The demonstration with its service up, in a folder of its own."""
@@ -37,6 +42,7 @@ def demo(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_interrupts,
     ) as process:
         while not process.stdout.readline().startswith("Ready at"):
             assert process.poll() is None, process.stderr.read()
