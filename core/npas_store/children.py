@@ -98,7 +98,10 @@ class Child:
             die_with(parent, self._death_signal)  # last: a change of identity would clear it
 
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(self._log.open("ab")) if self._log else None
+            output = None
+            if self._log:
+                self._log.parent.mkdir(parents=True, exist_ok=True)  # it may have been cleared
+                output = stack.enter_context(self._log.open("ab"))
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,

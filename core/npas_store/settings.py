@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """What an operator may choose. `NPAS_LEASE_SECONDS=10` sets `lease_seconds`, and so on."""
 
-    model_config = SettingsConfigDict(env_prefix="NPAS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="NPAS_", frozen=True, extra="ignore", allow_inf_nan=False
+    )
 
     database_url: str | None = Field(
         None,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from npas import registry
-from npas.errors import DataError, UnknownNameError
+from npas.errors import DataError, InvalidSpecError, UnknownNameError
 from npas.spec import DatasetSpec
 
 NAMED = [name.replace("_", "-") for name in registry.names("npas.data") if name != "npz"]
@@ -140,3 +140,10 @@ def test_inputs_normalise_and_resize() -> None:
     plain = digits.inputs()(digits.x_train)
     assert plain.mean().item() == pytest.approx(0, abs=1e-4)
     assert plain.std().item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("call", [npas.data.load, npas.data.facts, npas.data.require])
+def test_names_that_are_paths_are_refused(call):
+    with pytest.raises(InvalidSpecError, match="not a dataset") as caught:
+        call("npz:../x")
+    assert caught.value.field == "/dataset"

@@ -39,7 +39,7 @@ REQUEST = {
     "budget": {"fraction": 0.6},
     "method": "superweights",
     "dataset": {"name": "digits", "train_images": 800, "test_images": 100},
-    "training": {"epochs": 24, "batch_size": 32, "learning_rate": 0.05},
+    "training": {"epochs": 160, "batch_size": 32, "learning_rate": 0.05},
     "seed": 3,
 }
 
@@ -121,7 +121,8 @@ class Service:
             within: the share of the job in which the moment lies, from where it is now.
         """
         now = self.until(job_id, self.is_training).progress
-        moment = now + random.uniform(0, within)
+        # Progress is written twice a second: nearer to the end, the job could slip away unseen.
+        moment = min(now + random.uniform(0, within), 0.8)
         self.until(job_id, lambda job: self.is_training(job) and job.progress >= moment)
         return moment
 
@@ -199,7 +200,7 @@ def _service(in_environment) -> Iterator[Service]:
     shutil.rmtree(home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # longer, and its settings would be those of other tests
 def _running(in_environment) -> Iterator[Service]:
     with _service(in_environment) as made:
         yield made
@@ -215,7 +216,7 @@ def service(_running) -> Iterator[Service]:
     _running.keep_workers(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def undisturbed(_running) -> bytes:
     """The network that the job delivers when nothing goes wrong."""
     _running.keep_workers(1)

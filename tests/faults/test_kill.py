@@ -69,7 +69,7 @@ def test_job_survives_one_fault_after_the_other(service, undisturbed):
     job_id = service.submit()
     told = []
     for fault in faults:
-        moment = service.until_random_moment(job_id, within=0.12)
+        moment = service.until_random_moment(job_id, within=0.06)
         told.append(f"{fault.__name__} at {moment:.3f}")
         fault(service, job_id)
     job = check(service, job_id, undisturbed, told)

@@ -51,7 +51,7 @@ def test_stopped_worker_saves_the_job_and_gives_it_back(service, undisturbed):
 def test_sleeping_supervisor_is_replaced_and_fenced(service, undisturbed):
     service.keep_workers(2)
     job_id = service.submit()
-    service.until_random_moment(job_id, within=0.4)
+    service.until_random_moment(job_id, within=0.1)
     sleeper, first_training = service.supervisor(job_id), service.training(job_id)
     os.kill(sleeper, signal.SIGSTOP)
     try:

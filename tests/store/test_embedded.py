@@ -183,3 +183,11 @@ def test_child_that_ends_at_once_shows_its_last_words(tmp_path):
     child.start()
     with pytest.raises(StartError, match="no such luck"):
         child.wait_until(lambda: False, seconds=10)
+
+
+def test_child_starts_though_its_log_folder_was_cleared(tmp_path):
+    script = "echo back again; exec sleep 600"
+    child = Child("talker", ["sh", "-c", script], log=tmp_path / "logs" / "log")
+    child.start()
+    child.wait_until(lambda: child.last_words() == "back again", seconds=10)
+    child.stop()

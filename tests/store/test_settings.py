@@ -47,3 +47,9 @@ def test_settings_takes_every_spelling_of_postgres(read, url):
 @pytest.mark.parametrize("url", ["", "redis://h:6379/0", "rediss://u:p@h/0", "unix:///run/redis"])
 def test_settings_takes_every_spelling_of_redis(read, url):
     assert read(NPAS_REDIS_URL=url).redis_url == url
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_settings_refuses_times_without_end(read, value):
+    with pytest.raises(SettingError, match="NPAS_LEASE_SECONDS"):
+        read(NPAS_LEASE_SECONDS=value)

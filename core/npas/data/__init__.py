@@ -12,11 +12,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from npas import registry
 from npas.data._arrays import Arrays, Facts, read_npz, read_npz_facts
 from npas.data._dataset import Dataset, Inputs, dataset
 from npas.data._source import Source
-from npas.errors import DataError
+from npas.errors import DataError, InvalidSpecError
 from npas.spec import DatasetSpec
 
 __all__ = [
@@ -46,6 +48,7 @@ def load(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Dataset:
         folder: data folder; None: the default one.
 
     Raises:
+        InvalidSpecError: not a name that a dataset can have, or a limit out of range.
         UnknownNameError: no such dataset.
         DataError: it is not in the folder (the message says how to get it), or it is damaged.
     """
@@ -53,7 +56,7 @@ def load(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Dataset:
         whole = read_npz(spec)
         classes = whole.facts.num_classes
         return dataset(f"npz:{spec.stem}", whole, num_classes=classes, crop_padding=0, flip=False)
-    spec = DatasetSpec.model_validate(spec)
+    spec = _as_spec(spec)
     name, source, argument = _source(spec.name)
     whole = _checked(name, source, argument, folder or default_folder())
     return dataset(
@@ -78,7 +81,7 @@ def facts(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Facts:
     """
     if isinstance(spec, Path):
         return read_npz_facts(spec)
-    spec = DatasetSpec.model_validate(spec)
+    spec = _as_spec(spec)
     _, source, argument = _source(spec.name)
     whole = source.facts(folder or default_folder(), argument)
     return replace(
@@ -99,11 +102,19 @@ def require(spec: DatasetSpec | str, folder: Path | None = None) -> None:
         UnknownNameError: no such dataset.
         DataError: it is not in the folder (the message says how to get it), or it is damaged.
     """
-    name, source, argument = _source(DatasetSpec.model_validate(spec).name)
+    name, source, argument = _source(_as_spec(spec).name)
     folder = folder or default_folder()
     source.facts(folder, argument)
     if not source.present(folder, argument):
         raise _absent(name, source)
+
+
+def _as_spec(spec: DatasetSpec | str) -> DatasetSpec:
+    try:
+        return DatasetSpec.model_validate(spec)
+    except ValidationError as error:
+        message = f"not a dataset: {spec!r} ({error.errors()[0]['msg']})"
+        raise InvalidSpecError(message, field="/dataset") from error
 
 
 def fetch(name: str, folder: Path | None = None) -> None:
