@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from npas import arch, matching, tensor_file
 from npas.errors import CheckpointError, NpasError
 from npas.plans import Plan
-from npas.sharing import SharedModel, share
+from npas.sharing import SharedModel, check_shared, share
 
 FORMAT = "npas-1"
 
@@ -45,8 +45,10 @@ def save(
 
     Raises:
         CheckpointError: `extra` is not a JSON object.
+        InvalidSpecError: the model is not a shared network.
         OSError: the disk is full, or the folder is not there or cannot be written.
     """
+    check_shared(model)
     metadata = {METADATA_KEY: _note(model.plan, model.extra if extra is None else extra)}
     tensor_file.write(model.state_dict(), Path(path), metadata)
 

@@ -1,9 +1,10 @@
 """Two plans of the same networks side by side: what moved, what grew."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from npas.errors import PlanError
-from npas.plans import Group, Ledger, Plan
+from npas.plans import Group, Ledger, Plan, check_plan
 from npas.spec import Spec
 
 Names = tuple[str, str]
@@ -107,7 +108,7 @@ def compare(before: Plan, after: Plan) -> Comparison:
         after: another, of the same networks.
 
     Raises:
-        PlanError: they are of other networks.
+        PlanError: one is no plan, or they are of other networks.
 
     Example:
         >>> import npas
@@ -116,9 +117,11 @@ def compare(before: Plan, after: Plan) -> Comparison:
         >>> npas.compare(small, large).ledger["total"] > 0
         True
     """
+    check_plan(before, argument="before")
+    check_plan(after, argument="after")
     old, new = _homes(before), _homes(after)
     if old.keys() != new.keys():
-        raise PlanError("the plans are of other networks: their layers are not the same")
+        raise PlanError(_of_others(before, after, sorted(old.keys() ^ new.keys())))
     partner = matched(before, after)
     moves = [
         Move(network=name[0], layer=name[1], before=old[name], after=home)
@@ -166,6 +169,19 @@ def _homes(plan: Plan) -> dict[Names, str | None]:
         (slot.network, slot.layer): group.name for group in plan.groups for slot in group.slots
     }
     return homes | {(layer.network, layer.layer): None for layer in plan.private}
+
+
+def _of_others(before: Plan, after: Plan, differing: Sequence[Names]) -> str:
+    """Return what to say of plans that cover layers that the other does not."""
+    both = [
+        ", ".join(f"{net.name} ({net.architecture.name})" for net in plan.networks)
+        for plan in (before, after)
+    ]
+    names = ", ".join("/".join(name) for name in differing[:3])
+    return (
+        f"the plans are of other networks, {both[0]} and {both[1]}: only one of them has {names}"
+        f"{', ...' if len(differing) > 3 else ''}; compare plans of the same networks"
+    )
 
 
 def _change(before: Group | None, after: Group | None) -> GroupChange:

@@ -12,6 +12,7 @@ is settled so:
 * a group that would not become smaller is left as it is.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from npas.looping import loops
 from npas.plans import Group, Ledger, Plan, PrivateLayer, Slot
 from npas.recipes.loop import loop_group
 from npas.repeats import ROUNDING, repeats
-from npas.sharing import SharedGroup, SharedModel, share
+from npas.sharing import SharedGroup, SharedModel, check_shared, share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +60,8 @@ class Folded:
     Attributes:
         model: with a plan and a ledger of its own; save and load it as any other.
         threshold: that was asked for.
-        groups: those that could have been folded.
+        groups: those that could have been folded, of at least two layers that are all of one
+            shape; none of most methods but soft_sharing.
     """
 
     model: SharedModel
@@ -75,9 +77,40 @@ class Folded:
         """Return the network that runs as loops; see `npas.loops`."""
         return loops(self.model)
 
+    def text(self) -> str:
+        """Return for people what became of each group, or why none could be folded."""
+        if not self.groups:
+            return _nothing(self.model.plan)
+        lines = [
+            f"{group.name}: layers {group.layers} -> {group.distinct}, parameters "
+            f"{group.parameters_before:,} -> {group.parameters:,}"
+            for group in self.groups
+        ]
+        if all(group.parameters == group.parameters_before for group in self.groups):
+            lines.append(
+                f"nothing was folded: no layers are alike by {self.threshold:g} (npas.similarity "
+                "says how much they are), or one weight for them would save nothing"
+            )
+        return "\n".join(lines)
+
+
+def _nothing(plan: Plan) -> str:
+    """Return why a plan has no group that could be folded."""
+    if not plan.groups:
+        return f"nothing was folded: by this plan of {plan.method} no layers share"
+    return (
+        f"nothing was folded: by this plan of {plan.method} no two layers of one shape share a "
+        "bank without layers of other shapes, so that none can become one; soft_sharing makes "
+        "such groups"
+    )
+
 
 def fold(model: SharedModel, threshold: float = 0.99) -> Folded:
     """Make near-equal layers one.
+
+    Only layers of a group that is all of one shape can become one, such as those of soft_sharing.
+    A network without such groups, as most are of the other methods, comes back as it is, with
+    no groups; `Folded.text()` says what was folded, or why nothing was.
 
     Where the fold is not exact, `npas.recalibrate` the folded network: its normalisations still
     hold the statistics of the layers as they were.
@@ -88,7 +121,7 @@ def fold(model: SharedModel, threshold: float = 0.99) -> Folded:
             folded network computes the same as before, up to rounding.
 
     Raises:
-        InvalidSpecError: a threshold that is not possible.
+        InvalidSpecError: the model is not a shared network, or the threshold is not possible.
 
     Example:
         >>> import npas
@@ -97,9 +130,11 @@ def fold(model: SharedModel, threshold: float = 0.99) -> Folded:
         >>> [(group.layers, group.distinct) for group in folded.groups]
         [(6, 1), (6, 1), (6, 1)]
     """
-    if not 0 < threshold <= 1:
+    check_shared(model)
+    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    if not (is_number and 0 < threshold <= 1):
         raise InvalidSpecError(
-            f"threshold {threshold:g}: give the least similarity of layers to fold, above 0 and "
+            f"threshold {threshold!r}: give the least similarity of layers to fold, above 0 and "
             "at most 1",
             field="/method/fold",
         )
@@ -127,7 +162,7 @@ def _shared(model: SharedModel, group: Group) -> SharedGroup:
 
 def _mixes(model: SharedModel, group: Group) -> bool:
     """Return whether the group's weights are its rows times its templates."""
-    if not has_own_rows(group):
+    if not has_own_rows(group) or group.banks[0].size != math.prod(group.slots[0].shape):
         return False
     shared = _shared(model, group)
     rows = [slot.rows[0] or 0 for slot in group.slots]

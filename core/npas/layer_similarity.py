@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from npas.errors import InvalidSpecError
 from npas.plans import Group, Plan
-from npas.sharing import SharedGroup, SharedModel
+from npas.sharing import SharedGroup, SharedModel, check_shared
 
 Of = Literal["weights", "coefficients"]
 """What to compare."""
@@ -44,7 +44,7 @@ def similarity(model: SharedModel, *, of: Of = "weights") -> dict[str, Tensor]:
         bank that has some.
 
     Raises:
-        InvalidSpecError: `of` is neither.
+        InvalidSpecError: the model is not a shared network, or `of` is neither.
 
     Example:
         >>> import npas
@@ -53,6 +53,7 @@ def similarity(model: SharedModel, *, of: Of = "weights") -> dict[str, Tensor]:
         >>> [round(value, 6) for value in npas.similarity(model)["g0"].flatten().tolist()]
         [1.0, 1.0, 1.0, 1.0]
     """
+    check_shared(model)
     if of not in ("weights", "coefficients"):
         raise InvalidSpecError(f"similarity of {of!r}: give weights or coefficients")
     found = {}

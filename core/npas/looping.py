@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from npas import arch
 from npas.loop_modules import EachStep, Loop, Placed, Repeated
 from npas.recipes.loop import repeats_of
-from npas.sharing import SharedModel
+from npas.sharing import SharedModel, check_shared
 from npas.spec import ArchitectureSpec
 
 LINEAR = {
@@ -65,7 +65,11 @@ def loops(model: SharedModel) -> nn.Module:
     Returns:
         the network; with several, an `nn.ModuleDict` of them. Outputs are the model's up to
         rounding.
+
+    Raises:
+        InvalidSpecError: the model is not a shared network.
     """
+    check_shared(model)
     plain = model.materialise()
     for network in model.plan.networks:
         tied = {

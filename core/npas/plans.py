@@ -207,3 +207,21 @@ class Plan(Spec):
             raise PlanError(
                 f"not a plan of version {PLAN_VERSION}: {where}: {first['msg']}"
             ) from error
+
+
+def check_plan(plan: object, *, argument: str = "plan") -> None:
+    """Check that this is a plan.
+
+    Args:
+        plan: what was given.
+        argument: the name that it was given under.
+
+    Raises:
+        PlanError: it is anything else; the message says how to come by one.
+    """
+    if isinstance(plan, Plan):
+        return
+    advice = "npas.plan(...) makes one, npas.Plan.from_json(text) reads one"
+    if isinstance(getattr(plan, "plan", None), Plan):
+        advice = "give its .plan"
+    raise PlanError(f"{argument} is a {type(plan).__name__}, not a plan; {advice}")

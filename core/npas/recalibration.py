@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from npas.errors import DataError
+from npas.errors import DataError, InvalidSpecError
 from npas.evaluate import members
 
 
@@ -24,8 +24,10 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
             alike.
 
     Raises:
-        DataError: there is no batch.
+        InvalidSpecError: the model is no module, or a lone tensor stands for the batches.
+        DataError: there is no batch, or one is not a tensor.
     """
+    _check(model, batches)
     norms = [
         module
         for module in model.modules()
@@ -38,6 +40,9 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     try:
         with torch.no_grad():
             for batch in batches:
+                if not isinstance(batch, Tensor):
+                    kind = type(batch).__name__
+                    raise DataError(f"a batch is a {kind}: give tensors of inputs, no labels")
                 for norm in norms if count == 0 else ():
                     norm.reset_running_stats()
                     norm.momentum = None  # the plain mean over batches
@@ -51,3 +56,14 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
             module.training = mode
     if count == 0:
         raise DataError("statistics cannot be measured without a batch of inputs")
+
+
+def _check(model: object, batches: object) -> None:
+    """Refuse what is no module, and what cannot be gone through batch by batch."""
+    if not isinstance(model, nn.Module):
+        folded = isinstance(getattr(model, "model", None), nn.Module)
+        advice = "give its .model" if folded else "give a network"
+        raise InvalidSpecError(f"the model is a {type(model).__name__}, not a module; {advice}")
+    if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
+        kind = type(batches).__name__
+        raise InvalidSpecError(f"batches is a {kind}; give several tensors, such as [inputs]")

@@ -8,7 +8,6 @@ while nothing changes.
 import contextlib
 import copy
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -18,8 +17,9 @@ from torch.autograd.function import once_differentiable
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from npas import recipes
-from npas.errors import PlanError
-from npas.plans import Group, Plan, PrivateLayer, Slot
+from npas.coverage import check_coverage, named_as_planned
+from npas.errors import InvalidSpecError
+from npas.plans import Group, Plan, check_plan
 from npas.recipes import Start
 
 _fresh = itertools.count(1)
@@ -288,8 +288,9 @@ class SharedModel(nn.Module):
         model itself is left as it is.
 
         Raises:
-            PlanError: the plan is for other networks.
+            PlanError: this is no plan, or it is for other networks.
         """
+        check_plan(plan)
         plain = self.materialise()
         shared = share(plain, plan, fit=True)
         shared.extra = dict(self.extra)
@@ -307,6 +308,27 @@ class SharedModel(nn.Module):
         return twin
 
 
+def check_shared(model: object) -> None:
+    """Check that this is a network whose layers read banks.
+
+    Raises:
+        InvalidSpecError: it is anything else; the message says how to come by one.
+    """
+    if isinstance(model, SharedModel):
+        return
+    kind = type(model).__name__
+    given = f"a plain {kind} module" if isinstance(model, nn.Module) else f"a {kind}"
+    advice = (
+        "make one with npas.share(npas.build(...), npas.plan(...)), or read one with npas.load, "
+        "not materialised"
+    )
+    if isinstance(model, Plan):
+        advice = "put it into effect with npas.share(npas.build(...), plan)"
+    elif isinstance(getattr(model, "model", None), SharedModel):
+        advice = "give its .model"
+    raise InvalidSpecError(f"this is {given}, not a shared network; {advice}")
+
+
 def share(
     networks: nn.Module | Mapping[str, nn.Module], plan: Plan, *, seed: int = 0, fit: bool = False
 ) -> SharedModel:
@@ -322,7 +344,8 @@ def share(
         fit: start the banks from the networks' current weights instead of fresh.
 
     Raises:
-        PlanError: the plan does not fit these networks.
+        PlanError: this is no plan, or it does not fit these networks.
+        InvalidSpecError: the networks are no modules, or share already.
 
     Example:
         >>> import npas, torch
@@ -333,8 +356,9 @@ def share(
         >>> net(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
-    named = _named(networks, plan)
-    _check(named, plan)
+    check_plan(plan)
+    named = named_as_planned(networks, plan)
+    check_coverage(named, plan)
     weights = [
         [named[slot.network].get_parameter(slot.layer).detach() for slot in group.slots]
         for group in plan.groups
@@ -352,44 +376,3 @@ def share(
                 shared.start(generator)
             shared.to(device)
     return model
-
-
-def _named(networks: nn.Module | Mapping[str, nn.Module], plan: Plan) -> dict[str, nn.Module]:
-    expected = [network.name for network in plan.networks]
-    if isinstance(networks, nn.Module):
-        networks = {expected[0]: networks} if len(expected) == 1 else {}
-    if sorted(networks) != sorted(expected):
-        raise PlanError(f"the plan is for networks {expected}, got {sorted(networks)}")
-    return {name: networks[name] for name in expected}
-
-
-def _check(networks: Mapping[str, nn.Module], plan: Plan) -> None:
-    """Check that every layer of the plan is there, has its shape, and is covered once."""
-    slots: list[Slot | PrivateLayer] = [slot for group in plan.groups for slot in group.slots]
-    seen: set[tuple[str, str]] = set()
-    for slot in (*slots, *plan.private):
-        name = (slot.network, slot.layer)
-        if name in seen:
-            raise PlanError(f"the plan covers {slot.network}/{slot.layer} twice")
-        seen.add(name)
-        try:
-            parameter = networks[slot.network].get_parameter(slot.layer)
-        except (AttributeError, KeyError) as error:
-            raise PlanError(f"{slot.network} has no layer {slot.layer}") from error
-        if tuple(parameter.shape) != slot.shape:
-            raise PlanError(
-                f"{slot.network}/{slot.layer} is {tuple(parameter.shape)}, "
-                f"the plan says {slot.shape}; build what `plan.networks` says"
-            )
-    dense = sum(
-        p.numel() for net in networks.values() for p in net.parameters() if p.requires_grad
-    )
-    if dense != plan.ledger.dense:
-        raise PlanError(
-            f"the networks have {dense:,} parameters, the plan is for {plan.ledger.dense:,}"
-        )
-    private = dense - sum(math.prod(slot.shape) for slot in slots)
-    if private != plan.ledger.private:
-        raise PlanError(
-            f"{private:,} parameters stay outside groups, the plan says {plan.ledger.private:,}"
-        )

@@ -100,8 +100,20 @@ def test_rows_that_part_are_told():
 
 def test_plans_of_other_networks_cannot_be_compared():
     plan = npas.plan("resnet-14", budget={"fraction": 0.4})
-    with pytest.raises(PlanError, match="other networks"):
+    with pytest.raises(PlanError, match="other networks") as caught:
         npas.compare(plan, npas.plan("resnet-20", budget={"fraction": 0.4}))
+    assert "main (resnet-14) and main (resnet-20)" in caught.value.message
+    assert "main/stages.0.2.conv1.weight" in caught.value.message
+
+
+def test_what_is_no_plan_cannot_be_compared():
+    plan = npas.plan("resnet-8", method="dense")
+    model = npas.share(npas.build("resnet-8"), plan)
+    for wrong, advice in ((None, "npas.plan"), (plan.to_json(), "from_json"), (model, ".plan")):
+        with pytest.raises(PlanError, match=f"before is a .*, not a plan; .*{advice}"):
+            npas.compare(wrong, plan)
+        with pytest.raises(PlanError, match="after is a"):
+            npas.compare(plan, wrong)
 
 
 def test_groups_are_matched_by_the_layers_they_have_in_common():

@@ -165,11 +165,36 @@ def test_near_layers_become_their_mean_direction():
     assert 0 < distance(model, folded.model) < 0.3
 
 
-@pytest.mark.parametrize("threshold", [0.0, -1.0, 1.001, float("nan")])
+@pytest.mark.parametrize("threshold", [0.0, -1.0, 1.001, float("nan"), "0.9", None, True])
 def test_fold_refuses_thresholds_that_are_not_possible(threshold):
     with pytest.raises(InvalidSpecError, match="above 0 and at most 1") as caught:
         npas.fold(made("wrn-16-1", "aa", templates=1), threshold)
     assert caught.value.field == "/method/fold"
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "told"),
+    [
+        ("superweights", {"budget": {"fraction": 0.3}}, "without layers of other shapes"),
+        ("dense", {}, "by this plan of dense no layers share"),
+        ("soft_sharing", {"templates": 4}, "alike by 0.99"),
+        ("ssn", {"budget": {"fraction": 0.3}, "groups": "shape"}, "alike by 0.99"),
+    ],
+)
+def test_fold_of_nothing_says_why(method, options, told):
+    """Groups of `ssn` by shape read a bank of another size than their layers."""
+    plan = npas.plan("wrn-28-1", method=method, **options)
+    folded = npas.fold(npas.share(npas.build("wrn-28-1", seed=0), plan))
+    assert folded.model.plan.ledger == plan.ledger
+    assert folded.is_exact
+    assert "nothing was folded" in folded.text()
+    assert told in folded.text()
+
+
+def test_fold_tells_what_became_of_each_group():
+    text = npas.fold(made("wrn-28-1", "ababab", templates=3), 1.0).text()
+    assert text.startswith("g0: layers 6 -> 2, parameters 6,930 -> 4,608\n")
+    assert "nothing" not in text
 
 
 @pytest.mark.parametrize("patterns", ["ababab", "ababcd"])

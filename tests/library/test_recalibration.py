@@ -3,7 +3,7 @@
 import npas
 import pytest
 import torch
-from npas.errors import DataError
+from npas.errors import DataError, InvalidSpecError
 from torch import nn
 
 
@@ -58,3 +58,23 @@ def test_no_batch_is_refused_and_changes_nothing():
     assert model[1].running_mean.tolist() == [100] * 4
     assert model[1].num_batches_tracked == 7
     assert model.training
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "told"),
+    [
+        ([(torch.ones(4, 3, 5, 5), torch.ones(4))], DataError, "is a tuple.*no labels"),
+        (torch.ones(4, 3, 5, 5), InvalidSpecError, "batches is a Tensor.*several"),
+        (3, InvalidSpecError, "batches is a int.*several"),
+    ],
+)
+def test_batches_that_are_not_tensors_are_refused(batches, error, told):
+    model = network()
+    with pytest.raises(error, match=told):
+        npas.recalibrate(model, batches)
+    assert model[1].running_mean.tolist() == [100] * 4
+
+
+def test_what_is_no_network_is_refused():
+    with pytest.raises(InvalidSpecError, match="the model is a str, not a module"):
+        npas.recalibrate("model.safetensors", [torch.ones(4, 3, 5, 5)])

@@ -6,7 +6,7 @@ import npas
 import pytest
 import torch
 from npas import registry
-from npas.errors import PlanError
+from npas.errors import InvalidSpecError, PlanError
 from npas.measure import gradient_agreement
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from torch import nn
@@ -308,3 +308,48 @@ def test_one_network_gives_logits_and_several_give_them_by_name():
     assert isinstance(model.network("two"), nn.Module)
     with pytest.raises(PlanError, match="plan is for networks"):
         npas.share(npas.build("wrn-10-1"), plan)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda model: npas.save(model, "never.safetensors"),
+        *(npas.fold, npas.loops, npas.similarity),
+    ],
+    ids=["save", "fold", "loops", "similarity"],
+)
+def test_what_is_no_shared_network_is_refused_with_the_way_to_one(function):
+    plan = npas.plan("wrn-16-1", method="soft_sharing", templates=1)
+    model = npas.share(npas.build("wrn-16-1"), plan)
+    for wrong, told in (
+        (nn.Conv2d(3, 4, 3), r"a plain Conv2d module.*npas\.share\(npas\.build"),
+        (model.materialise()["main"], r"a plain \w+ module.*not materialised"),
+        (npas.fold(model), r"a Folded, .*\.model"),
+        (plan, r"a Plan, .*npas\.share"),
+        ("wrn-16-1", r"a str, .*npas\.load"),
+    ):
+        with pytest.raises(InvalidSpecError, match=f"this is {told}"):
+            function(wrong)
+
+
+@pytest.mark.parametrize(
+    ("networks", "told"),
+    [
+        *(("resnet-8", "of type str"), (None, "of type NoneType"), ([1], "of type list")),
+        ({"main": "resnet-8"}, "network main is of type str.*npas.build"),
+    ],
+)
+def test_share_refuses_what_is_no_module(networks, told):
+    with pytest.raises(InvalidSpecError, match=told):
+        npas.share(networks, npas.plan("resnet-8", method="dense"))
+
+
+def test_share_refuses_what_is_no_plan_and_what_shares_already():
+    model = made()
+    for wrong in ("superweights", None, npas.build("resnet-8")):
+        with pytest.raises(PlanError, match=r"plan is a .*, not a plan; npas\.plan"):
+            npas.share(npas.build("resnet-8"), wrong)
+        with pytest.raises(PlanError, match="not a plan"):
+            model.regroup(wrong)
+    with pytest.raises(InvalidSpecError, match=r"shares by a plan already.*regroup"):
+        npas.share(model, model.plan)

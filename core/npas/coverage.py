@@ -1,0 +1,91 @@
+"""Whether networks are those that a plan is for: every layer there, of its shape, covered once."""
+
+import math
+from collections.abc import Mapping
+
+from torch import nn
+
+from npas.errors import InvalidSpecError, PlanError
+from npas.plans import Plan, PrivateLayer, Slot
+
+
+def named_as_planned(
+    networks: nn.Module | Mapping[str, nn.Module], plan: Plan
+) -> dict[str, nn.Module]:
+    """Return networks by name, in the order of the plan.
+
+    Args:
+        networks: a lone module for a plan of one network, else modules by network name.
+        plan: that they are for.
+
+    Raises:
+        InvalidSpecError: they are no modules, or share already.
+        PlanError: the plan is for networks of other names.
+    """
+    expected = [network.name for network in plan.networks]
+    if isinstance(networks, nn.Module):
+        if len(expected) > 1:
+            raise PlanError(f"the plan is for networks {expected}, got one; give them by name")
+        networks = {expected[0]: networks}
+    if not isinstance(networks, Mapping):
+        raise InvalidSpecError(
+            f"networks of type {type(networks).__name__} cannot share: give a module, or several "
+            "by name, as npas.build makes of `plan.networks`"
+        )
+    if set(networks) != set(expected):
+        raise PlanError(f"the plan is for networks {expected}, got {[*networks]}")
+    for name, network in networks.items():
+        _check_module(name, network)
+    return {name: networks[name] for name in expected}
+
+
+def _check_module(name: str, network: object) -> None:
+    """Refuse what is not a module, and a module that reads banks already."""
+    if not isinstance(network, nn.Module):
+        raise InvalidSpecError(
+            f"network {name} is of type {type(network).__name__}, not a module: make one with "
+            "npas.build"
+        )
+    if isinstance(getattr(network, "plan", None), Plan):
+        raise InvalidSpecError(
+            f"network {name} shares by a plan already: its regroup(plan) puts it under another"
+        )
+
+
+def check_coverage(networks: Mapping[str, nn.Module], plan: Plan) -> None:
+    """Check that every layer of the plan is there, has its shape, and is covered once.
+
+    Raises:
+        PlanError: it is not so.
+    """
+    slots: list[Slot | PrivateLayer] = [slot for group in plan.groups for slot in group.slots]
+    seen: set[tuple[str, str]] = set()
+    for slot in (*slots, *plan.private):
+        name = (slot.network, slot.layer)
+        if name in seen:
+            raise PlanError(f"the plan covers {slot.network}/{slot.layer} twice")
+        seen.add(name)
+        try:
+            parameter = networks[slot.network].get_parameter(slot.layer)
+        except (AttributeError, KeyError) as error:
+            raise PlanError(
+                f"{slot.network} has no layer {slot.layer}; build what `plan.networks` says"
+            ) from error
+        if tuple(parameter.shape) != slot.shape:
+            raise PlanError(
+                f"{slot.network}/{slot.layer} is {tuple(parameter.shape)}, "
+                f"the plan says {slot.shape}; build what `plan.networks` says"
+            )
+    dense = sum(
+        p.numel() for net in networks.values() for p in net.parameters() if p.requires_grad
+    )
+    if dense != plan.ledger.dense:
+        raise PlanError(
+            f"the networks have {dense:,} parameters, the plan is for {plan.ledger.dense:,}; "
+            "build what `plan.networks` says"
+        )
+    private = dense - sum(math.prod(slot.shape) for slot in slots)
+    if private != plan.ledger.private:
+        raise PlanError(
+            f"{private:,} parameters stay outside groups, the plan says {plan.ledger.private:,}"
+        )
