@@ -32,3 +32,26 @@ def test_field_of_a_wrong_group_is_named(manual, field):
     with pytest.raises(InvalidSpecError) as caught:
         asked(manual)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("manual", [{}, {"manual": []}, {"manual": [[]]}, {"manual": [["*"], []]}])
+def test_manual_groups_without_names_are_refused(manual):
+    with pytest.raises(
+        InvalidSpecError, match="needs the names of layers for each group"
+    ) as caught:
+        npas.plan("resnet-8", budget={"fraction": 0.5}, method="ssn", groups="manual", **manual)
+    assert caught.value.field == "/method/manual"
+
+
+@pytest.mark.parametrize("groups", [{}, {"groups": "shape"}])
+def test_names_for_other_groups_are_refused(groups):
+    with pytest.raises(InvalidSpecError, match='with groups "manual" only') as caught:
+        npas.plan("resnet-8", budget={"fraction": 0.5}, method="ssn", manual=[["*"]], **groups)
+    assert caught.value.field == "/method/manual"
+
+
+@pytest.mark.parametrize("groups", ["typo", 3])
+def test_groups_that_are_not_known_are_refused_alone(groups):
+    with pytest.raises(InvalidSpecError, match="learned") as caught:
+        npas.plan("resnet-8", method="ssn", manual=[["*"]], groups=groups)
+    assert caught.value.field == "/method/groups"

@@ -19,7 +19,7 @@ from collections import defaultdict
 from fnmatch import translate
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from npas.arch.layers import Layer, LayerTable, Role
 from npas.errors import InvalidSpecError
@@ -53,7 +53,11 @@ class SSNOptions(Spec):
     )
     num_groups: int = Field(4, ge=1, le=1000, description="for learned and random")
     manual: Annotated[tuple[Patterns, ...], Field(max_length=1000)] = Field(
-        (), strict=False, description="for manual: one list of layer names per group, * allowed"
+        (),
+        strict=False,
+        validate_default=True,
+        description="for groups manual, and only for them: one list of layer names per group, "
+        "* allowed",
     )
     upsample: Upsample = Field("interpolate", description="for layers larger than their bank")
     share: Literal["wavg", "emb"] = Field(
@@ -72,6 +76,21 @@ class SSNOptions(Spec):
     def _not_too_many(cls, value: tuple[Patterns, ...]) -> tuple[Patterns, ...]:
         if (count := sum(map(len, value))) > MAX_PATTERNS:
             raise ValueError(f"{count:,} patterns; at most {MAX_PATTERNS:,} in all groups")
+        return value
+
+    @field_validator("manual")
+    @classmethod
+    def _where_groups_are_manual(
+        cls, value: tuple[Patterns, ...], info: ValidationInfo
+    ) -> tuple[Patterns, ...]:
+        groups = info.data.get("groups", "manual")
+        if groups != "manual" and value:
+            raise ValueError(f'groups is "{groups}"; name layers with groups "manual" only')
+        if info.data.get("groups") == "manual" and not all(value or [()]):
+            raise ValueError(
+                'groups "manual" needs the names of layers for each group, such as '
+                '[["stages.0.*", "stages.1.*"], ["stages.2.*"]]'
+            )
         return value
 
 
