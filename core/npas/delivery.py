@@ -17,6 +17,7 @@ from npas.evaluate import Evaluation, evaluate
 from npas.folding import fold
 from npas.layer_similarity import History
 from npas.looping import Looped
+from npas.methods import planned_by
 from npas.plans import Plan
 from npas.recalibration import recalibrate
 from npas.revising import Revisions
@@ -108,7 +109,8 @@ def _folding(
 
     Where the fold is not exact, the statistics of its normalisations are measured anew.
     """
-    threshold = result.plan.options.get("fold")
+    method, options = planned_by(result.plan)
+    threshold = method.fold_at(options)
     if threshold is None:
         return None, []
     folded = fold(model, threshold)

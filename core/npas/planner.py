@@ -194,8 +194,7 @@ def refine(plan: Plan, evidence: CoefficientAgreement) -> Plan:
     Raises:
         PlanError: the evidence is of another plan.
     """
-    method = methods.find(plan.method)
-    options = methods.checked_options(method, _method_spec(plan.method, plan.options))
+    method, options = methods.planned_by(plan)
     return plan.refined(method.refine(plan.groups, options, evidence))
 
 

@@ -16,18 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from npas.layer_similarity import comparable, cosine_of_coefficients, has_own_rows
+from npas.methods import planned_by
 from npas.plans import Plan
 from npas.sharing import SharedGroup, SharedModel
 from npas.train.objective import Penalty
 
 
 def recurrence_penalty(plan: Plan) -> Penalty | None:
-    """Return what the plan's option `recurrence` adds to the loss; None where that is nothing."""
-    strength = float(plan.options.get("recurrence", 0.0))
+    """Return what the plan's method adds to the loss; None where that is nothing."""
+    method, options = planned_by(plan)
+    wanted = method.recurrence(options)
     groups = [group for group in comparable(plan) if has_own_rows(group)]
-    power = 1 if plan.options.get("recurrence_form") == "absolute" else 2
-    if strength == 0 or not groups:
+    if wanted is None or not groups:
         return None
+    strength, power = wanted.strength, 1 if wanted.form == "absolute" else 2
 
     def penalty(model: nn.Module) -> Tensor:
         shared = cast(SharedModel, model).groups

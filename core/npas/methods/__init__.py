@@ -5,7 +5,7 @@ same answer. It offers METHOD, an object with the promises of `Method`.
 """
 
 import dataclasses
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from pydantic import ValidationError
 
@@ -13,7 +13,7 @@ from npas import registry
 from npas.arch.layers import Layer, LayerTable
 from npas.errors import InvalidSpecError
 from npas.evidence import CoefficientAgreement, Evidence, EvidenceKind
-from npas.plans import Group, Stage
+from npas.plans import Group, Plan, Stage
 from npas.spec import MethodSpec, NetworkSpec, Spec, pointer
 
 EVIDENCE_BATCHES = 10
@@ -51,6 +51,20 @@ class Contest:
     growth: int
     share: float
     held_out: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Recurrence:
+    """How a training pulls the layers of a group to be alike, see `npas.recurrence`.
+
+    Attributes:
+        strength: what the sum of similarities is multiplied by before it is taken off the loss;
+            > 0.
+        form: of the similarities that are summed.
+    """
+
+    strength: float
+    form: Literal["squared", "absolute"]
 
 
 class Method(Protocol):
@@ -133,6 +147,21 @@ class Method(Protocol):
         del options, evidence
         return groups
 
+    def recurrence(self, options: Any) -> Recurrence | None:
+        """Return how all trainings pull layers to be alike; None: not at all."""
+        del options
+        return None
+
+    def fold_at(self, options: Any) -> float | None:
+        """Return how similar layers must be to become one in a folded network; None: no fold.
+
+        Returns:
+            A threshold, > 0 and at most 1, for `npas.fold`; the folded network is delivered
+            beside the trained one.
+        """
+        del options
+        return None
+
     def smallest(self, table: LayerTable, options: Any) -> Allocation:
         """Return the allocation with the fewest parameters."""
 
@@ -183,6 +212,18 @@ def checked_options(method: Method, spec: MethodSpec) -> Spec:
             f"option {where!r} of method {spec.name}: {first['msg']} (options: {known})",
             field=pointer("method", *first["loc"]),
         ) from error
+
+
+def planned_by(plan: Plan) -> tuple[Method, Spec]:
+    """Return the method that made a plan, and the options that it had.
+
+    Raises:
+        UnknownNameError: the method is not there.
+        InvalidSpecError: it does not have these options.
+    """
+    method = find(plan.method)
+    spec = MethodSpec.model_validate({**plan.options, "name": plan.method})
+    return method, checked_options(method, spec)
 
 
 def catalogue() -> list[dict[str, Any]]:

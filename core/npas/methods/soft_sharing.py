@@ -19,7 +19,7 @@ from pydantic import Field
 
 from npas.arch.layers import Layer, LayerTable
 from npas.evidence import Evidence
-from npas.methods import Allocation, Method
+from npas.methods import Allocation, Method, Recurrence
 from npas.plans import Bank, Group, Slot, Stage
 from npas.spec import Option, Spec
 from npas.start import CoefficientStart
@@ -134,6 +134,16 @@ class SoftSharing(Method):
 
     title = "Soft sharing: layers of one shape mix a few templates (ICLR 2019)"
     Options = SoftSharingOptions
+
+    def recurrence(self, options: SoftSharingOptions) -> Recurrence | None:
+        """Return the pull that was asked for."""
+        if options.recurrence == 0:
+            return None
+        return Recurrence(strength=options.recurrence, form=options.recurrence_form)
+
+    def fold_at(self, options: SoftSharingOptions) -> float | None:
+        """Return the threshold that was asked for."""
+        return options.fold
 
     def _assign(
         self, table: LayerTable, templates: Sequence[int], options: SoftSharingOptions

@@ -187,7 +187,7 @@ def _no_layers_are_no_groups(trial: Trial) -> None:
         assert (found.groups, found.private) == ((), ())
 
 
-def _asks_for_possible_epochs(trial: Trial) -> None:
+def _asks_for_what_can_be(trial: Trial) -> None:
     epochs = trial.data.draw(st.integers(1, EPOCHS), label="epochs")
     assert trial.method.title, "a method has a title"
     assert trial.method.search_epochs(trial.options, epochs=epochs) >= 0
@@ -195,6 +195,9 @@ def _asks_for_possible_epochs(trial: Trial) -> None:
         trial.method.Options.model_validate(variant)
     assert trial.method.evidence_batches(trial.options) >= 1
     assert 0 <= trial.method.refine_after(trial.options, epochs=EPOCHS) < EPOCHS
+    pull, fold_at = trial.method.recurrence(trial.options), trial.method.fold_at(trial.options)
+    assert pull is None or pull.strength > 0
+    assert fold_at is None or 0 < fold_at <= 1
 
 
 TABLE_LAWS: dict[str, Callable[[Trial], None]] = {
@@ -204,7 +207,7 @@ TABLE_LAWS: dict[str, Callable[[Trial], None]] = {
     "the same input gives the same allocation": _the_same_input_gives_the_same_allocation,
     "refinement changes rows alone": _refinement_changes_rows_alone,
     "no layers are no groups": _no_layers_are_no_groups,
-    "asks for possible epochs": _asks_for_possible_epochs,
+    "asks for what can be": _asks_for_what_can_be,
     "the dense size keeps every layer plain": _the_dense_size_keeps_every_layer_plain,
     "the minimum is at most dense": _the_minimum_is_at_most_dense,
 }
