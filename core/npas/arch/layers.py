@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import translate
 from typing import Literal
 
 from torch import nn
@@ -90,6 +92,22 @@ class LayerTable:
     def dense(self) -> int:
         """Trainable scalars of the networks without any sharing."""
         return self.others + sum(layer.size for layer in self.layers)
+
+
+def named(pattern: str, layers: Sequence[Layer]) -> list[int]:
+    """Return the indices of the layers that a pattern names.
+
+    Args:
+        pattern: of layer names ("stages.0.*"), or of network and layer ("small/*"); * stands for
+            anything, ? for any character, [ab] for one of some.
+        layers: to look at.
+    """
+    is_named = re.compile(translate(pattern)).match
+    return [
+        index
+        for index, layer in enumerate(layers)
+        if is_named(layer.name) or is_named(f"{layer.network}/{layer.name}")
+    ]
 
 
 RoleOf = Callable[[str], tuple[Role, str]]

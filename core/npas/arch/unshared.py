@@ -4,9 +4,8 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
-from npas.arch.layers import KINDS, Layer, LayerTable, Role
+from npas.arch.layers import KINDS, LayerTable, Role, named
 from npas.errors import InvalidSpecError
 
 ROLES = typing.get_args(Role)
@@ -25,23 +24,17 @@ def without(table: LayerTable, unshared: Sequence[str]) -> LayerTable:
     """
     if not unshared:
         return table
-    kept: set[tuple[str, str]] = set()
+    kept: set[int] = set()
     for index, entry in enumerate(unshared):
-        found = {(layer.network, layer.name) for layer in table.layers if _stands(entry, layer)}
+        found = {i for i, la in enumerate(table.layers) if entry in (la.kind, la.role)}
+        found.update(named(entry, table.layers))
         if not found:
             raise InvalidSpecError(_nothing(entry, table), field=f"/unshared/{index}")
         kept |= found
-    layers = tuple(la for la in table.layers if (la.network, la.name) not in kept)
+    layers = tuple(layer for i, layer in enumerate(table.layers) if i not in kept)
     return dataclasses.replace(
         table, layers=layers, others=table.dense - sum(layer.size for layer in layers)
     )
-
-
-def _stands(entry: str, layer: Layer) -> bool:
-    """Return whether an entry stands for a layer."""
-    if entry in (layer.kind, layer.role):
-        return True
-    return any(fnmatchcase(n, entry) for n in (layer.name, f"{layer.network}/{layer.name}"))
 
 
 def _nothing(entry: str, table: LayerTable) -> str:

@@ -14,14 +14,12 @@ Differences from the released code:
 
 import math
 import random
-import re
 from collections import defaultdict
-from fnmatch import translate
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from npas.arch.layers import Layer, LayerTable, Role
+from npas.arch.layers import Layer, LayerTable, Role, named
 from npas.errors import InvalidSpecError
 from npas.evidence import Evidence, EvidenceKind
 from npas.methods import Allocation, Method
@@ -116,11 +114,9 @@ def manual_groups(layers: Layers, patterns: tuple[tuple[str, ...], ...]) -> list
     Raises:
         InvalidSpecError: a pattern matches no layer.
     """
-    names = [(layer.name, f"{layer.network}/{layer.name}") for layer in layers]
     labels: dict[int, int] = {}
     for index, pattern in ((i, p) for i, group in enumerate(patterns) for p in group):
-        is_named = re.compile(translate(pattern)).match
-        found = [n for n, (short, full) in enumerate(names) if is_named(short) or is_named(full)]
+        found = named(pattern, layers)
         if not found:
             raise InvalidSpecError(
                 f"no layer is called {pattern!r}; the first ones are "
