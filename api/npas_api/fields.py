@@ -1,10 +1,10 @@
 """From pydantic's complaints to the fields of the request that are to blame."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from npas import spec
+from npas import complaints, spec
 
 from npas_api.errors import FieldError, Place
 
@@ -21,25 +21,25 @@ _MESSAGES: Mapping[str, str] = {
 _PLACES: Mapping[str, Place] = {"body": "body", "query": "query", "header": "header"}
 
 
-def blamed(complaints: Iterable[Mapping[str, Any]], document: Any) -> list[FieldError]:
+def blamed(errors: Iterable[Mapping[str, Any]], document: Any) -> list[FieldError]:
     """Return one error per field, in the order of the complaints.
 
     Pydantic complains once per member of a union, and puts the member's name into the location.
     Walking the document tells those names from the keys that the client wrote.
 
     Args:
-        complaints: `ValidationError.errors()`, locations starting with body, query or header.
+        errors: `ValidationError.errors()`, locations starting with body, query or header.
         document: the parsed body.
     """
     found: dict[tuple[Place, str], list[tuple[str, str]]] = {}
     shown: dict[tuple[Place, str], str] = {}
-    for complaint in complaints:
+    for complaint in errors:
         if _is_consequence(complaint):
             continue
         place, *location = complaint["loc"]
         missing = complaint["type"] == "missing"
         if place == "body":
-            pointer = _pointer_into(document, location, missing=missing)
+            pointer = complaints.pointer_into(document, location, missing=missing)
         else:
             pointer = spec.pointer(*location[:1])
         key = (_PLACES.get(str(place), "query"), pointer)
@@ -51,11 +51,11 @@ def blamed(complaints: Iterable[Mapping[str, Any]], document: Any) -> list[Field
     return [
         FieldError(
             pointer=pointer,
-            code=complaints[0][0],
-            message=_told(dict.fromkeys(m for _, m in complaints), shown.get((place, pointer))),
+            code=told[0][0],
+            message=_told(dict.fromkeys(m for _, m in told), shown.get((place, pointer))),
             place=place,
         )
-        for (place, pointer), complaints in list(found.items())[:MAX_ERRORS]
+        for (place, pointer), told in list(found.items())[:MAX_ERRORS]
     ]
 
 
@@ -76,16 +76,3 @@ def _is_consequence(complaint: Mapping[str, Any]) -> bool:
     if complaint["type"] != "too_short" or not isinstance(complaint["input"], list):
         return False
     return len(complaint["input"]) >= int(complaint["ctx"]["min_length"])
-
-
-def _pointer_into(document: Any, location: Sequence[str | int], *, missing: bool) -> str:
-    parts: list[object] = []
-    for depth, part in enumerate(location):
-        is_key = isinstance(document, dict) and part in document
-        is_index = isinstance(document, list) and isinstance(part, int) and part < len(document)
-        if is_key or is_index:
-            parts.append(part)
-            document = document[part]
-        elif missing and depth == len(location) - 1:
-            parts.append(part)
-    return spec.pointer(*parts)

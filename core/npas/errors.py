@@ -41,13 +41,15 @@ class UnknownNameError(NpasError, LookupError):
         known: Iterable[str],
         nearest: Iterable[str],
         *,
+        advice: str = "",
         field: str = "",
     ) -> None:
         self.kind, self.name = kind, name
         self.known, self.nearest = sorted(known), list(nearest)
         hint = f"did you mean {' or '.join(self.nearest)}?" if self.nearest else "see the list"
         shown = ", ".join(self.known[:12]) + (", ..." if len(self.known) > 12 else "")
-        super().__init__(f"unknown {kind} {name!r}: {hint} (known: {shown})", field=field)
+        message = f"unknown {kind} {name!r}: {hint} (known: {shown})"
+        super().__init__(message + (f"; {advice}" if advice else ""), field=field)
 
 
 class InfeasibleBudgetError(NpasError, ValueError):

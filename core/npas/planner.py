@@ -136,11 +136,13 @@ def _networks(
         return [NetworkSpec(name="main", architecture=arch.as_spec(architecture))]
     networks = list(architecture) if isinstance(architecture, list | tuple) else []
     if not networks or not all(isinstance(network, NetworkSpec) for network in networks):
-        raise InvalidSpecError(
+        message = (
             f"not networks: {architecture!r}; give a name, an ArchitectureSpec, or one or more "
-            "NetworkSpec",
-            field="/networks",
+            "NetworkSpec"
         )
+        if any(isinstance(each, Mapping) for each in networks):
+            message += '; declare a list of layers as {"name": "declared", "layers": [...]}'
+        raise InvalidSpecError(message, field="/networks")
     if len({network.name for network in networks}) < len(networks):
         raise InvalidSpecError("two networks have the same name", field="/networks")
     return networks

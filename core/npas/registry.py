@@ -8,6 +8,7 @@ import difflib
 import functools
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -41,8 +42,25 @@ def names(package: str) -> tuple[str, ...]:
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Return up to three known names that look like `name`, the most alike first."""
-    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    """Return up to three known names that look like `name`, the most alike first.
+
+    Letters alone are looked at, small or not, and digits; what stands before a colon may be
+    missing. Names that are the same so far come alone.
+    """
+    asked = _letters(name)
+    alike = {each: _likeness(asked, each) for each in known}
+    found = sorted((each for each in alike if alike[each] >= 0.5), key=lambda e: -alike[e])
+    return [each for each in found if alike[each] == 1][:3] or found[:3]
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _likeness(asked: str, known: str) -> float:
+    """Return how alike names are, 0 to 1."""
+    forms = {_letters(known), _letters(known.rpartition(":")[2])}
+    return max(difflib.SequenceMatcher(None, asked, form).ratio() for form in forms)
 
 
 def canonical(name: str) -> str:

@@ -259,6 +259,36 @@ def test_list_that_is_no_network_is_refused(layers, match):
         npas.build({"name": "declared", "layers": layers})
 
 
+@pytest.mark.parametrize("function", [npas.build, npas.plan], ids=["build", "plan"])
+@pytest.mark.parametrize(
+    ("layer", "place", "told"),
+    [
+        ({"kind": "conv", "channels": 8, "kernel": 0}, "/kernel", "greater than.*given: 0"),
+        ({"kind": "conv"}, "/channels", "is needed"),
+        ({"kind": "conv", "channels": 8, "size": 1}, "/size", "there is no such field"),
+        ({"kind": "conv", "channels": 8, "groups": "x"}, "/groups", "valid integer or 'depthw"),
+        ({"kind": "cnov"}, "", "'conv', 'norm'.*given: {'kind': 'cnov'}"),
+        ("conv", "", "given: 'conv'"),
+    ],
+)
+def test_layer_that_is_none_is_named_with_its_place(function, layer, place, told):
+    for outer in ({"kind": "repeat", "times": 2}, {"kind": "residual"}):
+        layers = [CONV, {**outer, "body": [CONV, layer]}, *HEAD]
+        with pytest.raises(InvalidSpecError) as caught:
+            function({"name": "declared", "layers": layers})
+        assert caught.value.field == f"/architecture/layers/1/body/1{place}"
+        assert re.search(f"{caught.value.field}: .*{told}", caught.value.message)
+    with pytest.raises(InvalidSpecError) as caught:
+        function({"name": "declared", "layers": [{"kind": "concat", "branches": [[layer]]}]})
+    assert caught.value.field == f"/architecture/layers/0/branches/0/0{place}"
+
+
+@pytest.mark.parametrize("function", [npas.build, npas.plan], ids=["build", "plan"])
+def test_list_without_its_name_is_told_how_to_be_given(function):
+    with pytest.raises(InvalidSpecError, match=r'{"name": "declared", "layers": \[...\]}'):
+        function([CONV, *HEAD])
+
+
 def test_other_names_take_no_layers():
     with pytest.raises(ValidationError, match="for no other"):
         ArchitectureSpec(name="wrn-10-1", layers=DEEP)

@@ -31,7 +31,11 @@ SMALL = NetworkSpec(name="a", architecture=ArchitectureSpec(name="resnet-8"))
     [
         ("wrn-28", "wrn-28-"),
         ("wrn28-10", "wrn-28-10"),
-        ("resnet50", "resnet-"),
+        ("resnet50", r"did you mean torchvision:resnet50\?"),
+        ("Wide_ResNet50_2", r"did you mean torchvision:wide_resnet50_2\?"),
+        ("vgg17", "did you mean torchvision:vgg1"),
+        ("WRN-28-10", r"did you mean wrn-28-10\?"),
+        ("lenet", r"did you mean declared:lenet\?"),
         ("torchvision:resnet51", "torchvision:resnet"),
         ("torchvision:vit_b16", "torchvision:vit_b_16"),
         ("gpt", "did you mean"),
@@ -68,6 +72,11 @@ def test_hyphen_and_underscore_name_the_same_method():
 def test_unknown_dataset_suggests_the_nearest():
     with pytest.raises(UnknownNameError, match="did you mean cifar10"):
         npas.plan("resnet-8", dataset="cifar1O")
+    with pytest.raises(UnknownNameError, match=r"did you mean fashion-mnist\?"):
+        npas.plan("resnet-8", dataset="FashionMNIST")
+    with pytest.raises(UnknownNameError, match=r"images of your own are npz:NAME") as caught:
+        npas.plan("resnet-8", dataset="imagenet")
+    assert caught.value.known[-2:] == ["npz:NAME", "shortest-path"]
 
 
 @pytest.mark.parametrize("name", ["", "..", "__init__", "_linkage", "os", "x y", "a/b", "x\n"])
@@ -186,6 +195,11 @@ def test_architecture_name_with_odd_letters_is_refused(name):
         npas.plan(name)
     with pytest.raises(InvalidSpecError, match="not an architecture"):
         npas.build(name)
+
+
+def test_architecture_name_with_a_slash_suggests_the_nearest():
+    with pytest.raises(InvalidSpecError, match=r"did you mean torchvision:resnet50\?"):
+        npas.plan("torchvision/resnet50")
 
 
 @pytest.mark.parametrize("dataset", ["", "npz:../x", "a b", 5, ["digits"]])

@@ -11,12 +11,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from npas import registry
+from npas import complaints, registry
 from npas.arch.layers import Layer, LayerTable, RoleOf, tabulate, without_embeddings
 from npas.arch.meta import SkipInit
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan
-from npas.spec import MAX_LAYERS, MAX_PARAMETERS, ArchitectureSpec, NetworkSpec, Spec, pointer
+from npas.spec import MAX_LAYERS, MAX_PARAMETERS, ArchitectureSpec, NetworkSpec, Spec
 from npas.tasks import TaskName
 
 
@@ -76,7 +76,7 @@ def family_of(spec: ArchitectureSpec) -> Family:
     for family in known_families().values():
         if family.matches(spec.name):
             return family
-    known = [name for family in known_families().values() for name in family.names()]
+    known = _known_names()
     near = registry.nearest(spec.name, known)
     examples = [family.example for family in known_families().values()]
     raise UnknownNameError(
@@ -139,12 +139,12 @@ def resolve(
     try:
         options = family.Options.model_validate(spec.options)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = "/".join(str(part) for part in first["loc"])
+        found = complaints.first_of(error, spec.options, within="/architecture/options")
+        where = found.pointer.rpartition("/")[2]
         raise InvalidSpecError(
-            f"option {where!r} of {spec.name}: {first['msg']} "
+            f"option {where!r} of {spec.name}: {found.message} "
             f"(options: {', '.join(family.Options.model_fields) or 'none'})",
-            field=pointer("architecture", "options", where),
+            field=found.pointer,
         ) from error
     return spec.model_copy(
         update={
@@ -160,13 +160,28 @@ def as_spec(architecture: ArchitectureSpec | Mapping[str, Any] | str) -> Archite
     """Return a spec for a name, a spec, or what a request would say.
 
     Raises:
-        InvalidSpecError: the name has characters no architecture name has.
+        InvalidSpecError: the name has characters no architecture name has, or a field is wrong;
+            the message and its `field` say where.
     """
     try:
         return ArchitectureSpec.model_validate(architecture)
     except ValidationError as error:
-        message = f"not an architecture: {architecture!r} ({error.errors()[0]['msg']})"
-        raise InvalidSpecError(message, field="/architecture") from error
+        found = complaints.first_of(error, architecture, within="/architecture")
+        message = f"not an architecture: {found}{_advice(architecture)}"
+        raise InvalidSpecError(message, field=found.pointer) from error
+
+
+def _advice(given: object) -> str:
+    """Return what to give in place of what is no architecture."""
+    if isinstance(given, str) and (near := registry.nearest(given, _known_names())):
+        return f"; did you mean {' or '.join(near)}?"
+    if isinstance(given, list | tuple):
+        return '; declare a list of layers as {"name": "declared", "layers": [...]}'
+    return "" if isinstance(given, Mapping) else '; give a name such as "wrn-28-10"'
+
+
+def _known_names() -> list[str]:
+    return [name for family in known_families().values() for name in family.names()]
 
 
 def build(

@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from npas import registry
+from npas import complaints, registry
 from npas.data._arrays import Arrays, Facts, read_npz, read_npz_facts
 from npas.data._dataset import Dataset, Inputs, dataset
 from npas.data._source import Source
-from npas.errors import DataError, InvalidSpecError
+from npas.errors import DataError, InvalidSpecError, UnknownNameError
 from npas.spec import DatasetSpec
 
 __all__ = [
@@ -113,8 +113,8 @@ def _as_spec(spec: DatasetSpec | str) -> DatasetSpec:
     try:
         return DatasetSpec.model_validate(spec)
     except ValidationError as error:
-        message = f"not a dataset: {spec!r} ({error.errors()[0]['msg']})"
-        raise InvalidSpecError(message, field="/dataset") from error
+        found = complaints.first_of(error, spec, within="/dataset")
+        raise InvalidSpecError(f"not a dataset: {found}", field=found.pointer) from error
 
 
 def fetch(name: str, folder: Path | None = None) -> None:
@@ -173,11 +173,23 @@ def _full_name(module: str, argument: str) -> str:
 def _source(name: str) -> tuple[str, Source, str]:
     """Split "npz:NAME"; return the full name, the source and the argument."""
     kind, _, argument = name.partition(":")
+    if registry.canonical(kind) not in registry.names("npas.data"):
+        raise _unknown(name)
     module = registry.load("npas.data", kind, kind="dataset", field="/dataset")
     source: Source = module.SOURCE
     if argument and source.listed is None:
         raise DataError(f"dataset {kind} takes nothing after a colon: {name!r}", field="/dataset")
     return _full_name(kind.replace("-", "_"), argument), source, argument
+
+
+def _unknown(name: str) -> UnknownNameError:
+    """Return what to say of a name: the datasets there are, and the way to one's own."""
+    known = [
+        _full_name(each, "NAME" if each == "npz" else "") for each in registry.names("npas.data")
+    ]
+    advice = "images of your own are npz:NAME, a file NAME.npz in the data folder"
+    near = registry.nearest(name, known)
+    return UnknownNameError("dataset", name, known, near, advice=advice, field="/dataset")
 
 
 def _checked(name: str, source: Source, argument: str, folder: Path) -> Arrays:

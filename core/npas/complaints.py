@@ -1,0 +1,84 @@
+"""What pydantic complains of, in words, with the place in what the user wrote."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from npas.spec import pointer
+
+MAX_SHOWN = 80
+"""Characters of a refused value that a message repeats."""
+
+_MESSAGES = {"missing": "is needed", "extra_forbidden": "there is no such field"}
+"""Better told than by pydantic."""
+
+_EACH = "Input should be "
+
+
+class Complaint(NamedTuple):
+    """The first thing that is wrong with a value.
+
+    Attributes:
+        pointer: JSON pointer of the place, in what the user wrote.
+        message: what is wrong there, and what was given.
+        is_inside: whether it is a part of the value, not the whole.
+    """
+
+    pointer: str
+    message: str
+    is_inside: bool
+
+    def __str__(self) -> str:
+        return f"{self.pointer}: {self.message}" if self.is_inside else self.message
+
+
+def first_of(error: ValidationError, document: Any, *, within: str = "") -> Complaint:
+    """Return the first complaint about a value.
+
+    Args:
+        error: what pydantic says.
+        document: what it says it of.
+        within: JSON pointer of the value in what the user wrote, put before those into it.
+    """
+    first, *more = error.errors()
+    inside = _place(first, document)
+    also = [_told(each) for each in more if _place(each, document) == inside]
+    message = " or ".join(dict.fromkeys([_told(first), *(m.removeprefix(_EACH) for m in also)]))
+    if first["type"] != "missing":
+        shown = " ".join(repr(first["input"]).split())
+        message += f"; given: {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '...'}"
+    return Complaint(within + inside, message, inside != "")
+
+
+def _place(error: Mapping[str, Any], document: Any) -> str:
+    return pointer_into(document, error["loc"], missing=error["type"] == "missing")
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    return _MESSAGES.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+
+
+def pointer_into(document: Any, location: Sequence[str | int], *, missing: bool) -> str:
+    """Return the JSON pointer that a location of pydantic's stands for.
+
+    Pydantic puts the members of unions into its locations. Walking the document tells those names
+    from the keys and indices that the user wrote.
+
+    Args:
+        document: that the location is in.
+        location: keys, indices and names of members of unions.
+        missing: whether the last part is a key that should be there.
+    """
+    parts: list[object] = []
+    for depth, part in enumerate(location):
+        is_key = isinstance(document, dict) and part in document
+        is_index = (
+            isinstance(document, list | tuple) and isinstance(part, int) and part < len(document)
+        )
+        if is_key or is_index:
+            parts.append(part)
+            document = document[part]
+        elif missing and depth == len(location) - 1:
+            parts.append(part)
+    return pointer(*parts)
