@@ -5,6 +5,7 @@ same answer. It offers METHOD, an object with the promises of `Method`.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol, cast
 
 from pydantic import ValidationError
@@ -32,6 +33,17 @@ class Allocation:
         """Trainable scalars of all layers, without norms and biases."""
         shared = sum(group.num_parameters for group in self.groups)
         return shared + sum(layer.size for layer in self.private)
+
+
+def ungrouped(layers: Sequence[Layer], groups: Sequence[Group]) -> tuple[Layer, ...]:
+    """Return the layers that no group makes, in their order: an allocation's private ones.
+
+    Args:
+        layers: of a table.
+        groups: of the allocation.
+    """
+    shared = {(slot.network, slot.layer) for group in groups for slot in group.slots}
+    return tuple(layer for layer in layers if (layer.network, layer.name) not in shared)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 from npas.arch.layers import Layer
-from npas.methods import Allocation
+from npas.methods import Allocation, ungrouped
 from npas.methods._parts import Layers
 from npas.plans import Bank, Group, Slot
 from npas.recipes.embed import num_map
@@ -302,8 +302,5 @@ def finished(layers: Layers, dealt: Dealt) -> Allocation:
         dealt: pools with their banks.
     """
     shared = [(pool, bank) for pool, bank in dealt if bank is not None]
-    names = {(la.network, la.name) for pool, _ in shared for la in pool.layers}
-    return Allocation(
-        groups=tuple(pool.group(f"g{i}", bank) for i, (pool, bank) in enumerate(shared)),
-        private=tuple(la for la in layers if (la.network, la.name) not in names),
-    )
+    groups = tuple(pool.group(f"g{i}", bank) for i, (pool, bank) in enumerate(shared))
+    return Allocation(groups=groups, private=ungrouped(layers, groups))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from npas.arch.layers import LayerTable, Role
 from npas.evidence import Evidence
-from npas.methods import Allocation, Method
+from npas.methods import Allocation, Method, ungrouped
 from npas.methods._parts import Layers
 from npas.methods._pools import MOST_READERS
 from npas.plans import Bank, Group, Slot, Stage
@@ -48,8 +48,7 @@ class Random(Method):
                 for layer in layers
             ),
         )
-        rest = tuple(layer for layer in table.layers if layer.role in options.private)
-        return Allocation(groups=(group,), private=rest)
+        return Allocation(groups=(group,), private=ungrouped(table.layers, (group,)))
 
     def smallest(self, table: LayerTable, options: RandomOptions) -> Allocation:
         """Return a bank that the largest layer reads 256 times over, as `ssn` allows too."""

@@ -22,7 +22,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from npas.arch.layers import Layer, LayerTable, Role, named
 from npas.errors import InvalidSpecError
 from npas.evidence import Evidence, EvidenceKind
-from npas.methods import Allocation, Method
+from npas.methods import Allocation, Method, ungrouped
 from npas.methods._linkage import nearest_groups
 from npas.methods._parts import Layers
 from npas.methods._pools import Dealt, EmbeddedPool, FlatPool, dealt_freely, finished, without_lone
@@ -201,9 +201,7 @@ class SSN(Method):
         private = sum(layer.size for layer in table.layers) - sum(la.size for la in banked)
         spare = budget - table.others - private
         if stage == "search" and banked and (group := one_group(banked, spare)):
-            names = {(la.network, la.name) for la in banked}
-            rest = tuple(la for la in table.layers if (la.network, la.name) not in names)
-            return Allocation(groups=(group,), private=rest)
+            return Allocation(groups=(group,), private=ungrouped(table.layers, (group,)))
         if budget >= table.dense:
             return finished(table.layers, self._each_alone(banked, options, spare))
         partition = self._partition(banked, options, evidence)
