@@ -59,20 +59,30 @@ class InfeasibleBudgetError(NpasError, ValueError):
         budget: trainable parameters asked for.
         minimum: the fewest trainable parameters this method reaches.
         alternatives: the same number for every other method, by method name.
+        unshared: trainable parameters of the minimum that `unshared` keeps private; 0 where it
+            would be no lower without.
     """
 
     code = "infeasible_budget"
 
     def __init__(
-        self, *, method: str, budget: int, minimum: int, alternatives: Mapping[str, int]
+        self,
+        *,
+        method: str,
+        budget: int,
+        minimum: int,
+        alternatives: Mapping[str, int],
+        unshared: int = 0,
     ) -> None:
         self.method, self.budget, self.minimum = method, budget, minimum
-        self.alternatives = dict(alternatives)
+        self.alternatives, self.unshared = dict(alternatives), unshared
         lower = {name: least for name, least in alternatives.items() if least < minimum}
         others = ", ".join(f"{name} {least:,}" for name, least in sorted(lower.items()))
         super().__init__(
-            f"a budget of {budget:,} parameters is below the minimum of {method}, {minimum:,}; "
-            f"raise it to at least {minimum:,}"
+            f"a budget of {budget:,} parameters is below the minimum of {method}, {minimum:,}"
+            + (f" ({unshared:,} of them kept private by unshared)" if unshared else "")
+            + f"; raise it to at least {minimum:,}"
+            + (", or keep fewer layers unshared" if unshared else "")
             + (f", or use a method that goes lower ({others})" if others else ""),
             field="/budget",
         )

@@ -1,9 +1,9 @@
 """plan(): networks and a budget in, the exact allocation out. No weights are allocated."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import ValidationError
 
@@ -74,6 +74,7 @@ def plan(
         >>> npas.plan("wrn-28-10", method="soft_sharing", templates=2).ledger.total
         17125630
     """
+    _check(evidence, stage)
     if isinstance(architecture, PlanRequest):
         if budget is not None or dataset is not None or unshared or share_embeddings or options:
             raise InvalidSpecError("a request has its own budget, dataset and method options")
@@ -113,10 +114,24 @@ class _Tables(NamedTuple):
 
 def _entries(unshared: Sequence[str]) -> tuple[str, ...]:
     """Check what Python was given, as a request's own is checked."""
-    entries = (unshared,) if isinstance(unshared, str) else tuple(unshared)
-    if not all(isinstance(entry, str) for entry in entries):
-        raise InvalidSpecError(f"unshared must be strings, not {unshared!r}", field="/unshared")
-    return entries
+    entries = (unshared,) if isinstance(unshared, str) else unshared
+    if isinstance(entries, Iterable) and all(isinstance(entry, str) for entry in entries):
+        return tuple(entries)
+    raise InvalidSpecError(
+        f'unshared must be strings, such as ["stem", "stages.0.*"], not {unshared!r}',
+        field="/unshared",
+    )
+
+
+def _check(evidence: object, stage: object) -> None:
+    """Refuse what Python may give and no request has."""
+    if evidence is not None and not isinstance(evidence, Evidence):
+        raise InvalidSpecError(
+            f"evidence is a {type(evidence).__name__}; give what a search stage measured, which "
+            "npas.Evidence.from_json reads from its file"
+        )
+    if stage not in get_args(Stage):
+        raise InvalidSpecError(f"stage {stage!r}: give {' or '.join(get_args(Stage))}")
 
 
 def _private(table: LayerTable, plan: Plan) -> tuple[PrivateLayer, ...]:
@@ -200,7 +215,23 @@ def refine(plan: Plan, evidence: CoefficientAgreement) -> Plan:
     return plan.refined(method.refine(plan.groups, options, evidence))
 
 
-def _minimum(networks: tuple[NetworkSpec, ...], tables: _Tables, method: MethodSpec) -> int:
+Networks = tuple[NetworkSpec, ...]
+
+
+def _minimum(networks: Networks, tables: _Tables, method: MethodSpec) -> int:
+    """Return the fewest trainable parameters a method, or one that it races, reaches."""
+    return _own_minimum(networks, tables, _lowest(networks, tables, method))
+
+
+def _lowest(networks: Networks, tables: _Tables, method: MethodSpec) -> MethodSpec:
+    """Return a method, or of those that it races the one that goes lower."""
+    found = methods.find(method.name)
+    contest = found.contest(methods.checked_options(found, method))
+    raced = contest.methods if contest else ()
+    return min((method, *raced), key=lambda each: _own_minimum(networks, tables, each))
+
+
+def _own_minimum(networks: Networks, tables: _Tables, method: MethodSpec) -> int:
     """Return the fewest trainable parameters a method reaches, norms and biases included."""
     found = methods.find(method.name)
     options = methods.checked_options(found, method)
@@ -215,35 +246,30 @@ def _least(method: str, options: Spec, table: LayerTable) -> int:
 
 
 def _allocate(
-    networks: tuple[NetworkSpec, ...],
+    networks: Networks,
     tables: _Tables,
     budget: int | None,
-    spec: MethodSpec,
+    asked: MethodSpec,
     evidence: Evidence | None,
     stage: Stage,
 ) -> Plan:
-    method = methods.find(spec.name)
-    options = methods.checked_options(method, spec)
-    least, dense = _minimum(networks, tables, spec), tables.free(networks).dense
+    least, dense = _minimum(networks, tables, asked), tables.free(networks).dense
     limit = max(least, dense) if budget is None else budget
     if limit < least:
-        others = (MethodSpec(name=name) for name in registry.names("npas.methods"))
-        raise InfeasibleBudgetError(
-            method=spec.name,
-            budget=limit,
-            minimum=least,
-            alternatives={
-                o.name: _minimum(networks, tables, o) for o in others if o.name != spec.name
-            },
-        )
-    asked, networks = networks, method.networks_for(networks, limit, options)
-    requested = None if networks == asked else dense
+        raise _infeasible(networks, tables, limit, asked, least)
+    spec = asked
+    if _own_minimum(networks, tables, spec) > limit:
+        spec = _lowest(networks, tables, asked)
+    method = methods.find(spec.name)
+    options = methods.checked_options(method, spec)
+    whole, networks = networks, method.networks_for(networks, limit, options)
+    requested = None if networks == whole else dense
     table = tables.free(networks)
     allocation = method.allocate(table, limit, options, evidence=evidence, stage=stage)
     ledger = _ledger(table, allocation, limit if budget is not None else None)
     return Plan(
-        method=spec.name,
-        options=options.model_dump(mode="json", exclude_unset=True),
+        method=asked.name,
+        options=_canonical_options(asked),
         stage=stage,
         networks=networks,
         groups=allocation.groups,
@@ -254,6 +280,35 @@ def _allocate(
         ledger=ledger,
         minimum=least,
         requested_dense=requested,
+    )
+
+
+def _canonical_options(spec: MethodSpec) -> dict[str, Any]:
+    """Return what was asked for, as JSON has it."""
+    options = methods.checked_options(methods.find(spec.name), spec)
+    return options.model_dump(mode="json", exclude_unset=True)
+
+
+def _infeasible(
+    networks: Networks, tables: _Tables, budget: int, method: MethodSpec, least: int
+) -> InfeasibleBudgetError:
+    """Return the refusal, with the minimum of every method and the part `unshared` has in it."""
+    others = (MethodSpec(name=name) for name in registry.names("npas.methods"))
+    spec = _lowest(networks, tables, method)
+    found = methods.find(spec.name)
+    planned = found.networks_for(networks, 0, methods.checked_options(found, spec))
+    is_lower = _minimum(networks, tables._replace(unshared=()), method) < least
+    unshared = tables.free(planned).others - tables.whole(planned).others
+    return InfeasibleBudgetError(
+        method=method.name,
+        budget=budget,
+        minimum=least,
+        alternatives={
+            each.name: _minimum(networks, tables, each)
+            for each in others
+            if each.name != method.name
+        },
+        unshared=unshared if is_lower else 0,
     )
 
 

@@ -189,6 +189,13 @@ def test_networks_that_are_none_are_refused(networks):
     assert caught.value.field == "/networks"
 
 
+def test_evidence_and_stages_that_are_none_are_refused():
+    with pytest.raises(InvalidSpecError, match=r"evidence is a str; .*Evidence\.from_json"):
+        npas.plan("resnet-8", evidence="{}")
+    with pytest.raises(InvalidSpecError, match="stage 'trian': give search or train"):
+        npas.plan("resnet-8", stage="trian")
+
+
 @pytest.mark.parametrize("name", ["", "resnet 8", "resnet-8\n", "a" * 101, "../x", "\0"])
 def test_architecture_name_with_odd_letters_is_refused(name):
     with pytest.raises(InvalidSpecError, match="not an architecture"):

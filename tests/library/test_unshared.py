@@ -1,5 +1,7 @@
 """What a user keeps out of sharing stays out, and counts; the rest keeps the laws."""
 
+import math
+
 import npas
 import pytest
 import torch
@@ -133,3 +135,27 @@ def test_request_brings_its_entries_along():
     assert plan != plan_of(networks="wrn-16-2", fraction=0.8)
     with pytest.raises(InvalidSpecError, match="has its own"):
         npas.plan(request, unshared=["stem"])
+
+
+def test_refusal_says_what_unshared_layers_cost():
+    kept = npas.plan("resnet-8", method="dense").private
+    size = sum(math.prod(layer.shape) for layer in kept if layer.layer.startswith("stages.2."))
+    with pytest.raises(InfeasibleBudgetError, match="keep fewer layers unshared") as caught:
+        npas.plan("resnet-8", budget=10_000, unshared=["stages.2.*"])
+    assert caught.value.unshared == size
+    assert f"({size:,} of them kept private by unshared)" in caught.value.message
+
+
+@pytest.mark.parametrize(("method", "unshared"), [("superweights", []), ("dense", ["stages.2.*"])])
+def test_refusal_says_nothing_of_unshared_layers_that_change_nothing(method, unshared):
+    with pytest.raises(InfeasibleBudgetError) as caught:
+        npas.plan("resnet-8", budget=100, method=method, unshared=unshared)
+    assert caught.value.unshared == 0
+    assert "unshared" not in caught.value.message
+
+
+@pytest.mark.parametrize("unshared", [3, [3], {"stem": 1}.values()])
+def test_unshared_that_are_no_strings_are_refused(unshared):
+    with pytest.raises(InvalidSpecError, match="must be strings, such as") as caught:
+        npas.plan("resnet-8", unshared=unshared)
+    assert caught.value.field == "/unshared"

@@ -96,20 +96,38 @@ def test_auto_races_all_methods_but_itself(make_spec: MakeSpec) -> None:
 
 def test_auto_plans_without_data_by_the_default_or_what_goes_lowest() -> None:
     least = npas.plan("wrn-16-1", method="superweights").minimum
-    lowest = npas.plan("wrn-16-1", method="auto").minimum
-
-    assert lowest == min(
-        npas.plan("wrn-16-1", method=name).minimum
+    minima = {
+        name: npas.plan("wrn-16-1", method=name).minimum
         for name in registry.names("npas.methods")
-        if name not in ("auto", "narrow")  # which has other networks
-    )
+        if name != "auto"
+    }
+    as_they_are = min(minima[name] for name in minima if name != "narrow")
+
     default = npas.plan("wrn-16-1", budget=least, method="superweights")
     auto = npas.plan("wrn-16-1", budget=least, method="auto")
+    low = npas.plan("wrn-16-1", budget=as_they_are, method="auto")
+
     assert auto.groups == default.groups
-    assert auto.minimum == lowest
+    assert auto.minimum == low.minimum == min(minima.values()) < as_they_are
+    assert low.ledger.total == as_they_are
+    assert low.networks == default.networks
+
+
+def test_auto_goes_as_low_as_its_lowest_candidate_on_other_networks(make_spec: MakeSpec) -> None:
+    lowest = npas.plan("wrn-16-1", method="narrow").minimum
+    narrow = npas.plan("wrn-16-1", budget=lowest + 50, method="narrow")
+    auto = npas.plan("wrn-16-1", budget=lowest + 50, method="auto")
+
+    assert auto == narrow.model_copy(update={"method": "auto"})
     assert npas.plan("wrn-16-1", budget=lowest, method="auto").ledger.total == lowest
     with pytest.raises(InfeasibleBudgetError, match=f"minimum of auto, {lowest:,}"):
         npas.plan("wrn-16-1", budget=lowest - 1, method="auto")
+    keepers = npas.plan("wrn-16-1", method="auto", methods=["superweights", "ssn"])
+    assert keepers.minimum == npas.plan("wrn-16-1", method="ssn").minimum
+    job = make_spec(architecture="wrn-16-1", budget={"parameters": 200}, method="auto")
+    contest = contest_of(job)
+    assert contest is not None
+    assert [called(each.method) for each in entered(job, contest, None)[0]] == ["narrow"]
 
 
 def test_race_is_over_the_winner_is_trained_and_the_report_says_why(

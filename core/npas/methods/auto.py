@@ -1,9 +1,10 @@
 """Whichever method suits the budget and the data: a race decides, see `npas.racing`.
 
 Without data there is nothing to race on. A plan alone is then that of the method that a request
-has by default, if the budget holds it, else that of the method that goes lowest; its minimum is
-the lowest of all methods that keep the networks as they are. A job races first and is planned
-anew, so its plan may be of another method.
+has by default, if the budget holds it, else that of the method that goes lowest, where possible on
+the networks as they are. Its minimum is the lowest of all methods that it races, also of those
+that plan other networks. A job races first and is planned anew, so its plan may be of another
+method.
 """
 
 from pydantic import Field
@@ -72,7 +73,10 @@ class Auto(Method):
         )
 
     def smallest(self, table: LayerTable, options: AutoOptions) -> Allocation:
-        """Return the smallest allocation of all methods, of equal ones the first."""
+        """Return the smallest allocation of all methods on these networks.
+
+        For a budget below it, the planner turns to the candidate that goes lowest.
+        """
         found = [_smallest(table, method) for method in self._methods(options)]
         return min(found, key=lambda allocation: allocation.num_parameters)
 
