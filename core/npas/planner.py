@@ -38,7 +38,7 @@ def plan(
     dataset: str | DatasetSpec | None = None,
     evidence: Evidence | None = None,
     stage: Stage = "train",
-    data_folder: Path | None = None,
+    data_folder: Path | str | None = None,
     unshared: Sequence[str] = (),
     share_embeddings: bool = False,
     **options: Any,
@@ -174,7 +174,7 @@ def _method_spec(method: str | MethodSpec, options: dict[str, Any]) -> MethodSpe
         raise InvalidSpecError(f"not a method: {method!r}", field="/method") from error
 
 
-def _facts(dataset: str | DatasetSpec | None, folder: Path | None) -> Facts | None:
+def _facts(dataset: str | DatasetSpec | None, folder: Path | str | None) -> Facts | None:
     if dataset is None:
         return None
     try:

@@ -217,8 +217,9 @@ def test_dataset_that_is_no_name_is_refused(dataset):
 
 @pytest.mark.parametrize("dataset", ["npz:", "npz:missing", "digits:x"])
 def test_dataset_that_is_not_there_is_refused(dataset, tmp_path):
-    with pytest.raises(DataError):
-        npas.plan("resnet-8", dataset=dataset, data_folder=tmp_path)
+    for folder in (tmp_path, str(tmp_path)):
+        with pytest.raises(DataError):
+            npas.plan("resnet-8", dataset=dataset, data_folder=folder)
 
 
 @pytest.mark.parametrize(("field", "value"), [("num_classes", 7), ("input_channels", 3)])

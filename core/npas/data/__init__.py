@@ -40,7 +40,12 @@ def default_folder() -> Path:
     return Path(given) if given else Path.home() / ".local" / "share" / "npas" / "data"
 
 
-def load(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Dataset:
+def _folder(given: Path | str | None) -> Path:
+    """Return the data folder to look into."""
+    return Path(given) if given else default_folder()
+
+
+def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Dataset:
     """Read a dataset into memory. Nothing is ever downloaded here; that is `fetch`.
 
     Args:
@@ -58,7 +63,7 @@ def load(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Dataset:
         return dataset(f"npz:{spec.stem}", whole, num_classes=classes, crop_padding=0, flip=False)
     spec = _as_spec(spec)
     name, source, argument = _source(spec.name)
-    whole = _checked(name, source, argument, folder or default_folder())
+    whole = _checked(name, source, argument, _folder(folder))
     return dataset(
         name,
         _first(whole, spec),
@@ -68,7 +73,7 @@ def load(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Dataset:
     )
 
 
-def facts(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Facts:
+def facts(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Facts:
     """Return what a plan needs to know, without reading images and without needing them here.
 
     Args:
@@ -83,7 +88,7 @@ def facts(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Facts:
         return read_npz_facts(spec)
     spec = _as_spec(spec)
     _, source, argument = _source(spec.name)
-    whole = source.facts(folder or default_folder(), argument)
+    whole = source.facts(_folder(folder), argument)
     return replace(
         whole,
         num_train=min(whole.num_train, spec.train_images or whole.num_train),
@@ -91,7 +96,7 @@ def facts(spec: DatasetSpec | str | Path, folder: Path | None = None) -> Facts:
     )
 
 
-def require(spec: DatasetSpec | str, folder: Path | None = None) -> None:
+def require(spec: DatasetSpec | str, folder: Path | str | None = None) -> None:
     """Check that a dataset is there to be read, without reading its images.
 
     Args:
@@ -103,7 +108,7 @@ def require(spec: DatasetSpec | str, folder: Path | None = None) -> None:
         DataError: it is not in the folder (the message says how to get it), or it is damaged.
     """
     name, source, argument = _source(_as_spec(spec).name)
-    folder = folder or default_folder()
+    folder = _folder(folder)
     source.facts(folder, argument)
     if not source.present(folder, argument):
         raise _absent(name, source)
@@ -117,7 +122,7 @@ def _as_spec(spec: DatasetSpec | str) -> DatasetSpec:
         raise InvalidSpecError(f"not a dataset: {found}", field=found.pointer) from error
 
 
-def fetch(name: str, folder: Path | None = None) -> None:
+def fetch(name: str, folder: Path | str | None = None) -> None:
     """Download a dataset into the data folder, from where its authors or torchvision keep it.
 
     Args:
@@ -131,12 +136,12 @@ def fetch(name: str, folder: Path | None = None) -> None:
     full_name, source, _ = _source(name)
     if source.fetch is None:
         raise DataError(f"{full_name} is not downloaded: {source.how}", field="/dataset")
-    folder = folder or default_folder()
+    folder = _folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     source.fetch(folder)
 
 
-def catalogue(folder: Path | None = None) -> list[dict[str, Any]]:
+def catalogue(folder: Path | str | None = None) -> list[dict[str, Any]]:
     """List every dataset that a job can name.
 
     Args:
@@ -146,7 +151,7 @@ def catalogue(folder: Path | None = None) -> list[dict[str, Any]]:
         one JSON-able dict each: name, title, facts (None for an unusable file), available, how
         (what to do to have it; for an unusable file, what is wrong with it).
     """
-    folder = folder or default_folder()
+    folder = _folder(folder)
     known = registry.names("npas.data")
     rows = []
     for module in known:
