@@ -39,7 +39,7 @@ FULL = TrainingSpec(cutout=16, validation_fraction=0, keep="last")
 """The founding papers' schedule: 200 epochs, all training images, the last epoch counts."""
 
 SIZES: dict[str, tuple[TrainingSpec, int | None, int | None]] = {
-    "small": (SMALL, 2000, 5000),
+    "small": (SMALL, 5000, 10_000),
     "full": (FULL, None, None),
 }
 """Schedule, training images and test images; None: all."""
@@ -85,6 +85,11 @@ ARMS: dict[str, Arm] = {
         method={"name": "superweights", "bins": 1},
         of="superweights",
         by_lot=True,
+    ),
+    "superweights-nest": Arm(
+        title="SuperWeights, nested blocks",
+        method={"name": "superweights", "blocks": "nest"},
+        of="superweights",
     ),
     "ssn-single": Arm(
         title="SSN, one group", method={"name": "ssn", "groups": "single"}, of="ssn"

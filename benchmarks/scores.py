@@ -1,5 +1,6 @@
 """Means, intervals and tables of the runs that `benchmarks.methods` stored."""
 
+import functools
 import json
 import math
 import statistics
@@ -93,6 +94,12 @@ class Stored:
             {r["fraction"] for r in self.records if r["arm"] != DENSE}, reverse=True
         )
 
+    @functools.cached_property
+    def seeds(self) -> int:
+        """Most runs behind a mean."""
+        cells = ((arm, budget) for arm in self.arms for budget in self.budgets)
+        return max((len(self.values(*cell)) for cell in cells), default=0)
+
     @classmethod
     def read(cls, folder: Path) -> "Stored":
         """Read a setting's folder."""
@@ -137,23 +144,14 @@ def _cell(stored: Stored, arm: str, budget: float) -> str:
     diverged = sum(r["status"] == "diverged" for r in records)
     found = stored.score(arm, budget)
     text = found.text() if found else "-"
+    if found and found.count < stored.seeds:
+        text += f" [{found.count}]"
     return f"{text} ({diverged} diverged)" if diverged else text
 
 
 def _counts(stored: Stored) -> str:
-    """Say how many seeds stand behind the means: one number where all are equal."""
-    counts = {
-        found.count
-        for arm in stored.arms
-        for budget in stored.budgets
-        if (found := stored.score(arm, budget))
-    }
-    if not counts:
-        return "no runs"
-    low, high = min(counts), max(counts)
-    if low == high:
-        return "1 seed" if low == 1 else f"{low} seeds"
-    return f"{low} to {high} seeds"
+    """Say how many seeds stand behind the means."""
+    return "1 seed" if stored.seeds == 1 else f"{stored.seeds} seeds, or as many as [ ] says"
 
 
 def _header(stored: Stored) -> list[str]:
@@ -252,7 +250,8 @@ def section(stored: Stored, picture: str) -> str:
         f"{dense:,} dense parameters; {images} of the training set, {training['epochs']} epochs, "
         f"batch {training['batch_size']}, learning rate {training['learning_rate']:g} "
         f"({training['schedule']}), the last epoch on the test set. {_counts(stored)}; intervals "
-        f"are 95 %, by Student's t over seeds. torch {', '.join(versions)}.",
+        f"are 95 %, by Student's t over seeds, none where there is one; -: not run. "
+        f"torch {', '.join(versions)}.",
         f"![accuracy over budget]({picture})",
         accuracies(stored),
         "Paired by seed, percent points; bold where the interval leaves zero out:",

@@ -17,12 +17,12 @@ from npas.recipes.stack import MOST_PADDING, num_blocks
 SHUFFLED_BELOW = 0.15
 """Share of the plain weights below which blocks are shuffled."""
 
-FEWEST_TEMPLATES, FEWEST_SHUFFLED = 4, 2
-"""Templates that a block should have before it grows. Shuffled blocks of few templates are all
-different; else they all lie in the span of the templates."""
+MOST_TEMPLATES = 64
+"""Templates at most: mixing costs as many multiplications for every weight."""
 
-MOST_SHUFFLED = 2
-"""Templates at most: more cost coefficients, which give less than as many scalars in templates."""
+FEWEST_SHUFFLED = MOST_SHUFFLED = 2
+"""Templates of shuffled blocks, where so many fit: they are all different even with one, and more
+cost coefficients, which give less than as many scalars in templates."""
 
 CONFLICT = -0.1
 """Agreement below which two groups of layers part: the more layers share a bank, the better."""
@@ -33,6 +33,9 @@ STEM_SHARE = 16
 _RATIOS = (0.5, 0.75, 1.0, 4 / 3, 2.0)
 """Proportions of blocks that are tried, outputs over inputs."""
 
+_WHOLE_PARTS = range(1, 9)
+"""Layers are cut in so many blocks along one axis without a border."""
+
 Block = tuple[tuple[int, ...], int]
 """Shape of a block, and how many templates."""
 
@@ -42,15 +45,16 @@ class StackPool(Pool[Block]):
 
     Args:
         layers: in the order of the table, of one kernel class.
-        max_templates: most templates of the bank.
+        max_templates: most templates of the bank; None: `MOST_TEMPLATES`.
         shuffled: whether every block has an order and signs of its own.
     """
 
-    def __init__(self, layers: Layers, *, max_templates: int, shuffled: bool) -> None:
+    def __init__(self, layers: Layers, *, max_templates: int | None, shuffled: bool) -> None:
         super().__init__(layers)
-        self.shuffled = shuffled
-        self.max_templates = min(max_templates, MOST_SHUFFLED) if shuffled else max_templates
-        self.few = min(FEWEST_SHUFFLED if shuffled else FEWEST_TEMPLATES, max_templates)
+        self.shuffled, self.asked = shuffled, max_templates
+        self.max_templates = min(
+            max_templates or MOST_TEMPLATES, MOST_SHUFFLED if shuffled else MOST_TEMPLATES
+        )
 
     @functools.cached_property
     def _blocks(self) -> list[tuple[tuple[int, ...], int, int]]:
@@ -59,7 +63,9 @@ class StackPool(Pool[Block]):
         A block is no larger than some layer, which then reads all of it.
         """
         kernel = self.shapes[0][2:]
-        sides = _sides(max(shape[0] for shape in self.shapes))
+        lengths = {side for shape in self.shapes for side in shape[:2]}
+        sides = {side // part for side in lengths for part in _WHOLE_PARTS if side % part == 0}
+        sides |= set(_sides(max(shape[0] for shape in self.shapes)))
         found = {(o, max(1, round(o / ratio))) for o in sides for ratio in _RATIOS}
         found |= {(shape[0], shape[1]) for shape in self.shapes}
         distinct = Counter(self.shapes)
@@ -89,17 +95,20 @@ class StackPool(Pool[Block]):
         return templates * (math.prod(block) + count)
 
     def fitting(self, budget: int) -> Block | None:
-        """Return the block and the templates that use most of a budget; see `Pool`.
+        """Return the block and the templates that a budget is best spent on; see `Pool`.
 
-        Of choices with enough templates (or as many as may be) if there is one, else of those
-        with the most templates; of equals the largest block.
+        As many templates for as few blocks as can be: that is the part of all weights that can be
+        chosen freely; of equals the largest block. Shuffled, every scalar of a template serves all
+        layers, borders or not: of choices with enough templates the one with most scalars.
         """
         if budget >= self.own or self.own <= self.cost(self._least):
             return None
-        best, best_rank = self._least, (0, 0, 0)
+        best, best_rank = self._least, (0.0, 0, 0)
         for block, size, count in self._blocks:
             templates = min(self.max_templates, budget // (size + count))
-            rank = (min(templates, self.few), templates * (size + count), size)
+            rank = (templates / count, size, 0)
+            if self.shuffled:
+                rank = (min(templates, FEWEST_SHUFFLED), templates * size, 0)
             if templates and rank > best_rank:
                 best, best_rank = (block, templates), rank
         return best
@@ -124,7 +133,7 @@ class StackPool(Pool[Block]):
 
     def of(self, layers: Layers) -> "StackPool":
         """Return a pool of other layers of the same kernel."""
-        return StackPool(layers, max_templates=self.max_templates, shuffled=self.shuffled)
+        return StackPool(layers, max_templates=self.asked, shuffled=self.shuffled)
 
 
 def _sides(largest: int) -> list[int]:
@@ -140,7 +149,7 @@ def stack(
     table: LayerTable,
     layers: Sequence[Layer],
     spare: int,
-    max_templates: int,
+    max_templates: int | None,
     partition: Sequence[Layers] | None,
 ) -> Allocation:
     """Return the allocation of equal blocks for a budget.
@@ -152,7 +161,7 @@ def stack(
         table: all layers.
         layers: those that share.
         spare: scalars for them, at least what `smallest_stack` needs.
-        max_templates: most templates of a bank.
+        max_templates: most templates of a bank; None: `MOST_TEMPLATES`.
         partition: of the layers; None, or one that does not fit: one part per kernel class.
     """
     stems = [la for la in layers if la.role == "stem" and STEM_SHARE * la.size <= spare]
@@ -175,9 +184,9 @@ def _dealt(table: LayerTable, pools: Sequence[StackPool], spare: int) -> Allocat
     return finished(table.layers, dealt)
 
 
-def smallest_stack(table: LayerTable, layers: Sequence[Layer], max_templates: int) -> Allocation:
+def smallest_stack(table: LayerTable, layers: Sequence[Layer]) -> Allocation:
     """Return the cheapest blocks of one template, one bank per kernel class; see `stack`."""
-    how = functools.partial(StackPool, max_templates=max_templates, shuffled=True)
+    how = functools.partial(StackPool, max_templates=1, shuffled=True)
     pools = [how(part) for part in _by_class(layers)]
     return finished(table.layers, [(pool, pool.fitting(pool.least_cost)) for pool in pools])
 

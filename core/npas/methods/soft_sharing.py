@@ -19,7 +19,7 @@ from pydantic import Field
 
 from npas.arch.layers import Layer, LayerTable
 from npas.evidence import Evidence
-from npas.methods import Allocation, Method, Recurrence
+from npas.methods import Allocation, Method, ungrouped, Recurrence
 from npas.plans import Bank, Group, Slot, Stage
 from npas.spec import Option, Spec
 from npas.start import CoefficientStart
@@ -153,13 +153,10 @@ class SoftSharing(Method):
         shared = [
             (layers, k) for layers, k in zip(sharers(table), templates, strict=True) if k != OWN
         ]
-        names = {(layer.network, layer.name) for layers, _ in shared for layer in layers}
-        return Allocation(
-            groups=tuple(
-                group_of(f"g{i}", layers, k, settings) for i, (layers, k) in enumerate(shared)
-            ),
-            private=tuple(la for la in table.layers if (la.network, la.name) not in names),
+        groups = tuple(
+            group_of(f"g{i}", layers, k, settings) for i, (layers, k) in enumerate(shared)
         )
+        return Allocation(groups=groups, private=ungrouped(table.layers, groups))
 
     def smallest(self, table: LayerTable, options: SoftSharingOptions) -> Allocation:
         """Return one template per group, or the number that was asked for."""

@@ -30,7 +30,7 @@ from pydantic import Field, field_validator
 from npas.arch.layers import Layer, LayerTable, Role
 from npas.errors import InvalidSpecError
 from npas.evidence import CoefficientAgreement, Evidence
-from npas.methods import EVIDENCE_BATCHES, Allocation, Method
+from npas.methods import EVIDENCE_BATCHES, Allocation, Method, ungrouped
 from npas.methods._bins import BinBy, bins_of, coarser, finer
 from npas.methods._levels import level
 from npas.methods._linkage import merges
@@ -39,6 +39,9 @@ from npas.methods._stacks import agreeing_groups, smallest_stack, stack
 from npas.methods._tying import Coefficients, owners, parted
 from npas.plans import Group, Stage
 from npas.spec import Spec, pointer
+
+NESTED_TEMPLATES = 8
+"""Templates per SuperWeight at most where blocks nest: the released code's default."""
 
 STACK_BELOW = 0.3
 """Share of their plain weights below which layers are made of equal blocks."""
@@ -60,7 +63,12 @@ class SuperWeightsOptions(Spec):
         "templates",
         description="templates one by one to the groups with readers for them; or in proportion",
     )
-    max_templates: int = Field(8, ge=1, le=64, description="most templates per SuperWeight")
+    max_templates: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="most templates per SuperWeight; left out: 8 where blocks nest, else 64",
+    )
     search: bool = Field(True, description="train briefly, then group by gradient agreement")
     search_epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description='epochs of the search stage; "auto": a tenth of all epochs, at least 1'
@@ -159,21 +167,18 @@ class SuperWeights(Method):
     ) -> Allocation:
         """Return the allocation; all parts have room for coefficients of each layer's own."""
         shared = [part for part in parts if not part.is_private]
-        names = {(layer.network, layer.name) for part in shared for layer in part.layers}
-        return Allocation(
-            groups=tuple(
-                part.group(f"g{i}", owners(part.layers, how, evidence))
-                for i, part in enumerate(shared)
-            ),
-            private=tuple(la for la in table.layers if (la.network, la.name) not in names),
+        groups = tuple(
+            part.group(f"g{i}", owners(part.layers, how, evidence))
+            for i, part in enumerate(shared)
         )
+        return Allocation(groups=groups, private=ungrouped(table.layers, groups))
 
     def smallest(self, table: LayerTable, options: SuperWeightsOptions) -> Allocation:
         """Return the cheapest of all bins, one template each; or of equal blocks."""
         nested = self._finished(table, self._cheapest(table, options))
         if options.blocks == "nest":
             return nested
-        stacked = smallest_stack(table, self._banked(table, options), options.max_templates)
+        stacked = smallest_stack(table, self._banked(table, options))
         if options.blocks == "stack" or stacked.num_parameters < nested.num_parameters:
             return stacked
         return nested
@@ -208,9 +213,10 @@ class SuperWeights(Method):
         else:
             parts = self._by_bins(table, options, spare)
         deal = fill if options.allocation == "templates" else level
-        left = deal(parts, spare - cost(parts), options.max_templates, to_users=True)
+        most_templates = _nested_templates(options)
+        left = deal(parts, spare - cost(parts), most_templates, to_users=True)
         if budget >= table.dense:
-            deal(parts, left, options.max_templates, to_users=False)
+            deal(parts, left, most_templates, to_users=False)
         else:
             parts = freed(parts, left)
         return self._finished(table, parts, options.coefficients, evidence)
@@ -251,7 +257,7 @@ class SuperWeights(Method):
         fitting = (s for s in self._bins(table, options, tied=False) if cost(s) <= spare)
         parts = next(fitting, None) or self._cheapest(table, options)
         for partition in finer(self._banked(table, options), options.bins, options.bin_by):
-            is_used_up = most(parts, options.max_templates) >= spare
+            is_used_up = most(parts, _nested_templates(options)) >= spare
             if is_used_up or cost(split := parts_of(partition)) > spare:
                 break
             parts = split
@@ -275,12 +281,16 @@ class SuperWeights(Method):
             parts = [part_of(layers) for layers in partition]
             if cost(parts) > spare:
                 continue
-            if taken is not None and most(parts, options.max_templates) < spare:
+            if taken is not None and most(parts, _nested_templates(options)) < spare:
                 break
             taken = parts
             if agreement <= options.threshold:
                 break
         return self._by_bins(table, options, spare) if taken is None else taken
+
+
+def _nested_templates(options: SuperWeightsOptions) -> int:
+    return options.max_templates or NESTED_TEMPLATES
 
 
 @functools.lru_cache(maxsize=64)
