@@ -19,7 +19,7 @@ from pydantic import Field
 
 from npas.arch.layers import Layer, LayerTable
 from npas.evidence import Evidence
-from npas.methods import Allocation, Method, ungrouped, Recurrence
+from npas.methods import Allocation, Method, Recurrence, ungrouped
 from npas.plans import Bank, Group, Slot, Stage
 from npas.spec import Option, Spec
 from npas.start import CoefficientStart
