@@ -45,13 +45,20 @@ def first_of(error: ValidationError, document: Any, *, within: str = "") -> Comp
     inside = _place(first, document)
     also = [_told(each) for each in more if _place(each, document) == inside]
     message = " or ".join(dict.fromkeys([_told(first), *(m.removeprefix(_EACH) for m in also)]))
-    if first["type"] != "missing":
+    if first["type"] != "missing" and not _is_default(first, document):
         shown = " ".join(repr(first["input"]).split())
         message += f"; given: {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '...'}"
     return Complaint(within + inside, message, inside != "")
 
 
+def _is_default(error: Mapping[str, Any], document: Any) -> bool:
+    """Return whether a field is wrong because it was left out beside another."""
+    return bool(error["loc"]) and isinstance(document, dict) and error["loc"][0] not in document
+
+
 def _place(error: Mapping[str, Any], document: Any) -> str:
+    if _is_default(error, document):
+        return pointer(error["loc"][0])
     return pointer_into(document, error["loc"], missing=error["type"] == "missing")
 
 

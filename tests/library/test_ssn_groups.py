@@ -55,3 +55,9 @@ def test_groups_that_are_not_known_are_refused_alone(groups):
     with pytest.raises(InvalidSpecError, match="learned") as caught:
         npas.plan("resnet-8", method="ssn", manual=[["*"]], groups=groups)
     assert caught.value.field == "/method/groups"
+
+
+def test_option_that_may_be_a_number_or_a_word_says_both():
+    with pytest.raises(InvalidSpecError, match="valid integer or 'auto'; given: 'ten'") as caught:
+        npas.plan("resnet-8", method="ssn", search_epochs="ten")
+    assert caught.value.field == "/method/search_epochs"

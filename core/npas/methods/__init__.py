@@ -10,12 +10,12 @@ from typing import Any, Literal, Protocol, cast
 
 from pydantic import ValidationError
 
-from npas import registry
+from npas import complaints, registry
 from npas.arch.layers import Layer, LayerTable
 from npas.errors import InvalidSpecError
 from npas.evidence import CoefficientAgreement, Evidence, EvidenceKind
 from npas.plans import Group, Plan, Stage
-from npas.spec import MethodSpec, NetworkSpec, Spec, pointer
+from npas.spec import MethodSpec, NetworkSpec, Spec
 
 EVIDENCE_BATCHES = 10
 """Mini-batches whose gradients are compared; the released code's single one is noisy."""
@@ -98,7 +98,11 @@ class Method(Protocol):
     """Options that are worth a try where methods are raced."""
 
     def contest(self, options: Any) -> Contest | None:
-        """Return what to race on the data before anything is planned; None: nothing."""
+        """Return what to race on the data before anything is planned; None: nothing.
+
+        For a budget that only a candidate holds, the candidate that goes lowest plans in place of
+        this method, and the minimum is its.
+        """
         del options
         return None
 
@@ -217,12 +221,12 @@ def checked_options(method: Method, spec: MethodSpec) -> Spec:
     try:
         return method.Options.model_validate(spec.options)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = "/".join(str(part) for part in first["loc"])
+        found = complaints.first_of(error, spec.options, within="/method")
+        where = found.pointer.removeprefix("/method/")
         known = ", ".join(method.Options.model_fields) or "none"
         raise InvalidSpecError(
-            f"option {where!r} of method {spec.name}: {first['msg']} (options: {known})",
-            field=pointer("method", *first["loc"]),
+            f"option {where!r} of method {spec.name}: {found.message} (options: {known})",
+            field=found.pointer,
         ) from error
 
 
