@@ -1,5 +1,6 @@
 """docs/new-method.md and new-recipe.md done word for word: one file, and the suite is content."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import npas
 import pytest
 
+CODE = re.MULTILINE | re.DOTALL
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -55,6 +57,20 @@ def test_page_has_the_file_its_check_and_its_use():
     assert len(BLOCKS) == 3
     assert "check_method(" in BLOCKS[1]
     assert "run(" in BLOCKS[2]
+
+
+def test_names_in_the_text_are_imported_there_or_in_the_blocks_before():
+    text = re.sub(r"^```\w*\n.*?^```$", "", (DOCS / "new-method.md").read_text(), flags=CODE)
+    calls = re.findall(r"`(check_method\(.*?\))`", text, re.DOTALL)
+    imports = [
+        *re.findall(r"`(from [\w. ]+)`", text),
+        *re.findall(r"^from .*", BLOCKS[1], re.MULTILINE),
+    ]
+    known = {alias.name for line in imports for alias in ast.parse(line).body[0].names}
+    called = {n.id for call in calls for n in ast.walk(ast.parse(call)) if type(n) is ast.Name}
+    assert "Effort" in called
+    assert called <= known
+    ran("\n".join(imports), DOCS, Path(npas.__file__).parents[1])
 
 
 def test_method_passes_the_suite(copy, tmp_path):
