@@ -111,6 +111,9 @@ def test_readme_says_how_small_a_network_can_get():
             plan = npas.plan(name, method=method, budget={"fraction": 1.0})
             places = len(percent.partition(".")[2])
             assert f"{100 * plan.minimum / plan.dense:.{places}f}" == percent, (name, method)
+        spec = plan.networks[0].architecture
+        pixels = f"{spec.input_channels} x {spec.input_size} x {spec.input_size}"
+        assert f"{pixels} and {spec.num_classes:,} classes" in " ".join(README.split())
 
 
 def test_pages_link_to_what_exists():
