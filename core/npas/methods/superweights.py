@@ -47,6 +47,10 @@ STACK_BELOW = 0.3
 """Share of their plain weights below which layers are made of equal blocks."""
 
 
+STACK_UNUSED = 0.1
+"""Share of the budget that nested blocks leave unused above which blocks are equal instead."""
+
+
 class SuperWeightsOptions(Spec):
     """Options of `superweights`; the defaults are the released code's."""
 
@@ -208,27 +212,46 @@ class SuperWeights(Method):
             return self._finished(table, next(fitting, parts_of(cheapest, tied=True)))
         if budget >= table.dense:
             parts = parts_of([(layer,) for layer in banked])
-        elif evidence is not None:
-            parts = self._by_agreement(table, options, spare, evidence)
+            left = self._dealt(parts, spare, options, to_users=True)
+            self._dealt(parts, cost(parts) + left, options, to_users=False)
         else:
-            parts = self._by_bins(table, options, spare)
-        deal = fill if options.allocation == "templates" else level
-        most_templates = _nested_templates(options)
-        left = deal(parts, spare - cost(parts), most_templates, to_users=True)
-        if budget >= table.dense:
-            deal(parts, left, most_templates, to_users=False)
-        else:
-            parts = freed(parts, left)
+            parts = self._nested(table, options, spare, evidence)
         return self._finished(table, parts, options.coefficients, evidence)
+
+    def _nested(
+        self,
+        table: LayerTable,
+        options: SuperWeightsOptions,
+        spare: int,
+        evidence: Evidence | None,
+    ) -> list[Part]:
+        """Return nested blocks below the dense size."""
+        if evidence is None:
+            parts = self._by_bins(table, options, spare)
+        else:
+            parts = self._by_agreement(table, options, spare, evidence)
+        return freed(parts, self._dealt(parts, spare, options, to_users=True))
+
+    def _dealt(
+        self, parts: list[Part], spare: int, options: SuperWeightsOptions, *, to_users: bool
+    ) -> int:
+        """Deal out templates in place and return what is left."""
+        deal = fill if options.allocation == "templates" else level
+        return deal(parts, spare - cost(parts), _nested_templates(options), to_users=to_users)
 
     def _is_stacked(self, table: LayerTable, options: SuperWeightsOptions, spare: int) -> bool:
         if options.blocks != "auto":
             return options.blocks == "stack"
         own = sum(layer.size for layer in self._banked(table, options))
-        # Only nested blocks can share coefficients.
-        if options.coefficients == "own" and spare < STACK_BELOW * own:
+        if cost(self._cheapest(table, options)) > spare:
             return True
-        return cost(self._cheapest(table, options)) > spare
+        if options.coefficients != "own":  # only nested blocks can share coefficients
+            return False
+        if spare < STACK_BELOW * own:
+            return True
+        # Few layers, and templates as large as they are: a budget can lie between two sizes.
+        left = spare - cost(self._nested(table, options, spare, None))
+        return left > STACK_UNUSED * spare
 
     def _stacked(
         self,
