@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from npas import identity, racing, train
+from npas.errors import InvalidSpecError
 from npas.evidence import Evidence
 from npas.job import Job, Outcome
 from npas.listening import Listener, Silence
@@ -29,9 +30,9 @@ __all__ = ["Outcome", "run"]
 def run(
     spec: JobSpec,
     *,
-    folder: Path,
+    folder: Path | str,
     listener: Listener | None = None,
-    data_folder: Path | None = None,
+    data_folder: Path | str | None = None,
     resume_from: Path | None = None,
     device: str = "auto",
     checkpoint_seconds: float = 30,
@@ -55,10 +56,15 @@ def run(
         NpasError: the request, its data or the resume file cannot be used; `.field` says where.
         NonFiniteLossError: the training diverged.
     """
+    if not isinstance(spec, JobSpec):
+        raise InvalidSpecError(
+            f"the job is a {type(spec).__name__}; make it with npas.JobSpec.model_validate(...)"
+        )
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     place: dict[str, Any] = {
         "folder": folder,
-        "data_folder": data_folder,
+        "data_folder": None if data_folder is None else Path(data_folder),
         "device": _device(device),
         "checkpoint_seconds": checkpoint_seconds,
     }

@@ -274,6 +274,18 @@ def test_own_arrays_are_found_in_the_given_folder(make_spec: MakeSpec, tmp_path:
     assert outcome.plan.networks[0].architecture.num_classes == 3
 
 
+def test_folders_may_be_strings(make_spec: MakeSpec, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"put mine\.npz"):
+        run(make_spec(dataset="npz:mine"), folder=str(tmp_path / "out"), data_folder=str(tmp_path))
+    assert (tmp_path / "out").is_dir()
+
+
+@pytest.mark.parametrize("spec", ["resnet-8", {"architecture": "resnet-8"}, None])
+def test_what_is_no_job_is_refused(spec: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpecError, match=r"the job is a .*JobSpec\.model_validate"):
+        run(spec, folder=tmp_path)
+
+
 def test_resume_refuses_another_request_and_another_dataset(
     make_spec: MakeSpec, make_ear: Any, tmp_path: Path
 ) -> None:
