@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from npas import recipes
+from npas import recipes, registry
 from npas.coverage import check_coverage, named_as_planned
-from npas.errors import InvalidSpecError
+from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Group, Plan, check_plan
 from npas.recipes import Start
 
@@ -234,7 +234,10 @@ class SharedModel(nn.Module):
         return module, attribute
 
     def network(self, name: str) -> nn.Module:
-        """Return one network by name."""
+        """Return one network by name; UnknownNameError if the plan has none of that name."""
+        if name not in self.network_names:
+            near = registry.nearest(str(name), self.network_names)
+            raise UnknownNameError("network", name, self.network_names, near)
         return self.networks[self.network_names.index(name)]
 
     def train(self, mode: bool = True) -> "SharedModel":

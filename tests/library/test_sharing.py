@@ -6,7 +6,7 @@ import npas
 import pytest
 import torch
 from npas import registry
-from npas.errors import InvalidSpecError, PlanError
+from npas.errors import InvalidSpecError, PlanError, UnknownNameError
 from npas.measure import gradient_agreement
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from torch import nn
@@ -342,6 +342,11 @@ def test_what_is_no_shared_network_is_refused_with_the_way_to_one(function):
 def test_share_refuses_what_is_no_module(networks, told):
     with pytest.raises(InvalidSpecError, match=told):
         npas.share(networks, npas.plan("resnet-8", method="dense"))
+
+
+def test_network_of_another_name_is_refused():
+    with pytest.raises(UnknownNameError, match=r"unknown network 'mian': did you mean main\?"):
+        made().network("mian")
 
 
 def test_share_refuses_what_is_no_plan_and_what_shares_already():
