@@ -92,6 +92,16 @@ def grid(high: int, wide: int, cells: int) -> tuple[int, int]:
     return max(choices, key=lambda rc: (rc[0] * rc[1], -abs(rc[0] - ideal)))
 
 
+def num_map(windows: int, embedding: int) -> int:
+    """Return the scalars of a map from a layer's vector to its windows: weights and biases.
+
+    Args:
+        windows: that it mixes.
+        embedding: scalars of the vector.
+    """
+    return (embedding + 1) * windows
+
+
 def largest_bank(shapes: list[tuple[int, ...]], *, max_windows: int) -> int:
     """Return the scalars that layers of these shapes can read at most."""
     return max_windows * max(math.prod(shape) for shape in shapes)
