@@ -28,6 +28,7 @@ from npas.spec import (
 
 Planned = str | Mapping[str, Any] | ArchitectureSpec | Sequence[NetworkSpec] | PlanRequest
 Budget = int | Mapping[str, float] | BudgetSpec
+Networks = tuple[NetworkSpec, ...]
 
 
 def plan(
@@ -103,11 +104,11 @@ class _Tables(NamedTuple):
     unshared: tuple[str, ...]
     embeddings: bool
 
-    def whole(self, networks: tuple[NetworkSpec, ...]) -> LayerTable:
+    def whole(self, networks: Networks) -> LayerTable:
         """Return all layers that could share."""
         return arch.layer_table(networks, embeddings=self.embeddings)
 
-    def free(self, networks: tuple[NetworkSpec, ...]) -> LayerTable:
+    def free(self, networks: Networks) -> LayerTable:
         """Return the layers that may share."""
         return without(self.whole(networks), self.unshared)
 
@@ -213,9 +214,6 @@ def refine(plan: Plan, evidence: CoefficientAgreement) -> Plan:
     """
     method, options = methods.planned_by(plan)
     return plan.refined(method.refine(plan.groups, options, evidence))
-
-
-Networks = tuple[NetworkSpec, ...]
 
 
 def _minimum(networks: Networks, tables: _Tables, method: MethodSpec) -> int:
