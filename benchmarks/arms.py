@@ -200,7 +200,7 @@ def first_plan(setting: Setting, cell: Cell, data_folder: Path | None) -> Plan:
 
 
 def lots(setting: Setting, seed: int, data_folder: Path | None) -> Evidence:
-    """Return evidence of which nothing was measured: uniform numbers from -1 to 1."""
+    """Return evidence of which nothing was measured: uniform numbers in place of it."""
     spec = job(setting, Cell(arm=DENSE, budget=1.0, seed=seed))
     networks = resolve(spec.members(), facts(spec.dataset, data_folder).sizes)
     classes: dict[str, list[Layer]] = defaultdict(list)
@@ -212,5 +212,8 @@ def lots(setting: Setting, seed: int, data_folder: Path | None) -> Evidence:
         upper = np.triu(draw.uniform(-1, 1, (len(layers), len(layers))), 1)
         cosine = upper + upper.T + np.eye(len(layers))
         names = tuple((layer.network, layer.name) for layer in layers)
-        found.append(Similarity(layers=names, cosine=tuple(map(tuple, cosine.tolist()))))
+        energy = tuple(draw.uniform(0, 1, len(names)).tolist())
+        found.append(
+            Similarity(layers=names, cosine=tuple(map(tuple, cosine.tolist())), energy=energy)
+        )
     return Evidence(batches=1, classes=tuple(found))

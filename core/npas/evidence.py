@@ -27,14 +27,19 @@ class Similarity(Spec):
         layers: (network, layer) of every row.
         cosine: symmetric matrix, row major, cosine of the layers' gradients cropped to their
             common leading part; 0 where a gradient was zero or not finite.
+        energy: squared length of every layer's own gradient, 0 where it was not finite; empty
+            where it was not measured.
     """
 
     layers: tuple[tuple[str, str], ...]
     cosine: tuple[tuple[Cosine, ...], ...]
+    energy: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
 
     @model_validator(mode="after")
     def _is_square(self) -> Self:
         _check_square(self.layers, self.cosine)
+        if len(self.energy) not in (0, len(self.layers)):
+            raise ValueError("energy must be one number for every layer, or left out")
         return self
 
 

@@ -1,6 +1,7 @@
 """Measuring while training: gradients of composed weights tell which layers could share."""
 
 import contextlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import cast
@@ -32,7 +33,7 @@ def gradient_agreement(model: SharedModel, batches: Iterable[tuple[Tensor, Tenso
     The gradient is that of the composed weight (not of templates or coefficients), summed over the
     batches, with norms in evaluation mode. Layers of different shape are compared on their common
     leading part; layers made of many blocks of one bank on what each asks of the bank's templates,
-    where layers of all shapes can agree or not.
+    where layers of all shapes can agree or not. How large each gradient is is kept too.
 
     Args:
         model: after a brief training of the search-stage plan.
@@ -53,13 +54,20 @@ def gradient_agreement(model: SharedModel, batches: Iterable[tuple[Tensor, Tenso
                 sums[name] = sums[name] + gradient if name in sums else gradient
     if not count:
         raise DataError("there is no batch to measure gradients on")
+    energy = {name: _energy(gradient) for name, gradient in sums.items()}
     sums |= _asked_of_blocks(model, sums)
     classes: dict[str, list[Layer]] = defaultdict(list)
     for layer in planned:
         classes[layer.kernel_class].append(layer)
     return Evidence(
-        batches=count, classes=tuple(_similarity(layers, sums) for layers in classes.values())
+        batches=count,
+        classes=tuple(_similarity(layers, sums, energy) for layers in classes.values()),
     )
+
+
+def _energy(gradient: Tensor) -> float:
+    found = gradient.double().square().sum().item()
+    return found if math.isfinite(found) else 0.0
 
 
 def _asked_of_blocks(
@@ -212,8 +220,12 @@ def _gradients(
     return {n: torch.zeros_like(w) if g is None else g.detach() for n, w, g in pairs}
 
 
-def _similarity(layers: list[Layer], gradients: dict[tuple[str, str], Tensor]) -> Similarity:
-    """Return the cosine matrix of one kernel class.
+def _similarity(
+    layers: list[Layer],
+    gradients: dict[tuple[str, str], Tensor],
+    energy: dict[tuple[str, str], float],
+) -> Similarity:
+    """Return the cosine matrix of one kernel class, and each layer's energy.
 
     Layers of one shape are stacked, so that a pair of shapes costs one matrix product. Of two
     layers of which only one is made of blocks nothing is known: 0.
@@ -234,8 +246,9 @@ def _similarity(layers: list[Layer], gradients: dict[tuple[str, str], Tensor]) -
             a = _directions(stacks[one][(slice(None), *common)])
             b = _directions(stacks[other][(slice(None), *common)])
             cosines[np.ix_(rows, columns)] = (a @ b.t()).cpu()
+    names = tuple((layer.network, layer.name) for layer in layers)
     return Similarity(
-        layers=tuple((layer.network, layer.name) for layer in layers), cosine=_rows(cosines)
+        layers=names, cosine=_rows(cosines), energy=tuple(energy[name] for name in names)
     )
 
 

@@ -34,6 +34,19 @@ def cosines(layers: Sequence[Layer], evidence: Evidence) -> NDArray[np.float64]:
     return cosines
 
 
+def energies(layers: Sequence[Layer], evidence: Evidence) -> dict[Layer, float]:
+    """Return the squared length of every layer's gradient; nothing where it was not measured."""
+    found = {
+        name: energy
+        for similarity in evidence.classes
+        for name, energy in zip(similarity.layers, similarity.energy, strict=False)
+    }
+    names = {layer: (layer.network, layer.name) for layer in layers}
+    if not all(name in found for name in names.values()):
+        return {}
+    return {layer: found[name] for layer, name in names.items()}
+
+
 class Clusters:
     """Items that merge two by two, by average linkage.
 

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from npas.arch.layers import Layer, LayerTable
 from npas.evidence import Evidence
@@ -29,6 +29,10 @@ CONFLICT = -0.1
 
 STEM_SHARE = 16
 """A stem stays plain where the budget is so many times as large."""
+
+YIELD = 1 / 8
+"""Layers that share a bank of a part r of their plain weights do r ** YIELD of what plain weights
+do: about how accuracy falls with the budget, docs/results.md. The first scalars matter most."""
 
 _RATIOS = (0.5, 0.75, 1.0, 4 / 3, 2.0)
 """Proportions of blocks that are tried, outputs over inputs."""
@@ -151,11 +155,13 @@ def stack(
     spare: int,
     max_templates: int | None,
     partition: Sequence[Layers] | None,
+    energy: Mapping[Layer, float],
 ) -> Allocation:
     """Return the allocation of equal blocks for a budget.
 
     A stem keeps plain weights where that is at most a sixteenth of the budget: its few input
-    channels fill no block.
+    channels fill no block. So do layers whose gradients are the largest for their size, see
+    `_most_moved`.
 
     Args:
         table: all layers.
@@ -163,19 +169,46 @@ def stack(
         spare: scalars for them, at least what `smallest_stack` needs.
         max_templates: most templates of a bank; None: `MOST_TEMPLATES`.
         partition: of the layers; None, or one that does not fit: one part per kernel class.
+        energy: squared length of each layer's gradient; empty where nothing is known.
     """
-    stems = [la for la in layers if la.role == "stem" and STEM_SHARE * la.size <= spare]
+    stems = {la for la in layers if la.role == "stem" and STEM_SHARE * la.size <= spare}
     classes = _by_class(layers)
-    shuffled = spare < SHUFFLED_BELOW * sum(layer.size for layer in layers)
-    how = functools.partial(StackPool, max_templates=max_templates, shuffled=shuffled)
+    moved = _most_moved([layer for layer in layers if layer not in stems], spare, energy)
     for parts in (partition, classes):
-        for without in (set(stems), set[Layer]()):
+        for without in (stems | moved, stems, set[Layer]()):
             kept = [tuple(la for la in part if la not in without) for part in parts or ()]
-            pools = [how(part) for part in kept if part]
             left = spare - sum(layer.size for layer in without)
+            weights = sum(layer.size for part in kept for layer in part)
+            how = functools.partial(
+                StackPool, max_templates=max_templates, shuffled=left < SHUFFLED_BELOW * weights
+            )
+            pools = [how(part) for part in kept if part]
             if parts is not None and sum(pool.least_cost for pool in pools) <= left:
                 return _dealt(table, pools, left)
     raise AssertionError(f"{spare} scalars are less than the smallest stack")
+
+
+def _most_moved(layers: Sequence[Layer], spare: int, energy: Mapping[Layer, float]) -> set[Layer]:
+    """Return the layers that should keep plain weights by their gradients: none, if unknown.
+
+    Plain weights can follow all of a layer's gradient, layers that share a part of it: `YIELD`.
+    Of all choices that take the layers with most energy for each scalar first, the one that
+    follows most.
+    """
+    if not energy:
+        return set()
+    by_density = sorted(layers, key=lambda layer: -energy[layer] / layer.size)
+    rest, weights = sum(energy[la] for la in layers), sum(la.size for la in layers)
+    plain, best, taken = 0.0, -1.0, 0
+    for count, layer in enumerate([*by_density, None]):
+        followed = plain + rest * min(1.0, spare / max(weights, 1)) ** YIELD
+        if followed > best:
+            best, taken = followed, count
+        if layer is None or layer.size > spare:
+            break
+        spare, weights = spare - layer.size, weights - layer.size
+        plain, rest = plain + energy[layer], rest - energy[layer]
+    return set(by_density[:taken])
 
 
 def _dealt(table: LayerTable, pools: Sequence[StackPool], spare: int) -> Allocation:

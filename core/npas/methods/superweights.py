@@ -33,7 +33,7 @@ from npas.evidence import CoefficientAgreement, Evidence
 from npas.methods import EVIDENCE_BATCHES, Allocation, Method, ungrouped
 from npas.methods._bins import BinBy, bins_of, coarser, finer
 from npas.methods._levels import level
-from npas.methods._linkage import merges
+from npas.methods._linkage import energies, merges
 from npas.methods._parts import Layers, Part, cost, fill, freed, most, parts_of, trimmed
 from npas.methods._stacks import agreeing_groups, smallest_stack, stack
 from npas.methods._tying import Coefficients, owners, parted
@@ -82,6 +82,11 @@ class SuperWeightsOptions(Spec):
         ge=-1,
         le=1,
         description="layers that agree more are merged; where blocks are equal, -0.1 at most",
+    )
+    keep_plain: bool = Field(
+        True,
+        description="after the search, layers of the largest gradients for their size keep plain "
+        "weights, where blocks are equal",
     )
     private: tuple[Role, ...] = Field(
         ("classifier",), strict=False, description="roles that never share"
@@ -269,7 +274,8 @@ class SuperWeights(Method):
         )
         if evidence is None and not options.search:
             partition = bins_of(banked, options.bins, options.bin_by)
-        return stack(table, banked, spare, options.max_templates, partition)
+        energy = energies(banked, evidence) if evidence and options.keep_plain else {}
+        return stack(table, banked, spare, options.max_templates, partition, energy)
 
     def _cheapest(self, table: LayerTable, options: SuperWeightsOptions) -> list[Part]:
         banked = tuple(self._banked(table, options))

@@ -73,7 +73,7 @@ def _cosines(draw: st.DrawFn, size: int) -> tuple[tuple[float, ...], ...]:
 def evidences(
     draw: st.DrawFn, table: LayerTable, kind: EvidenceKind = "gradient_agreement"
 ) -> Evidence:
-    """Agreement of every pair of layers of one kernel class; or of layers that shared a bank.
+    """Agreement of every pair of layers of one class and their energy; or of what shared a bank.
 
     Args:
         draw: hypothesis's.
@@ -87,8 +87,13 @@ def evidences(
         name = layer.kernel_class if of_gradients else chance.choice(["one bank", "another", ""])
         if name:
             classes[name].append((layer.network, layer.name))
+    is_known = kind == "gradient_agreement" and chance.random() < 0.8
     found = [
-        Similarity(layers=tuple(names), cosine=draw(_cosines(len(names))))
+        Similarity(
+            layers=tuple(names),
+            cosine=draw(_cosines(len(names))),
+            energy=tuple(chance.choice([0.0, chance.random()]) for _ in names) if is_known else (),
+        )
         for names in classes.values()
     ]
     return Evidence(kind=kind, batches=1, classes=tuple(found))
