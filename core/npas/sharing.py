@@ -21,6 +21,7 @@ from npas.coverage import check_coverage, named_as_planned
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Group, Plan, check_plan
 from npas.recipes import Start
+from npas.start import mixing_of, rows_and_gains
 
 _fresh = itertools.count(1)
 
@@ -94,11 +95,9 @@ class SharedGroup(nn.Module):
             self.templates.append(nn.Parameter(torch.empty(bank.templates, bank.size)))
             if bank.rows:
                 self.coefficients.append(nn.Parameter(torch.empty(bank.rows, bank.templates)))
-            # A reader without coefficients takes the row of ones behind the last.
-            rows = [bank.rows if reader.row is None else reader.row for reader in readers]
-            self._rows.append(torch.tensor(rows))
-            gains = torch.tensor([reader.gain for reader in readers], dtype=torch.float64)
-            self._gains.append(gains.unsqueeze(1))
+            rows, gains = rows_and_gains(readers, bank.rows)
+            self._rows.append(rows)
+            self._gains.append(gains)
         self._cast_gains = list(self._gains)
         self._key: tuple[int, ...] | None = None
         self._composed_from: list[Tensor] = []
@@ -118,7 +117,7 @@ class SharedGroup(nn.Module):
             # What is composed in an evaluation under inference_mode must serve training too.
             with torch.inference_mode(False), torch.no_grad():
                 self._mixing = [
-                    self._mixing_of(index, alpha)
+                    mixing_of(alpha, self._rows[index], self._gain(index))
                     for index, alpha in enumerate(self._coefficients())
                 ]
                 self._weights = self._composer.compose(list(self.templates), self._mixing)
@@ -141,14 +140,6 @@ class SharedGroup(nn.Module):
     def forget(self) -> None:
         """Compose anew at the next use, whatever has changed."""
         self._key = None
-
-    def _mixing_of(self, index: int, coefficients: Tensor | None) -> Tensor:
-        """Return (M, K): each reader's coefficient vector times its gain."""
-        gain = self._gain(index)
-        if coefficients is None:
-            return gain
-        ones = coefficients.new_ones(1, coefficients.shape[1])
-        return torch.cat((coefficients, ones))[self._rows[index]] * gain
 
     def _gain(self, index: int) -> Tensor:
         """Return the readers' gains (M, 1) as the bank's templates are kept."""

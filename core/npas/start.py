@@ -156,7 +156,7 @@ def fit_by_descent(
     """
     exact = torch.promote_types(weights[0].dtype, torch.float32)
     mixing = [
-        mixing_of(start.coefficients, readers).to(exact)
+        _mixing(start, readers).to(exact)
         for start, readers in zip(starts, composer.readers, strict=True)
     ]
     kept = {index: starts[index].templates.to(exact) for index in fixed}
@@ -185,11 +185,37 @@ def fit_by_descent(
     return [Start(templates, start.coefficients) for templates, start in pairs]
 
 
-def mixing_of(coefficients: Tensor | None, readers: Sequence[Reader]) -> Tensor:
-    """Return (M, K): each reader's coefficients times its gain, ones where it has none."""
-    gains = torch.tensor([reader.gain for reader in readers]).unsqueeze(1)
+def _mixing(start: Start, readers: Sequence[Reader]) -> Tensor:
+    alpha = start.coefficients
+    rows, gains = rows_and_gains(readers, 0 if alpha is None else len(alpha))
+    return mixing_of(alpha, rows, gains.to(start.templates))
+
+
+def rows_and_gains(readers: Sequence[Reader], num_rows: int) -> tuple[Tensor, Tensor]:
+    """Return what `mixing_of` needs to know of the readers of a bank.
+
+    Args:
+        readers: of the bank.
+        num_rows: rows of its coefficients.
+
+    Returns:
+        Rows of coefficients (M,), int64, and gains (M, 1), float64.
+    """
+    # A reader without coefficients takes the row of ones behind the last.
+    rows = [num_rows if reader.row is None else reader.row for reader in readers]
+    gains = torch.tensor([reader.gain for reader in readers], dtype=torch.float64)
+    return torch.tensor(rows, dtype=torch.int64), gains.unsqueeze(1)
+
+
+def mixing_of(coefficients: Tensor | None, rows: Tensor, gains_M1: Tensor) -> Tensor:
+    """Return (M, K): each reader's coefficients times its gain, ones where it has none.
+
+    Args:
+        coefficients: (rows, K); None for a bank without.
+        rows: (M,) from `rows_and_gains`.
+        gains_M1: likewise, in the precision of the coefficients.
+    """
     if coefficients is None:
-        return gains
-    padded = torch.cat((coefficients, coefficients.new_ones(1, coefficients.shape[1])))
-    rows = [len(coefficients) if reader.row is None else reader.row for reader in readers]
-    return padded[rows] * gains
+        return gains_M1
+    ones = coefficients.new_ones(1, coefficients.shape[1])
+    return torch.cat((coefficients, ones))[rows] * gains_M1

@@ -20,7 +20,7 @@ from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import Reader, Start, settings_of
 from npas.recipes._buffers import buffer
-from npas.recipes._chance import hashes
+from npas.recipes._chance import shuffle
 from npas.spec import Spec
 from npas.start import fan_in, fit_by_descent, gain
 
@@ -45,12 +45,11 @@ class Scatter:
         sizes = [math.prod(shape) for shape in self._shapes]
         if sum(sizes) < bank.size:
             raise PlanError(f"group {group.name}: the bank is larger than all its layers")
-        drawn = hashes(sum(sizes), settings.seed)
-        rank = np.empty(len(drawn), np.int64)
-        rank[np.argsort(drawn, kind="stable")] = np.arange(len(drawn))
+        (order,), (signs,) = shuffle(1, sum(sizes), settings.seed)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
         self._places = list(torch.split(torch.from_numpy(rank % bank.size), sizes))
-        signs = torch.from_numpy((drawn & np.uint64(1)).astype(np.int8) * 2 - 1)
-        self._signs = list(torch.split(signs, sizes))
+        self._signs = list(torch.split(torch.from_numpy(signs), sizes))
         self.readers: Sequence[Sequence[Reader]] = [
             [Reader(index, None, gain(bank, shape)) for index, shape in enumerate(self._shapes)]
         ]

@@ -13,7 +13,6 @@ of blocks and after the mix.
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -22,7 +21,7 @@ from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import Reader, Start, settings_of
 from npas.recipes._buffers import buffer
-from npas.recipes._chance import hashes
+from npas.recipes._chance import shuffle
 from npas.spec import Spec
 from npas.start import fit_bank, fresh_bank, gain
 
@@ -49,9 +48,8 @@ class _Shuffle:
     """A fixed order and fixed signs for the scalars of every block."""
 
     def __init__(self, blocks: int, size: int, seed: int) -> None:
-        drawn = hashes(blocks * size, seed).reshape(blocks, size)
-        self._places = torch.from_numpy(drawn.argsort(axis=1, kind="stable"))
-        self._signs = torch.from_numpy((drawn & np.uint64(1)).astype(np.int8) * 2 - 1)
+        places, signs = shuffle(blocks, size, seed)
+        self._places, self._signs = torch.from_numpy(places), torch.from_numpy(signs)
 
     def _at(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if self._places.device != like.device:
