@@ -20,7 +20,7 @@ def plan_of(fraction, network=NETWORK, evidence=None, **options):
 
 
 def measured(plan, densities=None):
-    """Return evidence of no agreement at all, and of the energy for each scalar; 1 if not given."""
+    """Return evidence of no agreement, and of energies for each scalar, 1 where not given."""
     classes = {}
     for layer in arch.planned_layers(plan):
         classes.setdefault(layer.kernel_class, []).append(layer)
