@@ -6,7 +6,8 @@ code crops what does not nest and then counts it wrongly; here a block is what a
 the union of all smaller ones, so every scalar of every block is read, and every layer is
 covered once, for any set of shapes.
 
-Shapes are seen as (out, in) boxes with corner (0, 0); the kernel rides along.
+Shapes are seen as (out, in) boxes with corner (0, 0); the kernel rides along. Equal blocks, as
+small as one wants, lie in a grid instead (recipe `stack`), cropped at the lower and right border.
 """
 
 import dataclasses
@@ -15,6 +16,9 @@ import itertools
 import math
 
 Shape = tuple[int, ...]
+
+MOST_PADDING = 64
+"""How many times the layers' own scalars their equal blocks may have together, with borders."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +35,11 @@ class Rect:
     def area(self) -> int:
         """Number of (out, in) pairs."""
         return (self.bottom - self.top) * (self.right - self.left)
+
+
+def num_blocks(shape: Shape, block: Shape) -> tuple[int, int]:
+    """Return how many equal blocks a weight has along its outputs and its inputs."""
+    return -(-shape[0] // block[0]), -(-shape[1] // block[1])
 
 
 def box(shape: Shape) -> tuple[int, int]:

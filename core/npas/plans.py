@@ -19,6 +19,9 @@ Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, m
 Stage = Literal["search", "train"]
 """What is planned for: to train briefly before measuring, or to train for good."""
 
+CoefficientStart = Literal["orthogonal", "sparse", "identity"]
+"""How the coefficients of a bank may start; see `npas.start`."""
+
 
 class Bank(Spec):
     """Templates that the layers of one group mix.

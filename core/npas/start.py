@@ -9,19 +9,18 @@ rate by the gain's square.)
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from npas.plans import Bank, Group
+from npas.plans import CoefficientStart as CoefficientStart
 from npas.recipes import Composer, Reader, Start
 from npas.spec import Spec
 
-CoefficientStart = Literal["orthogonal", "sparse", "identity"]
-"""How coefficients may start; see `fresh_coefficients`."""
-
 COEFFICIENTS: tuple[CoefficientStart, ...] = get_args(CoefficientStart)
+"""How coefficients may start; see `fresh_coefficients`."""
 
 
 class BankSettings(Spec):

@@ -92,6 +92,17 @@ def grid(high: int, wide: int, cells: int) -> tuple[int, int]:
     return max(choices, key=lambda rc: (rc[0] * rc[1], -abs(rc[0] - ideal)))
 
 
+def grid_of(shape: tuple[int, ...], size: int) -> tuple[int, int]:
+    """Return the (rows, columns) of kernels that a template of some scalars is for a layer."""
+    return grid(shape[0], shape[1], size // math.prod(shape[2:]))
+
+
+def num_read(shape: tuple[int, ...], size: int) -> int:
+    """Return how many leading scalars of a template a layer reads that is resized from it."""
+    rows, columns = grid_of(shape, size)
+    return rows * columns * math.prod(shape[2:])
+
+
 def num_map(windows: int, embedding: int) -> int:
     """Return the scalars of a map from a layer's vector to its windows: weights and biases.
 

@@ -27,9 +27,8 @@ from npas.methods._linkage import nearest_groups
 from npas.methods._parts import Layers
 from npas.methods._pools import Dealt, EmbeddedPool, FlatPool, dealt_freely, finished, without_lone
 from npas.plans import Bank, Group, Slot, Stage
-from npas.recipes.resize import num_read
 from npas.spec import Spec
-from npas.windows import Upsample
+from npas.windows import Upsample, num_read
 
 SEARCH_TEMPLATES = 4
 """Templates of the one group that is trained before layers are put into groups; the code's."""

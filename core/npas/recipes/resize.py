@@ -18,18 +18,7 @@ from npas.plans import Group
 from npas.recipes import Reader, Start
 from npas.recipes._enlarge import Enlarger
 from npas.start import fit_by_descent, fresh_bank, gain
-from npas.windows import grid
-
-
-def grid_of(shape: tuple[int, ...], size: int) -> tuple[int, int]:
-    """Return the (rows, columns) of kernels that a template of some scalars is for a layer."""
-    return grid(shape[0], shape[1], size // math.prod(shape[2:]))
-
-
-def num_read(shape: tuple[int, ...], size: int) -> int:
-    """Return how many leading scalars of a template a layer reads; all of them are resized."""
-    rows, columns = grid_of(shape, size)
-    return rows * columns * math.prod(shape[2:])
+from npas.windows import grid_of, num_read
 
 
 class Resize:

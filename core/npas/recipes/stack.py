@@ -17,6 +17,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from npas.blocks import MOST_PADDING as MOST_PADDING
+from npas.blocks import num_blocks as num_blocks
 from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import Reader, Start, settings_of
@@ -24,14 +26,6 @@ from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffle
 from npas.spec import Spec
 from npas.start import fit_bank, fresh_bank, gain
-
-MOST_PADDING = 64
-"""How many times the layers' own scalars their blocks may have together, borders included."""
-
-
-def num_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int, int]:
-    """Return how many blocks a weight has along its outputs and its inputs."""
-    return -(-shape[0] // block[0]), -(-shape[1] // block[1])
 
 
 class StackSettings(Spec):
