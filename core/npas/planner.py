@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import ValidationError
 
 from npas import arch, methods, registry
-from npas.arch.layers import LayerTable
+from npas.arch.layers import Layer, LayerTable
 from npas.arch.unshared import without
 from npas.data import Facts, facts
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
@@ -95,7 +95,8 @@ def plan(
     plan = _allocate(resolved, tables, limit, spec, evidence, stage)
     if not unshared:
         return plan
-    return plan.model_copy(update={"private": _private(tables.whole(plan.networks), plan)})
+    private = methods.ungrouped(tables.whole(plan.networks).layers, plan.groups)
+    return plan.model_copy(update={"private": _private(private)})
 
 
 class _Tables(NamedTuple):
@@ -135,13 +136,11 @@ def _check(evidence: object, stage: object) -> None:
         raise InvalidSpecError(f"stage {stage!r}: give {' or '.join(get_args(Stage))}")
 
 
-def _private(table: LayerTable, plan: Plan) -> tuple[PrivateLayer, ...]:
-    """Return all layers that no group makes, in the order of the network."""
-    shared = {(slot.network, slot.layer) for group in plan.groups for slot in group.slots}
+def _private(layers: Sequence[Layer]) -> tuple[PrivateLayer, ...]:
+    """Return layers as a plan has those that keep their own weights."""
     return tuple(
         PrivateLayer(network=layer.network, layer=layer.name, shape=layer.shape)
-        for layer in table.layers
-        if (layer.network, layer.name) not in shared
+        for layer in layers
     )
 
 
@@ -271,10 +270,7 @@ def _allocate(
         stage=stage,
         networks=networks,
         groups=allocation.groups,
-        private=tuple(
-            PrivateLayer(network=layer.network, layer=layer.name, shape=layer.shape)
-            for layer in allocation.private
-        ),
+        private=_private(allocation.private),
         ledger=ledger,
         minimum=least,
         requested_dense=requested,
