@@ -5,12 +5,12 @@ shortcuts without parameters (option A). The pooling at the end is global, so an
 least 4 pixels works.
 """
 
-from typing import cast
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from npas.arch.families._residual import Residual
 from npas.arch.families._small_images import (
     SmallImageFamily,
     ends,
@@ -25,7 +25,7 @@ from npas.spec import ArchitectureSpec
 class Block(nn.Module):
     """Two 3x3 convolutions, normalisation after each."""
 
-    def __init__(self, num_in: int, num_out: int, stride: int) -> None:
+    def __init__(self, num_in: int, stride: int, *, num_out: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(num_in, num_out, 3, stride=stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(num_out)
@@ -44,34 +44,15 @@ class Block(nn.Module):
         return F.relu(residual + x, inplace=True)
 
 
-class ResNet(nn.Module):
-    """Stem, three stages of (depth - 2) / 6 blocks of 16, 32, 64 channels, one linear layer."""
+class ResNet(Residual):
+    """Three stages of (depth - 2) / 6 blocks of 16, 32, 64 channels."""
 
     def __init__(
         self, num_blocks: int, scale: float, num_classes: int, input_channels: int
     ) -> None:
-        super().__init__()
-        channels = scaled(16, scale)
-        self.conv = nn.Conv2d(input_channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        self.stages = nn.ModuleList()
-        for width, stride in ((16, 1), (32, 2), (64, 2)):
-            blocks, out = nn.Sequential(), scaled(width, scale)
-            for block in range(num_blocks):
-                blocks.append(Block(channels, out, stride if block == 0 else 1))
-                channels = out
-            self.stages.append(blocks)
-        self.fc = nn.Linear(channels, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, channels, H, W) to logits (B, classes)."""
-        x = F.relu(self.norm(self.conv(x)), inplace=True)
-        for stage in self.stages:
-            x = stage(x)
-        return cast(Tensor, self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1)))
+        widths = [scaled(width, scale) for width in (16, 32, 64)]
+        stages = [(out, partial(Block, num_out=out)) for out in widths]
+        super().__init__(widths[0], stages, num_blocks, num_classes, input_channels)
 
 
 class ResNetFamily(SmallImageFamily):

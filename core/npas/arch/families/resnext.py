@@ -4,12 +4,12 @@ Source: Xie et al., "Aggregated Residual Transformations for Deep Neural Network
 section 5.3: three bottleneck blocks per stage in ResNeXt-29, C groups of W channels in the first.
 """
 
-from typing import cast
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from npas.arch.families._residual import Residual
 from npas.arch.families._small_images import SmallImageFamily, ends, scale_of, scaled
 from npas.spec import ArchitectureSpec
 
@@ -17,7 +17,9 @@ from npas.spec import ArchitectureSpec
 class Block(nn.Module):
     """1x1, grouped 3x3 and 1x1 convolutions, normalisation after each."""
 
-    def __init__(self, num_in: int, num_mid: int, num_out: int, groups: int, stride: int) -> None:
+    def __init__(
+        self, num_in: int, stride: int, *, num_mid: int, num_out: int, groups: int
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(num_in, num_mid, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(num_mid)
@@ -41,8 +43,8 @@ class Block(nn.Module):
         return F.relu(residual + (x if self.shortcut is None else self.shortcut(x)), inplace=True)
 
 
-class ResNeXt(nn.Module):
-    """Stem of 64 channels, stages that end in 256, 512, 1024 channels, one linear layer."""
+class ResNeXt(Residual):
+    """Stem of 64 channels, stages that end in 256, 512, 1024 channels."""
 
     def __init__(
         self,
@@ -53,30 +55,11 @@ class ResNeXt(nn.Module):
         num_classes: int,
         input_channels: int,
     ) -> None:
-        super().__init__()
-        channels = scaled(64, scale)
-        self.conv = nn.Conv2d(input_channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        self.stages = nn.ModuleList()
-        for stage, stride in enumerate((1, 2, 2)):
-            mid = groups * scaled(width * 2**stage, scale)
-            out = scaled(256 * 2**stage, scale)
-            blocks = nn.Sequential()
-            for block in range(num_blocks):
-                blocks.append(Block(channels, mid, out, groups, stride if block == 0 else 1))
-                channels = out
-            self.stages.append(blocks)
-        self.fc = nn.Linear(channels, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, channels, H, W) to logits (B, classes)."""
-        x = F.relu(self.norm(self.conv(x)), inplace=True)
-        for stage in self.stages:
-            x = stage(x)
-        return cast(Tensor, self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1)))
+        stages = []
+        for factor in (1, 2, 4):
+            mid, out = groups * scaled(width * factor, scale), scaled(256 * factor, scale)
+            stages.append((out, partial(Block, num_mid=mid, num_out=out, groups=groups)))
+        super().__init__(scaled(64, scale), stages, num_blocks, num_classes, input_channels)
 
 
 class ResNeXtFamily(SmallImageFamily):
