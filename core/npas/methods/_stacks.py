@@ -6,15 +6,15 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from npas.arch.layers import Layer, LayerTable
+from npas.blocks import MOST_PADDING, num_blocks
 from npas.evidence import Evidence
 from npas.methods import Allocation
 from npas.methods._linkage import merges
 from npas.methods._parts import Layers
 from npas.methods._pools import Pool, dealt_freely, finished, without_lone
 from npas.plans import Bank, Group, Slot
-from npas.recipes.stack import MOST_PADDING, num_blocks
 
-SHUFFLED_BELOW = 0.15
+SHUFFLED_BELOW = 0.25
 """Share of the plain weights below which blocks are shuffled."""
 
 MOST_TEMPLATES = 64

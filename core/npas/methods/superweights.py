@@ -10,8 +10,10 @@ Differences from the released code, which exceeds budgets silently and may never
   at most the given one, whose groups fit;
 * bins are all searched, also where rounding makes more of them than were asked for, and the
   second routine of allocation leaves no part of a bank unread;
-* budgets below what nesting needs, and those that leave it hardly a template, are met with equal
-  blocks smaller than layers (recipe `stack`), of which a layer has as many as it needs;
+* budgets below the dense size are met with equal blocks smaller than layers (recipe `stack`), of
+  which a layer has as many as it needs: nested ones, an option, are as large as layers, so that
+  few of them fit, and small budgets none (docs/decisions/0009);
+* gradients also say which layers keep plain weights (docs/decisions/0011);
 * the count covers blocks as they are stored, coefficients, private layers and norms;
 * a group whose sharing saves nothing keeps plain weights;
 * coefficients that are shared at first leave room in the budget for those that come when layers
@@ -43,13 +45,6 @@ from npas.spec import Spec, pointer
 NESTED_TEMPLATES = 8
 """Templates per SuperWeight at most where blocks nest: the released code's default."""
 
-STACK_BELOW = 0.3
-"""Share of their plain weights below which layers are made of equal blocks."""
-
-
-STACK_UNUSED = 0.1
-"""Share of the budget that nested blocks leave unused above which blocks are equal instead."""
-
 
 class SuperWeightsOptions(Spec):
     """Options of `superweights`; the defaults are the released code's."""
@@ -61,7 +56,7 @@ class SuperWeightsOptions(Spec):
     blocks: Literal["auto", "nest", "stack"] = Field(
         "auto",
         description="nest: blocks that nest, as large as layers; stack: equal smaller blocks, for "
-        "any budget; auto: stack where nesting does not fit or has hardly any templates",
+        "any budget; auto: stack, but nest where coefficients are shared and it fits",
     )
     allocation: Literal["templates", "normalised"] = Field(
         "templates",
@@ -247,16 +242,8 @@ class SuperWeights(Method):
     def _is_stacked(self, table: LayerTable, options: SuperWeightsOptions, spare: int) -> bool:
         if options.blocks != "auto":
             return options.blocks == "stack"
-        own = sum(layer.size for layer in self._banked(table, options))
-        if cost(self._cheapest(table, options)) > spare:
-            return True
-        if options.coefficients != "own":  # only nested blocks can share coefficients
-            return False
-        if spare < STACK_BELOW * own:
-            return True
-        # Few layers, and templates as large as they are: a budget can lie between two sizes.
-        left = spare - cost(self._nested(table, options, spare, None))
-        return left > STACK_UNUSED * spare
+        # Only nested blocks can share coefficients.
+        return options.coefficients == "own" or cost(self._cheapest(table, options)) > spare
 
     def _stacked(
         self,
