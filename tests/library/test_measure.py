@@ -209,6 +209,7 @@ def test_evidence_without_a_layer_is_refused(evidence):
     first = value["classes"][0]
     network, layer = first["layers"].pop()
     first["cosine"] = [row[:-1] for row in first["cosine"][:-1]]
+    first["energy"].pop()
     fewer = Evidence.from_json(json.dumps(value))
     with pytest.raises(PlanError, match=f"says nothing about {network}/{layer}"):
         npas.plan("resnet-8", budget=45_000, evidence=fewer)

@@ -34,6 +34,9 @@ YIELD = 1 / 8
 """Layers that share a bank of a part r of their plain weights do r ** YIELD of what plain weights
 do: about how accuracy falls with the budget, docs/results.md. The first scalars matter most."""
 
+LEAST_SHARE = 0.1
+"""Layers that share keep a bank of at least this part of their plain weights, or none is freed."""
+
 _RATIOS = (0.5, 0.75, 1.0, 4 / 3, 2.0)
 """Proportions of blocks that are tried, outputs over inputs."""
 
@@ -173,7 +176,8 @@ def stack(
     """
     stems = {la for la in layers if la.role == "stem" and STEM_SHARE * la.size <= spare}
     classes = _by_class(layers)
-    moved = _most_moved([layer for layer in layers if layer not in stems], spare, energy)
+    others = [layer for layer in layers if layer not in stems]
+    moved = _most_moved(others, spare - sum(stem.size for stem in stems), energy)
     for parts in (partition, classes):
         for without in (stems | moved, stems, set[Layer]()):
             kept = [tuple(la for la in part if la not in without) for part in parts or ()]
@@ -201,8 +205,10 @@ def _most_moved(layers: Sequence[Layer], spare: int, energy: Mapping[Layer, floa
     rest, weights = sum(energy[la] for la in layers), sum(la.size for la in layers)
     plain, best, taken = 0.0, -1.0, 0
     for count, layer in enumerate([*by_density, None]):
-        followed = plain + rest * min(1.0, spare / max(weights, 1)) ** YIELD
-        if followed > best:
+        share = min(1.0, spare / max(weights, 1))
+        if share < LEAST_SHARE:
+            break
+        if (followed := plain + rest * share**YIELD) > best:
             best, taken = followed, count
         if layer is None or layer.size > spare:
             break
