@@ -17,8 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from npas.blocks import MOST_PADDING as MOST_PADDING
-from npas.blocks import num_blocks as num_blocks
+from npas.blocks import MOST_PADDING, num_blocks
 from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import Reader, Start, settings_of
