@@ -145,7 +145,7 @@ def coefficient_agreement(
     the whole training set.
     """
     apart = untie(model, separated(model.plan)).model.eval()
-    wanted = list(_shared_banks(model.plan))
+    wanted = list(shared_banks(model.plan))
     values = [
         cast(SharedGroup, apart.groups[group.name]).coefficients[place]
         for group, _, place in wanted
@@ -175,7 +175,7 @@ def coefficient_agreement(
     return CoefficientAgreement(batches=count, banks=tuple(banks))
 
 
-def _shared_banks(plan: Plan) -> Iterator[tuple[Group, int, int]]:
+def shared_banks(plan: Plan) -> Iterator[tuple[Group, int, int]]:
     """Yield each bank where layers share coefficients: its group, its index, and its place.
 
     The place is that among the banks of the group with coefficients.

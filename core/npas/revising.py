@@ -8,7 +8,7 @@ from torch import Tensor
 
 from npas.comparing import compare
 from npas.evidence import Evidence
-from npas.measure import coefficient_agreement, measured
+from npas.measure import coefficient_agreement, measured, shared_banks
 from npas.methods import Method
 from npas.planner import refine
 from npas.plans import Plan
@@ -56,9 +56,14 @@ class Revisions:
         return evidence
 
     def step_of_refinement(self, trainer: Trainer) -> int | None:
-        """Return after which step of the training the plan is to be refined; None: no more."""
+        """Return after which step of the training the plan is to be refined; None: no more.
+
+        Where no layers share coefficients there is nothing to measure.
+        """
         is_due = self.refine_after and REFINED not in self.plans
-        return self.refine_after * trainer.steps_per_epoch if is_due else None
+        if not is_due or next(shared_banks(shared_model(trainer).plan), None) is None:
+            return None
+        return self.refine_after * trainer.steps_per_epoch
 
     def refined(self, trainer: Trainer) -> Plan:
         """Measure, refine the plan in force and put it into effect; the outputs stay the same."""
