@@ -14,8 +14,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from npas.plans import Bank, Group
-from npas.plans import CoefficientStart as CoefficientStart
+from npas.plans import Bank, CoefficientStart, Group
 from npas.recipes import Composer, Reader, Start
 from npas.spec import Spec
 

@@ -20,9 +20,8 @@ from pydantic import Field
 from npas.arch.layers import Layer, LayerTable
 from npas.evidence import Evidence
 from npas.methods import Allocation, Method, Recurrence, ungrouped
-from npas.plans import Bank, Group, Slot, Stage
+from npas.plans import Bank, CoefficientStart, Group, Slot, Stage
 from npas.spec import Option, Spec
-from npas.start import CoefficientStart
 
 OWN = 0
 """Stands for "plain weights" where a number of templates is expected."""
