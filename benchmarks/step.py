@@ -1,6 +1,6 @@
 """One training step of a shared network over one of the same network dense, and the papers' way.
 
-Run `python -m benchmarks.step` (about 5 minutes on 2 cores); `--write` puts the table into
+Run `python -m benchmarks.step` (about 7 minutes on 2 cores); `--write` puts the table into
 docs/benchmarks.md. `--quick` measures one row in a minute.
 """
 
@@ -24,6 +24,11 @@ METHODS = {
     "soft_sharing, 2 templates": {"method": "soft_sharing", "templates": 2},
     "soft_sharing, 6 templates": {"method": "soft_sharing", "templates": 6},
     "superweights, 50 %": {"method": "superweights", "budget": BudgetSpec(fraction=0.5)},
+    "superweights, nested, 50 %": {
+        "method": "superweights",
+        "budget": BudgetSpec(fraction=0.5),
+        "blocks": "nest",
+    },
 }
 SETTINGS = [("wrn-28-2", 128, 9), ("wrn-28-2", 32, 25), ("wrn-28-2", 8, 51), ("wrn-28-10", 8, 9)]
 """Network, batch size, rounds."""

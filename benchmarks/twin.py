@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from npas import blocks
-from npas.plans import Group, Plan
+from npas.plans import Group, Plan, Slot
 from npas.sharing import SharedGroup, SharedModel
 from torch import Tensor, nn
 
@@ -40,8 +40,9 @@ class Twin(nn.Module):
             path, _, attribute = slot.layer.rpartition(".")
             reads = [
                 (templates[b], alphas[b], row, next(gains[b]), b)
-                for b, row in enumerate(slot.rows)
-                if row is not None
+                for b, first in enumerate(slot.rows)
+                if first is not None
+                for row in range(first, first + _blocks_of(group, slot))
             ]
             module = self.network.get_submodule(path)
 
@@ -71,10 +72,29 @@ def _sum(templates_KD: Tensor, alpha_K: Tensor, gain: float) -> Tensor:
     return (templates_KD * (alpha_K * gain).unsqueeze(1)).sum(0)
 
 
+def _blocks_of(group: Group, slot: Slot) -> int:
+    """Return how many blocks of one bank a layer has, each with a row of its own."""
+    if group.recipe != "stack":
+        return 1
+    assert not group.settings, "the twin stacks blocks in their order only"
+    return math.prod(blocks.num_blocks(slot.shape, group.banks[0].shape))
+
+
+def _stacked(group: Group, shape: tuple[int, ...], pieces: list[Tensor]) -> Tensor:
+    """Concatenate equal blocks: rows of blocks, then columns, cropped at the far borders."""
+    block = group.banks[0].shape
+    wide = blocks.num_blocks(shape, block)[1]
+    views = [piece.view(block) for piece in pieces]
+    rows = [torch.cat(views[i : i + wide], dim=1) for i in range(0, len(views), wide)]
+    return torch.cat(rows)[: shape[0], : shape[1]]
+
+
 def _assembled(group: Group, shape: tuple[int, ...], pieces: list[tuple[int, Tensor]]) -> Tensor:
     """Concatenate blocks: columns to the right, then rows below, block after block."""
     if group.recipe == "mix":
         return pieces[0][1].view(shape)
+    if group.recipe == "stack":
+        return _stacked(group, shape, [piece for _, piece in pieces])
     shapes = tuple(bank.shape for bank in group.banks)
     taps = math.prod(shape[2:])
     weight: Tensor | None = None
