@@ -102,6 +102,9 @@ def _sources(before: Group, after: Group) -> Iterator[Tensor]:
     for index, bank in enumerate(after.banks):
         if not bank.rows:
             continue
+        if before == after:  # also where a layer has a row for each of many blocks
+            yield torch.arange(bank.rows)
+            continue
         slots = zip(after.slots, before.slots, strict=True)
         rows = ((new.rows[index], old.rows[index]) for new, old in slots)
         pairs = sorted({(new, old) for new, old in rows if new is not None and old is not None})

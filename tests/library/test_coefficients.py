@@ -79,7 +79,8 @@ def test_a_kind_that_is_not_known_is_refused():
     ],
 )
 def test_recipes_refuse_settings_they_do_not_know(method, unknown, match):
-    plan = npas.plan("wrn-16-1", budget={"fraction": 0.8}, method=method)
+    options = {"blocks": "nest"} if method == "superweights" else {}
+    plan = npas.plan("wrn-16-1", budget={"fraction": 0.8}, method=method, **options)
     groups = tuple(group.model_copy(update={"settings": unknown}) for group in plan.groups)
     with pytest.raises(PlanError, match=match):
         npas.share(npas.build("wrn-16-1"), plan.model_copy(update={"groups": groups}))

@@ -149,7 +149,7 @@ def test_superweights_groups_what_agrees(threshold):
     table = LayerTable(layers=tuple(layers), others=0)
     vectors = np.eye(5)[[0, 1, 0, 2, 1, 0]]
     method = methods.find("superweights")
-    options = method.Options(bins=1, threshold=threshold, max_templates=1)
+    options = method.Options(bins=1, threshold=threshold, max_templates=1, blocks="nest")
     evidence = evidence_of(layers, vectors)
     found = method.allocate(table, 440, options, evidence=evidence, stage="train")
     assert groups_of(found.groups) >= {
@@ -162,7 +162,7 @@ def test_superweights_merges_on_until_the_budget_holds():
     layers = layers_of(["conv2d"] * 6)
     table = LayerTable(layers=tuple(layers), others=0)
     method = methods.find("superweights")
-    options = method.Options(bins=3, threshold=1.0)
+    options = method.Options(bins=3, threshold=1.0, blocks="nest")
     least = method.smallest(table, options).num_parameters
     for budget in range(least, table.dense, 97):
         evidence = evidence_of(layers, np.eye(6))

@@ -141,8 +141,9 @@ def test_agreement_sees_layers_of_one_network_apart():
     assert refine(plan, found).ledger.coefficients > plan.ledger.coefficients
 
 
-def test_agreement_of_own_coefficients_has_nothing_to_say():
-    plan = npas.plan("resnet-14", budget={"fraction": 0.4})
+@pytest.mark.parametrize("blocks", ["nest", "stack"])
+def test_agreement_of_own_coefficients_has_nothing_to_say(blocks):
+    plan = npas.plan("resnet-14", budget={"fraction": 0.4}, blocks=blocks)
     model = npas.share(npas.build("resnet-14"), plan)
     found = coefficient_agreement(model, batches(1))
     assert found.banks == ()
