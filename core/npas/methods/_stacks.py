@@ -1,6 +1,7 @@
 """Banks of equal blocks for layers of one kernel class, while a method deals out its budget."""
 
 import functools
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -159,8 +160,8 @@ def stack(
     max_templates: int | None,
     partition: Sequence[Layers] | None,
     energy: Mapping[Layer, float],
-) -> Allocation:
-    """Return the allocation of equal blocks for a budget.
+) -> Allocation | None:
+    """Return the allocation of equal blocks for a budget; None if they do not fit.
 
     A stem keeps plain weights where that is at most a sixteenth of the budget: its few input
     channels fill no block. So do layers whose gradients are the largest for their size, see
@@ -169,7 +170,7 @@ def stack(
     Args:
         table: all layers.
         layers: those that share.
-        spare: scalars for them, at least what `smallest_stack` needs.
+        spare: scalars for them.
         max_templates: most templates of a bank; None: `MOST_TEMPLATES`.
         partition: of the layers; None, or one that does not fit: one part per kernel class.
         energy: squared length of each layer's gradient; empty where nothing is known.
@@ -178,18 +179,16 @@ def stack(
     classes = _by_class(layers)
     others = [layer for layer in layers if layer not in stems]
     moved = _most_moved(others, spare - sum(stem.size for stem in stems), energy)
-    for parts in (partition, classes):
-        for without in (stems | moved, stems, set[Layer]()):
-            kept = [tuple(la for la in part if la not in without) for part in parts or ()]
-            left = spare - sum(layer.size for layer in without)
-            weights = sum(layer.size for part in kept for layer in part)
-            how = functools.partial(
-                StackPool, max_templates=max_templates, shuffled=left < SHUFFLED_BELOW * weights
-            )
-            pools = [how(part) for part in kept if part]
-            if parts is not None and sum(pool.least_cost for pool in pools) <= left:
-                return _dealt(table, pools, left)
-    raise AssertionError(f"{spare} scalars are less than the smallest stack")
+    partitions = [parts for parts in (partition, classes) if parts is not None]
+    for parts, without in itertools.product(partitions, (stems | moved, stems, set[Layer]())):
+        kept = [tuple(layer for layer in part if layer not in without) for part in parts]
+        left = spare - sum(layer.size for layer in without)
+        shuffled = left < SHUFFLED_BELOW * sum(layer.size for part in kept for layer in part)
+        how = functools.partial(StackPool, max_templates=max_templates, shuffled=shuffled)
+        pools = [how(part) for part in kept if part]
+        if sum(pool.least_cost for pool in pools) <= left:
+            return _dealt(table, pools, left)
+    return None
 
 
 def _most_moved(layers: Sequence[Layer], spare: int, energy: Mapping[Layer, float]) -> set[Layer]:

@@ -204,7 +204,9 @@ class SuperWeights(Method):
             - sum(layer.size for layer in table.layers if layer.role in options.private)
         )
         if budget < table.dense and self._is_stacked(table, options, spare):
-            return self._stacked(table, options, spare, None if stage == "search" else evidence)
+            known = None if stage == "search" else evidence
+            if stacked := self._stacked(table, options, spare, known):
+                return stacked
         if stage == "search":
             fitting = (s for s in self._bins(table, options, tied=True) if cost(s) <= spare)
             # One template each: with tied coefficients more would span the same networks.
@@ -251,7 +253,7 @@ class SuperWeights(Method):
         options: SuperWeightsOptions,
         spare: int,
         evidence: Evidence | None,
-    ) -> Allocation:
+    ) -> Allocation | None:
         """Return equal blocks: one bank per kernel class, or the groups that agree."""
         banked = self._banked(table, options)
         partition = (
