@@ -139,6 +139,10 @@ def _check_sizes(plan: Plan, file: Any) -> None:
     held = sum(math.prod(shape) for shape in shapes)
     if held < plan.ledger.total:
         raise CheckpointError(f"it holds {held:,} scalars, the plan has {plan.ledger.total:,}")
+    for network in plan.networks:
+        spec = network.architecture
+        if None in (spec.num_classes, spec.input_channels, spec.input_size):
+            raise CheckpointError(f"network {network.name} leaves sizes open")
     dense = arch.layer_table(matching.resolve(plan.networks, None)).dense
     if dense != plan.ledger.dense:
         raise CheckpointError(f"dense, it has {dense:,} parameters, not {plan.ledger.dense:,}")

@@ -23,7 +23,7 @@ from npas.evidence import (
 )
 from npas.plans import Group, Plan
 from npas.refining import separated, untie
-from npas.sharing import SharedGroup, SharedModel
+from npas.sharing import SharedGroup, SharedModel, check_shared
 from npas.tasks import loss
 
 
@@ -33,7 +33,8 @@ def gradient_agreement(model: SharedModel, batches: Iterable[tuple[Tensor, Tenso
     The gradient is that of the composed weight (not of templates or coefficients), summed over the
     batches, with norms in evaluation mode. Layers of different shape are compared on their common
     leading part; layers made of many blocks of one bank on what each asks of the bank's templates,
-    where layers of all shapes can agree or not. How large each gradient is is kept too.
+    where layers of all shapes can agree or not. How large each gradient is is kept too. Frozen
+    layers are measured as if they were not.
 
     Args:
         model: after a brief training of the search-stage plan.
@@ -41,9 +42,11 @@ def gradient_agreement(model: SharedModel, batches: Iterable[tuple[Tensor, Tenso
 
     Raises:
         DataError: there is no batch.
+        InvalidSpecError: the model is not a shared network.
 
     Source: "Learning to Compose SuperWeights", section 2.2; its code takes a single batch.
     """
+    check_shared(model)
     planned = arch.planned_layers(model.plan)
     sums: dict[tuple[str, str], Tensor] = {}
     count = 0
@@ -106,8 +109,12 @@ def representation(model: SharedModel) -> Evidence:
     Args:
         model: after a brief training of the search-stage plan.
 
+    Raises:
+        InvalidSpecError: the model is not a shared network.
+
     Source: "Neural Parameter Allocation Search", section 3.2.
     """
+    check_shared(model)
     found = []
     for group in model.plan.groups:
         shared = cast(SharedGroup, model.groups[group.name])
@@ -140,11 +147,13 @@ def coefficient_agreement(
 
     Raises:
         DataError: there is no batch.
+        InvalidSpecError: the model is not a shared network.
 
     Source: "Learning to Compose SuperWeights", the released code's refinement, which sums over
     the whole training set.
     """
-    apart = untie(model, separated(model.plan)).model.eval()
+    check_shared(model)
+    apart = untie(model, separated(model.plan)).model.eval().requires_grad_(True)
     wanted = list(shared_banks(model.plan))
     values = [
         cast(SharedGroup, apart.groups[group.name]).coefficients[place]
@@ -190,12 +199,17 @@ def shared_banks(plan: Plan) -> Iterator[tuple[Group, int, int]]:
 
 @contextlib.contextmanager
 def _in_evaluation(model: nn.Module) -> Iterator[None]:
-    """Leave every module in the mode it was in: some may be frozen in evaluation mode."""
+    """Ask every parameter for gradients, and leave all as it was: some of it may be frozen."""
     modes = {module: module.training for module in model.modules()}
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     model.eval()
     try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
         yield
     finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
         for module, mode in modes.items():
             module.training = mode
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from npas import arch
 from npas.arch.layers import LayerTable
-from npas.errors import DataError, PlanError
-from npas.evidence import Evidence
-from npas.measure import gradient_agreement
+from npas.errors import DataError, InvalidSpecError, PlanError
+from npas.evidence import Evidence, Similarity
+from npas.measure import coefficient_agreement, gradient_agreement, representation
 from npas.spec import ArchitectureSpec, NetworkSpec
 from torch.nn import functional as F
 
@@ -156,6 +156,23 @@ def test_agreement_is_measured_inside_no_grad(model):
         assert gradient_agreement(model, batches(1)) == wanted
 
 
+@pytest.mark.parametrize("frozen", ["networks", "groups", "groups.g0.coefficients", ""])
+def test_frozen_layers_are_measured_too_and_stay_frozen(model, frozen):
+    wanted = gradient_agreement(model, batches(1))
+    model.get_submodule(frozen).requires_grad_(False)
+    before = [parameter.requires_grad for parameter in model.parameters()]
+    assert gradient_agreement(model, batches(1)) == wanted
+    assert [parameter.requires_grad for parameter in model.parameters()] == before
+
+
+@pytest.mark.parametrize("measure", [gradient_agreement, coefficient_agreement])
+def test_network_that_does_not_share_is_refused(measure):
+    with pytest.raises(InvalidSpecError, match="not a shared network"):
+        measure(npas.build("resnet-8"), batches(1))
+    with pytest.raises(InvalidSpecError, match="not a shared network"):
+        representation(npas.build("resnet-8"))
+
+
 def test_agreement_is_the_same_twice(model):
     assert gradient_agreement(model, batches(2)) == gradient_agreement(model, batches(2))
 
@@ -215,6 +232,14 @@ def test_evidence_without_a_layer_is_refused(evidence):
         npas.plan("resnet-8", budget=45_000, evidence=fewer)
     with pytest.raises(PlanError, match="says nothing about main/"):
         npas.plan("resnet-14", budget=100_000, evidence=evidence)
+
+
+def test_evidence_about_other_layers_only_says_nothing(evidence):
+    nothing = Similarity(layers=(), cosine=())
+    other = Similarity(layers=(("other", "fc.weight"),), cosine=((1.0,),), energy=(5.0,))
+    more = evidence.model_copy(update={"classes": (nothing, *evidence.classes, other)})
+    plans = [npas.plan("resnet-8", budget=45_000, evidence=each) for each in (evidence, more)]
+    assert plans[0] == plans[1]
 
 
 def changed(part, value):

@@ -49,6 +49,16 @@ def model(request):
     return shared
 
 
+@pytest.mark.parametrize("frozen", ["templates", "coefficients", ""])
+def test_frozen_coefficients_are_measured_too_and_stay_frozen(model, frozen):
+    wanted = coefficient_agreement(model, batches(1))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(frozen not in name)
+    before = [parameter.requires_grad for parameter in model.parameters()]
+    assert coefficient_agreement(model, batches(1)) == wanted
+    assert [parameter.requires_grad for parameter in model.parameters()] == before
+
+
 def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 

@@ -25,12 +25,17 @@ def cosines(layers: Sequence[Layer], evidence: Evidence) -> NDArray[np.float64]:
         # A layer that is in the evidence but private now is left out.
         rows = [index.get(name, -1) for name in similarity.layers]
         kept = [i for i, row in enumerate(rows) if row >= 0]
+        if not kept:
+            continue
         at = [rows[i] for i in kept]
         matrix = np.array(similarity.cosine, dtype=np.float64)[np.ix_(kept, kept)]
         cosines[np.ix_(at, at)] = np.nan_to_num(matrix)
     if np.isnan(np.diagonal(cosines)).any():
         lost = layers[int(np.isnan(np.diagonal(cosines)).argmax())]
-        raise PlanError(f"the evidence says nothing about {lost.network}/{lost.name}")
+        raise PlanError(
+            f"the evidence says nothing about {lost.network}/{lost.name}: measure it on the "
+            "networks to plan, or leave evidence out"
+        )
     return cosines
 
 
