@@ -75,7 +75,7 @@ def plan(
         >>> npas.plan("wrn-28-10", method="soft_sharing", templates=2).ledger.total
         17125630
     """
-    _check(evidence, stage)
+    _check(evidence, stage, share_embeddings)
     if isinstance(architecture, PlanRequest):
         if budget is not None or dataset is not None or unshared or share_embeddings or options:
             raise InvalidSpecError("a request has its own budget, dataset and method options")
@@ -125,7 +125,7 @@ def _entries(unshared: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _check(evidence: object, stage: object) -> None:
+def _check(evidence: object, stage: object, share_embeddings: object) -> None:
     """Refuse what Python may give and no request has."""
     if evidence is not None and not isinstance(evidence, Evidence):
         raise InvalidSpecError(
@@ -134,6 +134,10 @@ def _check(evidence: object, stage: object) -> None:
         )
     if stage not in get_args(Stage):
         raise InvalidSpecError(f"stage {stage!r}: give {' or '.join(get_args(Stage))}")
+    if not isinstance(share_embeddings, bool):
+        raise InvalidSpecError(
+            f"share_embeddings {share_embeddings!r}: give True or False", field="/share_embeddings"
+        )
 
 
 def _private(layers: Sequence[Layer]) -> tuple[PrivateLayer, ...]:

@@ -4,18 +4,21 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
-from npas import checkpoint
+from npas import arch, checkpoint
 from npas.data import Dataset, Inputs, default_folder
 from npas.data import facts as facts_of
-from npas.errors import CheckpointError, DataError
+from npas.errors import CheckpointError, DataError, UnknownNameError
 from npas.evaluate import evaluate
+from npas.matching import Sizes
 from npas.plans import Plan
-from npas.spec import DatasetSpec, DistillationSpec, TrainingSpec
+from npas.spec import DatasetSpec, DistillationSpec, Spec, TrainingSpec
+from npas.tasks import TaskName
 from npas.train import Row, State, Trainer
 from npas.train.teacher import Teacher
 
@@ -65,7 +68,8 @@ class Teaching:
             device: where to put the teacher.
 
         Raises:
-            DataError: the file is missing or damaged, or does not fit the dataset.
+            DataError: the file is missing or damaged, does not fit the dataset, or its network
+                cannot answer.
         """
         self.spec = training.distillation
         self.dataset, self.inputs, self.device = dataset, inputs, device
@@ -143,15 +147,29 @@ class Teaching:
 
     def _open(self, name: str, folder: Path) -> None:
         plan, extra = _read(name, folder)
-        sizes = self.dataset.sizes
-        inputs = _check_fit(name, plan, extra, num_classes=sizes[0], input_channels=sizes[1])
+        inputs = _check_fit(name, plan, extra, self.dataset.sizes, self.dataset.task)
         path = folder / f"{name}.safetensors"
         try:
-            model = checkpoint.load(path, device=str(self.device))
+            model = checkpoint.load(path, device=str(self.device)).float()
         except CheckpointError as error:
             raise DataError(f"teacher {name}: {error}", field=_FIELD) from error
         self._facts = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         self._ready(model, inputs)
+        self._try(name)
+
+    def _try(self, name: str) -> None:
+        """Have the teacher answer two images: only now is it known that it can."""
+        assert self.teacher is not None
+        images, labels = self.dataset.x_train[:2].to(self.device), self.dataset.y_train[:2]
+        try:
+            answers = self.teacher.log_answers(images, temperature=1.0, precision=torch.float32)
+        except RuntimeError as error:
+            raise _useless(name, f"cannot read the dataset's images ({error})") from error
+        wanted = (len(images), self.dataset.num_classes, *labels.shape[1:])
+        if answers.shape != wanted:
+            raise _useless(name, f"answers in shape {tuple(answers.shape)}, not {wanted}")
+        if not answers.isfinite().all():
+            raise _useless(name, "gives answers that are no numbers")
 
 
 def require(training: TrainingSpec, dataset: DatasetSpec, folder: Path | None = None) -> None:
@@ -169,12 +187,7 @@ def require(training: TrainingSpec, dataset: DatasetSpec, folder: Path | None = 
     if name is not None:
         folder = folder or default_folder()
         facts = facts_of(dataset, folder)
-        _check_fit(
-            name,
-            *_read(name, folder),
-            num_classes=facts.num_classes,
-            input_channels=facts.input_channels,
-        )
+        _check_fit(name, *_read(name, folder), facts.sizes, facts.task)
 
 
 def _file_name(spec: DistillationSpec | None) -> str | None:
@@ -191,41 +204,54 @@ def _read(name: str, folder: Path) -> tuple[Plan, dict[str, Any]]:
             field=_FIELD,
         )
     try:
-        return checkpoint.read_metadata(path)
-    except CheckpointError as error:
+        plan, extra = checkpoint.read_metadata(path)
+        for network in plan.networks:
+            arch.family_of(network.architecture)
+        return plan, extra
+    except (CheckpointError, UnknownNameError) as error:
         raise DataError(f"teacher {path.name}: {error.message}", field=_FIELD) from error
 
 
+class _Reading(Spec):
+    """What a file must say of the images that its networks read."""
+
+    mean: tuple[float, ...] = Field(strict=False)
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(strict=False)
+    input_size: int = Field(ge=1, le=1024)
+
+
 def _check_fit(
-    name: str, plan: Plan, extra: Mapping[str, Any], *, num_classes: int, input_channels: int
+    name: str, plan: Plan, extra: Mapping[str, Any], sizes: Sizes, task: TaskName
 ) -> Inputs:
     """Return what the teacher reads, after checking that it answers what the dataset asks."""
     for network in plan.networks:
         spec = network.architecture
+        if arch.reads_of(spec) != "images" or arch.task_of(spec) != task:
+            asked = {"classes": "images as a whole", "cells": "the cells of images"}[task]
+            raise _useless(name, f"is of {spec.name}, and the dataset asks for {asked}")
         for field, given, needed in (
-            ("num_classes", spec.num_classes, num_classes),
-            ("input_channels", spec.input_channels, input_channels),
+            ("num_classes", spec.num_classes, sizes[0]),
+            ("input_channels", spec.input_channels, sizes[1]),
         ):
             if given != needed:
-                raise DataError(
-                    f"teacher checkpoint:{name} has {field} {given}, the dataset has {needed}; "
-                    "give a teacher that was trained on the same kind of data",
-                    field=_FIELD,
-                )
+                raise _useless(name, f"has {field} {given}, the dataset has {needed}")
     try:
-        mean, std, size = (extra[key] for key in ("mean", "std", "input_size"))
-        inputs = Inputs(mean=tuple(mean), std=tuple(std), input_size=int(size))
-        is_usable = all(
-            len(values) == input_channels and all(isinstance(v, int | float) for v in values)
-            for values in (inputs.mean, inputs.std)
-        )
-    except (KeyError, TypeError, ValueError):
-        is_usable = False
-    if not is_usable:
+        said = _Reading(**{key: extra[key] for key in _Reading.model_fields if key in extra})
+    except ValidationError:
+        said = None
+    if said is None or not len(said.mean) == len(said.std) == sizes[1]:
         raise DataError(
             f"teacher checkpoint:{name} does not say how its images were normalised: save it with "
-            f'extra={{"mean": [...], "std": [...], "input_size": ...}}, {input_channels} numbers '
-            "in each list",
+            f'extra={{"mean": [...], "std": [...], "input_size": ...}}, {sizes[1]} numbers '
+            "in each list, those of std above 0",
             field=_FIELD,
         )
-    return inputs
+    return Inputs(mean=said.mean, std=said.std, input_size=said.input_size)
+
+
+def _useless(name: str, reason: str) -> DataError:
+    return DataError(
+        f"teacher checkpoint:{name} {reason}; give a teacher that was trained on the same kind of "
+        "data",
+        field=_FIELD,
+    )

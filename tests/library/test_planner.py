@@ -192,6 +192,8 @@ def test_networks_that_are_none_are_refused(networks):
 def test_evidence_and_stages_that_are_none_are_refused():
     with pytest.raises(InvalidSpecError, match=r"evidence is a str; .*Evidence\.from_json"):
         npas.plan("resnet-8", evidence="{}")
+    with pytest.raises(InvalidSpecError, match="share_embeddings 'no': give True or False"):
+        npas.plan("resnet-8", share_embeddings="no")
     with pytest.raises(InvalidSpecError, match="stage 'trian': give search or train"):
         npas.plan("resnet-8", stage="trian")
 

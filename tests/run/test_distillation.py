@@ -1,5 +1,6 @@
 """Jobs that learn from a teacher: trained on the spot, or from a file."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import npas
 import npas.data
 import pytest
+import torch
 from npas.errors import DataError
 from npas.run import run
 from npas.spec import JobSpec
@@ -130,11 +132,27 @@ def no_network(folder: Path) -> None:
     (folder / "mine.safetensors").write_bytes(b"no")
 
 
-def _saved(folder: Path, extra: dict[str, Any], classes: int = 10) -> None:
-    architecture = {"name": "resnet-8", "num_classes": classes, "input_channels": 1}
+def _saved(
+    folder: Path,
+    extra: dict[str, Any],
+    classes: int = 10,
+    name: str = "resnet-8",
+    dtype: torch.dtype = torch.float32,
+    fill: float | None = None,
+) -> None:
+    architecture = {"name": name, "num_classes": classes, "input_channels": 1}
     plan = npas.plan(npas.spec.ArchitectureSpec.model_validate(architecture), method="dense")
     network = npas.share(npas.build(plan.networks[0].architecture), plan)
-    npas.save(network, folder / "mine.safetensors", extra=extra)
+    if fill is not None:
+        torch.nn.init.constant_(next(network.parameters()), fill)
+    npas.save(network.to(dtype), folder / "mine.safetensors", extra=extra)
+
+
+def no_known_architecture(folder: Path) -> None:
+    """Write what another version, with more families, may have written."""
+    _saved(folder, USABLE)
+    path = folder / "mine.safetensors"
+    path.write_bytes(path.read_bytes().replace(b"resnet-8", b"sesnet-8"))
 
 
 USABLE = {"mean": [0.5], "std": [0.5], "input_size": 8}
@@ -151,6 +169,13 @@ USABLE = {"mean": [0.5], "std": [0.5], "input_size": 8}
         ),
         (lambda folder: _saved(folder, {}), "does not say how its images were normalised"),
         (lambda folder: _saved(folder, USABLE | {"std": [1, 2]}), "does not say how"),
+        (lambda folder: _saved(folder, USABLE | {"std": [0]}), "does not say how"),
+        (lambda folder: _saved(folder, USABLE | {"mean": [10**400]}), "does not say how"),
+        (lambda folder: _saved(folder, USABLE | {"input_size": 0}), "does not say how"),
+        (lambda folder: _saved(folder, USABLE | {"input_size": 10**6}), "does not say how"),
+        (lambda folder: _saved(folder, USABLE, name="text-encoder-2-16"), "images as a whole"),
+        (lambda folder: _saved(folder, USABLE, 2, name="grid-cnn-4-8"), "images as a whole"),
+        (no_known_architecture, "unknown architecture 'sesnet-8'"),
     ],
 )
 def test_file_that_cannot_teach_is_refused(
@@ -166,6 +191,44 @@ def test_file_that_cannot_teach_is_refused(
         with pytest.raises(DataError, match=message) as caught:
             refused()
         assert caught.value.field == "/training/distillation/teacher"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: _saved(folder, USABLE, name="vit-2-16-2"), "cannot read the .* images"),
+        (lambda folder: _saved(folder, USABLE, fill=math.nan), "answers that are no numbers"),
+        (lambda folder: _saved(folder, USABLE | {"mean": [1e300]}), "answers that are no numbers"),
+    ],
+)
+def test_teacher_that_cannot_answer_is_found_out_before_anything_is_trained(
+    make_taught: MakeSpec,
+    make_ear: Any,
+    tmp_path: Path,
+    prepare: Callable[[Path], None],
+    message: str,
+) -> None:
+    prepare(tmp_path)
+    ear = make_ear()
+
+    with pytest.raises(DataError, match=message) as caught:
+        run(make_taught("checkpoint:mine"), folder=tmp_path, data_folder=tmp_path, listener=ear)
+
+    assert caught.value.field == "/training/distillation/teacher"
+    assert ear.phases == ["preparing"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_teacher_of_another_precision_teaches(
+    make_taught: MakeSpec, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    _saved(tmp_path, USABLE, dtype=dtype)
+
+    outcome = run(
+        make_taught("checkpoint:mine", **PLAIN), folder=tmp_path / "out", data_folder=tmp_path
+    )
+
+    assert 0 <= outcome.report["distillation"]["accuracy"] <= 1
 
 
 @pytest.mark.parametrize(
