@@ -90,8 +90,9 @@ def test_auto_races_all_methods_but_itself(make_spec: MakeSpec) -> None:
         contest_of(make_spec(method={"name": "auto", "methods": ["auto"]}))
     with pytest.raises(InvalidSpecError, match="narrow plan other networks than those asked for"):
         contest_of(make_spec(method={"name": "auto", "methods": ["narrow"]}))
-    with pytest.raises(UnknownNameError, match="unknown method 'nothing'"):
-        contest_of(make_spec(method={"name": "auto", "methods": ["nothing"]}))
+    with pytest.raises(UnknownNameError, match="unknown method 'nothing'") as caught:
+        contest_of(make_spec(method={"name": "auto", "methods": ["ssn", "nothing"]}))
+    assert caught.value.field == "/method/methods/1"
 
 
 def test_auto_plans_without_data_by_the_default_or_what_goes_lowest() -> None:

@@ -7,11 +7,13 @@ that plan other networks. A job races first and is planned anew, so its plan may
 method.
 """
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from npas import registry
 from npas.arch.layers import LayerTable
-from npas.errors import InvalidSpecError
+from npas.errors import InvalidSpecError, UnknownNameError
 from npas.evidence import Evidence
 from npas.methods import Allocation, Contest, Method, checked_options, find
 from npas.plans import Stage
@@ -62,7 +64,7 @@ class Auto(Method):
         names = options.methods or [n for n in registry.names("npas.methods") if n != NAME]
         if NAME in map(registry.canonical, names):
             raise InvalidSpecError(f"{NAME} does not race itself", field="/method/methods")
-        if all(type(find(name)).networks_for is not Method.networks_for for name in names):
+        if all(type(each).networks_for is not Method.networks_for for each in _found(names)):
             raise InvalidSpecError(
                 f"{', '.join(names)} plan other networks than those asked for: name a method that "
                 "keeps them too, or leave methods out",
@@ -101,6 +103,18 @@ class Auto(Method):
         return method.allocate(
             table, budget, checked_options(method, chosen), evidence=evidence, stage=stage
         )
+
+
+def _found(names: Sequence[str]) -> list[Method]:
+    """Return the methods, or blame the name that no method has."""
+    found = []
+    for index, name in enumerate(names):
+        try:
+            found.append(find(name))
+        except UnknownNameError as error:
+            error.field = f"/method/methods/{index}"
+            raise
+    return found
 
 
 def _smallest(table: LayerTable, spec: MethodSpec) -> Allocation:
