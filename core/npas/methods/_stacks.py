@@ -21,7 +21,7 @@ SHUFFLED_BELOW = 0.25
 MOST_TEMPLATES = 64
 """Templates at most: mixing costs as many multiplications for every weight."""
 
-FEWEST_SHUFFLED = MOST_SHUFFLED = 2
+MOST_SHUFFLED = 2
 """Templates of shuffled blocks, where so many fit: they are all different even with one, and more
 cost coefficients, which give less than as many scalars in templates."""
 
@@ -59,7 +59,7 @@ class StackPool(Pool[Block]):
 
     def __init__(self, layers: Layers, *, max_templates: int | None, shuffled: bool) -> None:
         super().__init__(layers)
-        self.shuffled, self.asked = shuffled, max_templates
+        self.shuffled = shuffled
         self.max_templates = min(
             max_templates or MOST_TEMPLATES, MOST_SHUFFLED if shuffled else MOST_TEMPLATES
         )
@@ -111,12 +111,12 @@ class StackPool(Pool[Block]):
         """
         if budget >= self.own or self.own <= self.cost(self._least):
             return None
-        best, best_rank = self._least, (0.0, 0, 0)
+        best, best_rank = self._least, (0.0, 0)
         for block, size, count in self._blocks:
             templates = min(self.max_templates, budget // (size + count))
-            rank = (templates / count, size, 0)
+            rank = (templates / count, size)
             if self.shuffled:
-                rank = (min(templates, FEWEST_SHUFFLED), templates * size, 0)
+                rank = (templates, templates * size)
             if templates and rank > best_rank:
                 best, best_rank = (block, templates), rank
         return best
@@ -141,7 +141,7 @@ class StackPool(Pool[Block]):
 
     def of(self, layers: Layers) -> "StackPool":
         """Return a pool of other layers of the same kernel."""
-        return StackPool(layers, max_templates=self.asked, shuffled=self.shuffled)
+        return StackPool(layers, max_templates=self.max_templates, shuffled=self.shuffled)
 
 
 def _sides(largest: int) -> list[int]:
