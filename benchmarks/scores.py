@@ -95,10 +95,10 @@ class Stored:
         )
 
     @functools.cached_property
-    def seeds(self) -> int:
-        """Most runs behind a mean."""
+    def counts(self) -> list[int]:
+        """Numbers of runs behind the means, ascending, each once."""
         cells = ((arm, budget) for arm in self.arms for budget in self.budgets)
-        return max((len(self.values(*cell)) for cell in cells), default=0)
+        return sorted({len(found) for cell in cells if (found := self.values(*cell))})
 
     @classmethod
     def read(cls, folder: Path) -> "Stored":
@@ -144,14 +144,18 @@ def _cell(stored: Stored, arm: str, budget: float) -> str:
     diverged = sum(r["status"] == "diverged" for r in records)
     found = stored.score(arm, budget)
     text = found.text() if found else "-"
-    if found and found.count < stored.seeds:
+    if found and found.count < stored.counts[-1]:
         text += f" [{found.count}]"
     return f"{text} ({diverged} diverged)" if diverged else text
 
 
 def _counts(stored: Stored) -> str:
-    """Say how many seeds stand behind the means."""
-    return "1 seed" if stored.seeds == 1 else f"{stored.seeds} seeds, or as many as [ ] says"
+    """Say how many seeds stand behind the means; where not all are equal, cells say fewer."""
+    if not stored.counts:
+        return "no runs"
+    most = stored.counts[-1]
+    seeds = "1 seed" if most == 1 else f"{most} seeds"
+    return seeds if len(stored.counts) == 1 else f"{seeds}, or as many as [ ] says"
 
 
 def _header(stored: Stored) -> list[str]:

@@ -13,7 +13,7 @@ from benchmarks.arms import BUDGETS, Cell, Setting, cells, lots
 from benchmarks.methods import report, run_missing
 from benchmarks.plots import accuracy_svg
 from benchmarks.runs import Place, make, missing
-from benchmarks.scores import Stored, accuracies, choices, costs, differences, score, t95
+from benchmarks.scores import Stored, accuracies, choices, costs, differences, score, section, t95
 
 SMALLEST = Setting(
     name="digits-tiny",
@@ -117,6 +117,16 @@ def _stored(**accuracies: Mapping[int, float]) -> Stored:
         for seed, accuracy in found.items()
     ]
     return Stored(SMALLEST.to_json(), records)
+
+
+def test_cells_of_fewer_seeds_than_others_say_so() -> None:
+    equal = _stored(narrow={0: 0.5, 1: 0.6}, superweights={0: 0.6, 1: 0.6})
+    uneven = _stored(narrow={0: 0.5}, superweights={0: 0.6, 1: 0.6})
+
+    assert "[" not in accuracies(equal)
+    assert ". 2 seeds; intervals" in section(equal, "picture.svg")
+    assert "50.0 [1]" in accuracies(uneven)
+    assert "2 seeds, or as many as [ ] says" in section(uneven, "picture.svg")
 
 
 def test_mean_and_interval_are_students() -> None:

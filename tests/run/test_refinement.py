@@ -167,3 +167,18 @@ def test_networks_that_start_with_the_firsts_coefficients_part_without_a_search(
     found = npas.compare(ear.plans[0], ear.plans[3])
     assert found.moves == ()
     assert 0 < found.ledger["coefficients"] <= ear.plans[0].ledger.unused
+
+
+def test_equal_blocks_share_no_coefficients_and_are_not_refined(
+    spec: JobSpec, make_ear: Any, tmp_path: Path
+) -> None:
+    method = spec.method.model_copy(update={"blocks": "stack"})
+    ear = make_ear()
+
+    outcome = run(
+        spec.model_copy(update={"method": method}), folder=tmp_path, listener=ear, device="cpu"
+    )
+
+    assert {group.recipe for group in outcome.plan.groups} == {"stack"}
+    assert outcome.report["refinement"] is None
+    assert sorted(ear.plans) == [0, 1, 2]
