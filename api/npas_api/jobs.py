@@ -8,7 +8,6 @@ from npas.plans import Plan
 from npas.spec import JobSpec
 from npas_store import jobs, listings
 from npas_store.database import reading, transaction
-from npas_store.documents import fingerprint
 from npas_store.tables import Job
 from pydantic import StringConstraints
 from sqlalchemy.orm import Session
@@ -132,7 +131,7 @@ def _create(spec: JobSpec, plan: Plan, key: str | None) -> tuple[shapes.Job, boo
 
 
 def _same(job: Job, spec: JobSpec) -> Job:
-    if job.request_fingerprint != fingerprint(jobs.document(spec)):
+    if not jobs.is_asked_by(job, spec):
         raise errors.IdempotencyKeyReusedError(
             f"the Idempotency-Key belongs to {job.id}, which was another request; "
             "use a new key for a new job",

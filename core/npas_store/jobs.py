@@ -1,9 +1,11 @@
 """Jobs as their users see them: create, look up, cancel. The worker's half is `claims`."""
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from npas.spec import JobSpec
+from pydantic import ValidationError
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -22,8 +24,26 @@ class NoSuchJobError(LookupError):
 
 
 def document(spec: JobSpec) -> Json:
-    """Return a spec as it is stored, and as `fingerprint` is taken of it."""
+    """Return a spec as it is stored: what is not said has its meaning of today, written out."""
     return spec.model_dump(mode="json", exclude_none=True)
+
+
+def is_asked_by(job: Job, spec: JobSpec) -> bool:
+    """Tell whether a job was made by this request: the same words, or the same meaning.
+
+    Releases may have passed since, with new fields, and with other defaults for what was not said.
+    """
+    if job.request_fingerprint == fingerprint(_asked(spec)):
+        return True
+    try:
+        return type(spec).model_validate_json(json.dumps(job.spec)) == spec
+    except ValidationError:  # of a release that allowed it
+        return False
+
+
+def _asked(spec: JobSpec) -> Json:
+    """Return what was said in a request, and no more."""
+    return spec.model_dump(mode="json", exclude_unset=True)
 
 
 def create(
@@ -32,15 +52,14 @@ def create(
     """Queue a job: row, history, plan and the bell for the workers, all or none of them.
 
     With an idempotency key that was used before, the job that it made is returned and nothing is
-    written; compare its `request_fingerprint` to know whether it was the same request.
+    written; `is_asked_by` tells whether it was the same request.
 
     Args:
         plan: the allocation the job was accepted with; the worker trains it, or refines it.
     """
-    stored = document(spec)
     values = {
         "id": new_id("job"),
-        "spec": stored,
+        "spec": document(spec),
         "labels": dict(spec.labels),
         "architecture": " + ".join(member.architecture.name for member in spec.members()),
         "method": plan.method,
@@ -50,7 +69,7 @@ def create(
         "minimum_parameters": plan.minimum,
         "parameters": plan.ledger.total,
         "idempotency_key": idempotency_key,
-        "request_fingerprint": fingerprint(stored),
+        "request_fingerprint": fingerprint(_asked(spec)),
     }
     statement = insert(Job).values(values).on_conflict_do_nothing(constraint=_ONE_KEY)
     job = session.scalars(statement.returning(Job)).one_or_none()

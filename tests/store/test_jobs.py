@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from npas.spec import JobSpec
@@ -109,3 +110,42 @@ def test_reading_cannot_write(submit):
 
     with reading() as session, pytest.raises(InternalError, match="read-only"):
         events.append(session, job.id, "note", "no")
+
+
+class LaterSpec(JobSpec):
+    """A request as a later release reads it: an option more, and another default."""
+
+    seed: int = 5
+    clip_norm: float | None = 1.0
+
+
+EARLIER = json.loads((Path(__file__).parents[1] / "run/kept/requests.json").read_text())
+"""Requests as the first release stored them."""
+
+
+def test_key_of_the_first_release_is_known(submit):
+    kept = EARLIER["small"]
+    made = submit("a")
+    with transaction() as session:
+        job = jobs.get(session, made.id)
+        job.spec, job.request_fingerprint = kept["stored"], kept["fingerprint"]
+        text = json.dumps(kept["stored"])
+        asked = JobSpec.model_validate_json(text)
+        assert jobs.is_asked_by(job, asked)
+        assert jobs.is_asked_by(job, LaterSpec.model_validate_json(text))
+        assert not jobs.is_asked_by(job, asked.model_copy(update={"seed": 1}))
+
+
+def test_key_is_known_after_a_release_that_changes_a_default(submit, spec):
+    job = submit("a")
+    asked = spec.model_dump(mode="json", exclude_unset=True)
+    assert jobs.is_asked_by(job, LaterSpec.model_validate_json(json.dumps(asked)))
+    assert not jobs.is_asked_by(
+        job, LaterSpec.model_validate_json(json.dumps(asked | {"seed": 1}))
+    )
+
+
+def test_key_of_a_request_that_is_no_longer_valid_is_another(submit, spec):
+    job = submit("a")
+    job.spec = {**job.spec, "forgotten": 1}
+    assert not jobs.is_asked_by(job, spec.model_copy(update={"seed": 1}))
