@@ -17,6 +17,12 @@ from npas_store.settings import settings
 from npas_store.states import LIVE, Ending
 from npas_store.tables import Attempt, Bell, Job
 
+_FEW = 3
+_MANY_CAUSES = frozenset(
+    {"worker_lost", "stalled", "database_away", "disk_full", "machine_failed", "device_failed"}
+)
+"""Causes that lie with the machine and may pass; all others are likely to come back each time."""
+
 
 class LeaseLostError(Exception):
     """Another worker has the job, or it has ended: stop, and write nothing more."""
@@ -208,8 +214,9 @@ def drain(session: Session, job_id: str, epoch: int) -> Job:
 def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> Job:
     """Give a job back because its training or its worker was lost.
 
-    It waits a little longer each time, and fails for good after `settings.max_attempts` losses.
-    A job whose end was asked for is not tried again.
+    It waits a little longer each time, and fails for good after too many losses of one cause:
+    `settings.max_attempts` where the machine is to blame, three where the job may be. A job whose
+    end was asked for is not tried again.
 
     Args:
         why: a `history.reason`.
@@ -224,12 +231,23 @@ def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> J
         message = "cancelled; its worker was lost before it could save the best network"
         asked = history.reason("user_cancelled", message)
         return finish(session, job_id, epoch, "cancelled", message=message, why=asked)
-    if job.losses >= settings().max_attempts:
-        message = f"{why['message']}; given up after {job.losses} losses"
+    losses = _count(session, job, why["code"])
+    if losses >= _most(why["code"]):
+        message = f"{why['message']}; given up after {losses} losses of this kind"
         final = {**why, "message": message}
         return finish(session, job_id, epoch, "failed", message=message, why=final)
     seconds = min(settings().retry_seconds * 2 ** (job.losses - 1), 600.0)
     return _requeue(session, job, why, seconds=seconds)
+
+
+def _count(session: Session, job: Job, cause: str) -> int:
+    query = select(func.count()).where(Attempt.job_id == job.id, Attempt.outcome == cause)
+    return session.scalars(query).one()
+
+
+def _most(cause: str) -> int:
+    most = settings().max_attempts
+    return most if cause in _MANY_CAUSES else min(_FEW, most)
 
 
 def _requeue(session: Session, job: Job, why: Mapping[str, Any], *, seconds: float) -> Job:

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         5, ge=0, description="wait after the first loss; doubles each time"
     )
     bell_seconds: float = Field(60, gt=0, description="a queued job is announced again after this")
-    max_attempts: int = Field(10, ge=1, description="a job whose training is lost so often fails")
+    max_attempts: int = Field(10, ge=1, description="a job lost so often for one cause fails")
 
     @property
     def blobs(self) -> Path:

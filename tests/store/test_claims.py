@@ -153,6 +153,21 @@ def test_lose_waits_longer_each_time_and_gives_up_in_the_end(submit):
     assert max(waits) <= 600
 
 
+def test_lose_counts_each_cause_by_itself(submit):
+    job = submit()
+    fault = history.reason("internal_error", "a fault of npas")
+    for epoch, why in enumerate([fault, LOST, fault, LOST, LOST, LOST], start=1):
+        assert claim().epoch == epoch
+        with transaction() as session:
+            assert claims.lose(session, job.id, epoch, why).state == "queued"
+        make_due(job)
+    claim()
+    with transaction() as session:
+        lost = claims.lose(session, job.id, 7, fault)
+    assert (lost.state, lost.reason["code"], lost.losses) == ("failed", "internal_error", 7)
+    assert "3 losses" in lost.reason["message"]
+
+
 def test_lost_job_is_not_claimed_before_it_is_due(submit):
     job = submit()
     claim()

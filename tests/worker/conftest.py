@@ -3,7 +3,7 @@
 import npas
 import pytest
 from npas.spec import JobSpec
-from npas_store import claims, jobs
+from npas_store import claims, embedded, jobs, migrate
 from npas_store.database import transaction
 from npas_store.tables import Job
 
@@ -32,3 +32,18 @@ def claimed(store, spec) -> Job:
         job = claims.claim(session, "w")
     assert job is not None
     return job
+
+
+@pytest.fixture
+def fragile(tmp_path, in_environment, spec):
+    """A claimed job in a Postgres that may be stopped: its id and the server."""
+    with (
+        embedded.running(tmp_path, redis=False) as servers,
+        in_environment(NPAS_DATABASE_URL=servers.database_url),
+    ):
+        migrate.upgrade()
+        with transaction() as session:
+            jobs.create(session, spec, npas.plan(spec))
+        with transaction() as session:
+            job = claims.claim(session, "w")
+        yield job.id, servers.children["postgres"]

@@ -4,9 +4,8 @@ import subprocess
 import sys
 import threading
 
-import npas
 import pytest
-from npas_store import claims, embedded, events, jobs, migrate
+from npas_store import claims, events, jobs
 from npas_store.claims import LeaseLostError
 from npas_store.database import reading, transaction
 from npas_worker.scribe import Scribe
@@ -64,21 +63,6 @@ def test_scribe_ends_an_idle_process_whose_claim_is_over(claimed, in_environment
     with transaction() as session:
         claims.drain(session, claimed.id, 1)
     assert process.wait(60) == FENCED
-
-
-@pytest.fixture
-def fragile(tmp_path, in_environment, spec):
-    """A claimed job in a Postgres that may be stopped: its id and the server."""
-    with (
-        embedded.running(tmp_path, redis=False) as servers,
-        in_environment(NPAS_DATABASE_URL=servers.database_url),
-    ):
-        migrate.upgrade()
-        with transaction() as session:
-            jobs.create(session, spec, npas.plan(spec))
-        with transaction() as session:
-            job = claims.claim(session, "w")
-        yield job.id, servers.children["postgres"]
 
 
 def test_scribe_waits_for_postgres(fragile):

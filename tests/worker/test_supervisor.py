@@ -65,3 +65,22 @@ def test_claim_that_is_over_is_left_alone(claimed):
         claims.claim(session, "other")
     job, _ = supervise(claimed)
     assert (job.state, job.epoch, job.lease_owner) == ("running", 2, "other")
+
+
+def test_training_that_cannot_be_started_is_a_loss_of_the_machine(claimed):
+    folder = resumes.folder(claimed.id, 1).parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("a file where the folder should be")
+    try:
+        job, outcome = supervise(claimed)
+    finally:
+        folder.unlink()
+    assert (job.state, outcome, job.losses) == ("queued", "machine_failed", 1)
+
+
+def test_training_that_ends_without_a_word_is_a_loss_with_its_last_line(claimed, monkeypatch):
+    monkeypatch.setenv("NPAS_THREADS", "none")  # read anew by the training, which cannot use it
+    job, outcome = supervise(claimed)
+    assert (job.state, outcome) == ("queued", "worker_lost")
+    assert "exit code 1" in job.reason["message"]
+    assert "NPAS_THREADS" in job.reason["message"]

@@ -15,16 +15,16 @@ from typing import Any
 
 from npas_store import claims
 from npas_store.claims import LeaseLostError
-from npas_store.database import UNREACHABLE, transaction
+from npas_store.database import transaction
 from npas_store.settings import settings
 from sqlalchemy.orm import Session
 
+from npas_worker.patience import patiently
 from npas_worker.words import FENCED
 
 Write = Callable[[Session], object]
 
 _PAUSE = 0.5  # seconds between two transactions
-_LONGEST_PAUSE = 5.0  # seconds between two tries
 
 log = logging.getLogger(__name__)
 
@@ -88,19 +88,14 @@ class Scribe:
         Raises:
             LeaseLostError: the claim is over.
         """
-        pause = _PAUSE
-        while True:
-            try:
-                with transaction() as session:
-                    claims.guard(session, self._job_id, self._epoch)
-                    write(session)
-            except UNREACHABLE as error:
-                log.warning("Postgres is away, waiting %.1f s: %s", pause, error)
-                time.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-            else:
-                self._checked = time.monotonic()
-                return
+
+        def once() -> None:
+            with transaction() as session:
+                claims.guard(session, self._job_id, self._epoch)
+                write(session)
+
+        patiently(once)
+        self._checked = time.monotonic()
 
     def _run(self) -> None:
         try:

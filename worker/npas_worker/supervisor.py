@@ -50,8 +50,13 @@ class Supervisor:
 
     def run(self) -> None:
         """Train until the job has ended or the claim is over."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        process = self._start()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            process = self._start()
+        except (OSError, subprocess.SubprocessError) as error:
+            self._loss = reason("machine_failed", f"the training cannot be started: {error}")
+            self._conclude(1)
+            return
         try:
             while process.poll() is None:
                 self._look(process)
@@ -175,15 +180,22 @@ class Supervisor:
                 if code == PAUSED or was_stopped:
                     claims.drain(session, self._job_id, self._epoch)
                 else:
-                    claims.lose(session, self._job_id, self._epoch, self._loss or _why(code))
+                    claims.lose(session, self._job_id, self._epoch, self._loss or self._why(code))
         except LeaseLostError:
             log.info("claim %d of %s has ended", self._epoch, self._job_id)
 
+    def _why(self, code: int) -> dict[str, str]:
+        """Return the reason for a training that ended without a word of its own."""
+        if code >= 0:
+            message = f"the training ended with exit code {code}: {self._last_line()}"
+            return reason("worker_lost", message)
+        name = signal.Signals(-code).name
+        hint = "the machine may be short of memory" if name == "SIGKILL" else ""
+        return reason("worker_lost", f"the training was killed by {name}", hint=hint)
 
-def _why(code: int) -> dict[str, str]:
-    """Return the reason for a training that ended without a word."""
-    if code >= 0:
-        return reason("worker_lost", f"the training ended with exit code {code}")
-    name = signal.Signals(-code).name
-    hint = "the machine may be short of memory" if name == "SIGKILL" else ""
-    return reason("worker_lost", f"the training was killed by {name}", hint=hint)
+    def _last_line(self) -> str:
+        try:
+            lines = self._folder.with_suffix(".log").read_text(errors="replace").split("\n")
+        except OSError as error:
+            return str(error)
+        return next((line[:300] for line in reversed(lines) if line.strip()), "it said nothing")

@@ -12,11 +12,13 @@ from npas_store.claims import LeaseLostError
 from npas_store.database import reading
 from npas_store.settings import settings
 from npas_store.states import Ending
+from npas_store.tables import Job
 from sqlalchemy.orm import Session
 
 from npas_worker.failures import explain
 from npas_worker.listener import StoreListener
 from npas_worker.orders import Orders
+from npas_worker.patience import patiently
 from npas_worker.scribe import Scribe
 from npas_worker.words import ENDED, FENCED, PAUSED
 
@@ -62,8 +64,7 @@ class Training:
         return ENDED
 
     def _train(self) -> library.Outcome:
-        with reading() as session:
-            job = jobs.get(session, self._job_id)
+        job = patiently(self._job)
         # Sums depend on how many threads share them: every attempt uses the same number.
         torch.set_num_threads(job.threads or settings().threads)
         return library.run(
@@ -71,10 +72,14 @@ class Training:
             folder=self._folder,
             listener=self._listener,
             data_folder=settings().data_folder,
-            resume_from=self._start(),
+            resume_from=patiently(self._start),
             device=settings().device,
             checkpoint_seconds=settings().checkpoint_seconds,
         )
+
+    def _job(self) -> Job:
+        with reading() as session:
+            return jobs.get(session, self._job_id)
 
     def _start(self) -> Path | None:
         with reading() as session:
@@ -122,7 +127,7 @@ class Training:
         self._scribe.close()
 
         def end(session: Session) -> None:
-            if failure.is_passing:
+            if not failure.is_final:
                 claims.lose(session, self._job_id, self._epoch, failure.reason)
                 return
             message = failure.reason["message"]
