@@ -23,6 +23,7 @@ from npas_api import (
 )
 from npas_api.loops import CHORES, Loop
 from npas_api.middleware import RequestContext
+from npas_api.origins import OwnOrigin
 from npas_api.planning import Planner, warm_up
 
 _DESCRIPTION = "Give it a network and a parameter budget; get back a trained network that fits."
@@ -49,7 +50,8 @@ def create_app(*, chores: Sequence[Callable[[], Loop]] = CHORES) -> FastAPI:
         app.include_router(part.router)
     problems.handle_errors(app)
     openapi.complete(app, bodies=(JobSpec, plans.PlanBody))
-    app.add_middleware(RequestContext)
+    app.add_middleware(OwnOrigin)
+    app.add_middleware(RequestContext)  # the outermost: refusals have an id, too
     return app
 
 

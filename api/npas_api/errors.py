@@ -82,6 +82,18 @@ class InvalidRangeError(ApiError):
     status = 400
 
 
+class HostNotAllowedError(ApiError):
+    """The request is for a host that this service does not answer for."""
+
+    status = 403
+
+
+class OriginNotAllowedError(ApiError):
+    """A page of another origin may not change anything here."""
+
+    status = 403
+
+
 class NotFoundError(ApiError):
     """There is nothing at this address; /openapi.json lists what there is."""
 

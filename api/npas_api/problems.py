@@ -97,7 +97,7 @@ def response(connection: HTTPConnection, error: Exception) -> Response:
         "title": errors.title(type(refusal)),
         "status": refusal.status,
         "detail": refusal.detail,
-        "instance": connection.url.path,
+        "instance": connection.scope["path"],  # a url is made with Host, which may be none
         "code": code,
         "request_id": connection.scope.get("state", {}).get("request_id", ""),
         "errors": [field.to_json() for field in refusal.errors],

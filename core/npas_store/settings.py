@@ -1,11 +1,13 @@
 """All settings of API and worker, read once from the environment (prefix NPAS_)."""
 
 import functools
+import ipaddress
 import os
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -27,6 +29,12 @@ class Settings(BaseSettings):
     )
     home: Path = Field(Path(".npas"), description="all files of the service lie below it")
     data_folder: Path | None = Field(None, description="datasets; absent: the library's default")
+    allow_unauthenticated: bool = Field(
+        False, description="whether the API may listen on addresses that others reach"
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="names beside this machine's own that requests may be for; *: any"
+    )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
@@ -47,6 +55,25 @@ class Settings(BaseSettings):
     bell_seconds: float = Field(60, gt=0, description="a queued job is announced again after this")
     max_attempts: int = Field(10, ge=1, description="a job lost so often for one cause fails")
 
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _at_commas(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+
+    @field_validator("host")
+    @classmethod
+    def _for_this_machine(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("allow_unauthenticated") or is_loopback(value):
+            return value
+        raise ValueError(
+            f"{value!r} is an address that other machines may reach, and the API has no "
+            "authentication: who reaches it reads, queues and cancels all jobs; listen on "
+            "127.0.0.1, or set NPAS_ALLOW_UNAUTHENTICATED=true where something before it keeps "
+            "strangers out"
+        )
+
     @property
     def blobs(self) -> Path:
         """Folder of the artifacts, by content."""
@@ -56,6 +83,14 @@ class Settings(BaseSettings):
     def jobs(self) -> Path:
         """Folder of the files that a running job needs to resume."""
         return self.home / "jobs"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a host, by its name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 class SettingError(Exception):
@@ -75,7 +110,9 @@ def settings() -> Settings:
         # Values are not repeated: some hold passwords.
         raise SettingError(
             "; ".join(
-                f"NPAS_{wrong['loc'][0]}".upper() + f": {wrong['msg']}" for wrong in error.errors()
+                f"NPAS_{wrong['loc'][0]}".upper()
+                + f": {wrong['msg'].removeprefix('Value error, ')}"
+                for wrong in error.errors()
             )
         ) from None
     return found.model_copy(update={"home": found.home.absolute()})

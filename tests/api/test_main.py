@@ -89,6 +89,7 @@ def test_main_ends_its_streams_when_asked_to_end(submit):
     [
         ({"NPAS_DATABASE_URL": ""}, "NPAS_DATABASE_URL is not set"),
         ({"NPAS_DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "Postgres does not answer"),
+        ({"NPAS_HOST": "0.0.0.0"}, "NPAS_HOST: '0.0.0.0' is an address that other machines may"),
     ],
 )
 def test_main_says_what_is_missing(environment, told):

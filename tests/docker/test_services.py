@@ -69,7 +69,9 @@ def test_migrate_ends_well_however_often(start):
 def test_api_comes_up_healthy_and_stops(compose, start):
     port = free_port()
     service = compose["services"]["api"]
-    process = start("api", NPAS_HOST=service["environment"]["NPAS_HOST"], NPAS_PORT=port)
+    own = {"NPAS_HOST", "NPAS_ALLOW_UNAUTHENTICATED"}
+    settings = {name: service["environment"][name] for name in own}
+    process = start("api", **settings, NPAS_PORT=port)
     kind, program, option, check = service["healthcheck"]["test"]
     assert (kind, program, option) == ("CMD", "python", "-c")
     here = check.replace(":8000", f":{port}")

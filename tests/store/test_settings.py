@@ -53,3 +53,22 @@ def test_settings_takes_every_spelling_of_redis(read, url):
 def test_settings_refuses_times_without_end(read, value):
     with pytest.raises(SettingError, match="NPAS_LEASE_SECONDS"):
         read(NPAS_LEASE_SECONDS=value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.7", "npas.example"])
+def test_settings_open_the_api_to_a_network_only_where_that_is_said(read, host):
+    with pytest.raises(SettingError, match=r"^NPAS_HOST: .*no authentication.*NPAS_ALLOW_UNAUTH"):
+        read(NPAS_HOST=host)
+    assert read(NPAS_HOST=host, NPAS_ALLOW_UNAUTHENTICATED="true").host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_settings_listen_on_the_machine_itself_without_a_word(read, host):
+    assert read(NPAS_HOST=host).host == host
+
+
+def test_settings_split_allowed_hosts_at_commas(read):
+    assert read(NPAS_ALLOWED_HOSTS="a.example, B.example ,").allowed_hosts == (
+        "a.example",
+        "b.example",
+    )
