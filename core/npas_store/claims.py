@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Interval, bindparam, func, select, text, update
+from sqlalchemy import Interval, bindparam, case, func, null, select, text, update
 from sqlalchemy.orm import Session
 
-from npas_store import history
+from npas_store import history, resumes
 from npas_store.documents import finite
 from npas_store.settings import settings
 from npas_store.states import LIVE, Ending
@@ -36,7 +36,8 @@ def _after(seconds: float) -> Any:
 def claim(session: Session, worker: str) -> Job | None:
     """Take the job that has waited longest, or return None when there is none to take.
 
-    A job whose row somebody else holds at this moment is passed over: see `is_any_due`.
+    A job whose end was asked for becomes `cancelling`: all that is left to do is to deliver it. A
+    job whose row somebody else holds at this moment is passed over: see `is_any_due`.
 
     Args:
         worker: name of the worker, for people.
@@ -53,9 +54,9 @@ def claim(session: Session, worker: str) -> Job | None:
         update(Job)
         .where(Job.id == chosen, Job.state == "queued")
         .values(
-            state="running",
+            state=case((Job.cancel_requested, "cancelling"), else_="running"),
             phase="preparing",
-            reason=None,
+            reason=case((Job.cancel_requested, Job.reason), else_=null()),
             epoch=Job.epoch + 1,
             attempt=Job.attempt + 1,
             lease_owner=worker,
@@ -69,7 +70,8 @@ def claim(session: Session, worker: str) -> Job | None:
     if job is None:
         return None
     session.add(Attempt(job_id=job.id, epoch=job.epoch, attempt=job.attempt, worker=worker))
-    history.moved(session, job, before="queued", message=f"started by {worker}")
+    does = "to deliver the best network so far: taken" if job.cancel_requested else "started"
+    history.moved(session, job, before="queued", message=f"{does} by {worker}")
     return job
 
 
@@ -216,7 +218,7 @@ def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> J
 
     It waits a little longer each time, and fails for good after too many losses of one cause:
     `settings.max_attempts` where the machine is to blame, three where the job may be. A job whose
-    end was asked for is not tried again.
+    end was asked for is taken up again only where there is a network to deliver.
 
     Args:
         why: a `history.reason`.
@@ -227,13 +229,11 @@ def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> J
     job = guard(session, job_id, epoch)
     _end_attempt(session, job, why["code"])
     job.losses += 1
-    if job.cancel_requested:
-        message = "cancelled; its worker was lost before it could save the best network"
-        asked = history.reason("user_cancelled", message)
-        return finish(session, job_id, epoch, "cancelled", message=message, why=asked)
     losses = _count(session, job, why["code"])
     if losses >= _most(why["code"]):
         message = f"{why['message']}; given up after {losses} losses of this kind"
+        if job.cancel_requested:
+            return _cancelled(session, job, message)
         final = {**why, "message": message}
         return finish(session, job_id, epoch, "failed", message=message, why=final)
     seconds = min(settings().retry_seconds * 2 ** (job.losses - 1), 600.0)
@@ -251,20 +251,29 @@ def _most(cause: str) -> int:
 
 
 def _requeue(session: Session, job: Job, why: Mapping[str, Any], *, seconds: float) -> Job:
+    waits_for = "go on"
     if job.cancel_requested:
-        message = "cancelled; its worker left before it could finish"
-        asked = history.reason("user_cancelled", message)
-        return finish(session, job.id, job.epoch, "cancelled", message=message, why=asked)
+        if not resumes.are_there(session, job.id):
+            return _cancelled(session, job, f"{why['message']}; no network was saved")
+        waits_for = "deliver the best network so far"
+    message = f"{why['message']}; waiting for a worker to {waits_for}"
+    if job.cancel_requested:
+        why = history.reason("user_cancelled", message)
     before, job.state, job.reason = job.state, "queued", dict(why)
     job.phase, job.eta_seconds = None, None
     job.lease_owner = job.lease_until = None
     job.due_at = _after(seconds)
     session.add(Bell(job_id=job.id, due_at=_after(seconds)))
     session.flush()
-    message = f"{why['message']}; waiting for a worker to go on"
     history.moved(session, job, before=before, message=message, why=why)
     session.refresh(job)
     return job
+
+
+def _cancelled(session: Session, job: Job, cause: str) -> Job:
+    message = f"cancelled without a network: {cause}"
+    asked = history.reason("user_cancelled", message)
+    return finish(session, job.id, job.epoch, "cancelled", message=message, why=asked)
 
 
 def _end_attempt(session: Session, job: Job, outcome: str) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from npas_store import history
+from npas_store import history, resumes
 from npas_store.documents import fingerprint
 from npas_store.states import is_terminal
 from npas_store.tables import Attempt, Bell, Job, Json, PlanVersion, new_id
@@ -113,8 +113,9 @@ def by_key(session: Session, idempotency_key: str) -> Job | None:
 def request_cancel(session: Session, job_id: str) -> Job:
     """Ask for a job's end, as often as you like, and return it.
 
-    A queued job is cancelled at once. A running one becomes `cancelling`: its worker delivers the
-    best network so far, then ends it. An ended one stays as it is.
+    A queued job is cancelled at once, unless an earlier attempt left files: then it stays queued,
+    for a worker to deliver the best network that they hold. A running one becomes `cancelling`:
+    its worker delivers the best network so far, then ends it. An ended one stays as it is.
 
     Raises:
         NoSuchJobError: there is none.
@@ -126,9 +127,15 @@ def request_cancel(session: Session, job_id: str) -> Job:
         return job
     before, job.cancel_requested = job.state, True
     why = history.reason("user_cancelled", "cancelled on request")
-    if before == "queued":
+    if before == "queued" and resumes.are_there(session, job_id):
+        job.due_at = func.now()  # the pause after a loss is for the training
+        session.add(Bell(job_id=job_id))
+        message = "stopping; waiting for a worker to deliver the best network so far"
+        why = history.reason("user_cancelled", message)
+        job.reason = why
+    elif before == "queued":
         job.state, job.reason, job.finished_at = "cancelled", why, func.now()
-        message = "cancelled before it started"
+        message = "cancelled before " + ("a network was saved" if job.epoch else "it started")
     else:
         job.state = "cancelling"
         message = "stopping at the next step, the best network so far is kept"

@@ -90,6 +90,12 @@ def sweep(session: Session) -> None:
             discard(job_id)
 
 
+def are_there(session: Session, job_id: str) -> bool:
+    """Tell whether files of a job are registered, from which something can be delivered."""
+    query = select(ResumeFile.id).where(ResumeFile.job_id == job_id).limit(1)
+    return session.scalars(query).one_or_none() is not None
+
+
 def usable(session: Session, job_id: str) -> Iterator[tuple[Path, int]]:
     """Give the files whose bytes are what was registered, the newest first, with their steps."""
     for row in _newest_first(session, job_id):

@@ -35,6 +35,50 @@ def test_cancel_keeps_the_best_network_so_far(service):
     assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
 
 
+def while_the_training_dies(service, job_id, cancel):
+    cancel()
+    os.kill(service.training(job_id), signal.SIGKILL)
+
+
+def after_its_worker_was_killed(service, job_id, cancel):
+    worker = service.workers.pop()
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.stop()
+    service.until(job_id, lambda job: job.state == "queued")
+    cancel()
+    service.keep_workers(1)
+
+
+def after_its_worker_was_stopped(service, job_id, cancel):
+    service.keep_workers(0)
+    assert service.job(job_id).state == "queued"
+    cancel()
+    service.keep_workers(1)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [while_the_training_dies, after_its_worker_was_killed, after_its_worker_was_stopped],
+)
+def test_cancel_after_a_loss_delivers_what_was_saved(service, moment):
+    job_id = service.submit()
+    service.until_random_moment(job_id, within=0.3)
+    service.until(job_id, lambda job: len(usable(job.id)) == resumes.KEPT)
+
+    def cancel():
+        with transaction() as session:
+            asked = jobs.request_cancel(session, job_id)
+        assert asked.state in ("queued", "cancelling")
+
+    moment(service, job_id, cancel)
+    job = service.until_end(job_id)
+    assert (job.state, job.reason["code"]) == ("cancelled", "user_cancelled")
+    assert job.result is not None, service.story(job_id)
+    assert 0 < job.result["epochs_done"] < 160
+    assert job.result["best_epoch"] > 0
+    assert len(service.model(job_id)) == job.result["file_bytes"]
+
+
 def test_stopped_worker_saves_the_job_and_gives_it_back(service, undisturbed):
     job_id = service.submit()
     service.until_random_moment(job_id)

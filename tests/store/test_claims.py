@@ -7,7 +7,7 @@ from npas_store import claims, events, history, jobs
 from npas_store.database import reading, transaction
 from npas_store.reaper import reap_once
 from npas_store.settings import settings
-from npas_store.tables import Bell
+from npas_store.tables import Bell, ResumeFile
 from sqlalchemy import select, text
 
 LOST = history.reason("worker_lost", "gone")
@@ -186,6 +186,84 @@ def test_lost_job_whose_end_was_asked_for_is_cancelled(submit):
     with transaction() as session:
         lost = claims.lose(session, job.id, 1, LOST)
     assert (lost.state, lost.reason["code"]) == ("cancelled", "user_cancelled")
+
+
+@pytest.fixture
+def saved():
+    """Register a resume file of a job's first claim."""
+
+    def save(job):
+        row = ResumeFile(
+            job_id=job.id, epoch=1, step=9, path=f"{job.id}/9", bytes=1, sha256="0" * 64
+        )
+        with transaction() as session:
+            session.add(row)
+
+    return save
+
+
+def lose(session, job):
+    return claims.lose(session, job.id, job.epoch, LOST)
+
+
+def drain(session, job):
+    return claims.drain(session, job.id, job.epoch)
+
+
+@pytest.mark.parametrize("leave", [lose, drain])
+def test_cancelled_job_whose_worker_leaves_waits_to_be_delivered(submit, saved, leave):
+    job = submit()
+    claimed = claim()
+    saved(job)
+    with transaction() as session:
+        jobs.request_cancel(session, job.id)
+    with transaction() as session:
+        left = leave(session, claimed)
+    assert (left.state, left.reason["code"]) == ("queued", "user_cancelled")
+    assert "deliver the best network" in left.reason["message"]
+    make_due(job)
+    again = claim("second")
+    assert (again.state, again.epoch, again.reason["code"]) == ("cancelling", 2, "user_cancelled")
+    with transaction() as session:
+        assert claims.beat(session, job.id, 2) is True
+
+
+def test_cancelled_job_that_is_lost_too_often_ends_without_a_network(submit, saved):
+    job = submit()
+    saved(job)
+    for _ in range(settings().max_attempts):
+        claimed = claim()
+        with transaction() as session:
+            jobs.request_cancel(session, job.id)
+            lost = claims.lose(session, job.id, claimed.epoch, LOST)
+        make_due(job)
+    assert (lost.state, lost.reason["code"]) == ("cancelled", "user_cancelled")
+    assert "without a network" in lost.reason["message"]
+
+
+def test_cancel_in_the_pause_after_a_loss_has_the_network_delivered(submit, saved):
+    job = submit()
+    claim()
+    saved(job)
+    with transaction() as session:
+        claims.lose(session, job.id, 1, LOST)
+    for _ in range(2):
+        with transaction() as session:
+            found = jobs.request_cancel(session, job.id)
+        assert (found.state, found.reason["code"]) == ("queued", "user_cancelled")
+    again = claim("second")  # at once: there is nothing to wait for
+    assert (again.id, again.state) == (job.id, "cancelling")
+
+
+def test_cancel_after_a_loss_that_saved_nothing_ends_the_job(submit):
+    job = submit()
+    claim()
+    with transaction() as session:
+        claims.lose(session, job.id, 1, LOST)
+    with transaction() as session:
+        assert jobs.request_cancel(session, job.id).state == "cancelled"
+    with reading() as session:
+        assert events.after(session, job.id)[-1].message == "cancelled before a network was saved"
 
 
 def test_reaper_takes_only_what_ran_out(submit, monkeypatch):

@@ -41,6 +41,7 @@ class Supervisor:
         """
         self._job_id, self._epoch = job.id, job.epoch
         self._threads = str(job.threads or settings().threads)
+        self._is_to_deliver = job.cancel_requested
         self._is_draining = is_draining
         self._folder = resumes.folder(job.id, job.epoch)
         self._beat_at = self._ask_at = 0.0
@@ -57,6 +58,8 @@ class Supervisor:
             self._loss = reason("machine_failed", f"the training cannot be started: {error}")
             self._conclude(1)
             return
+        if self._is_to_deliver:
+            process.send_signal(FINISH)  # and no deadline: it is all that is left to do
         try:
             while process.poll() is None:
                 self._look(process)
@@ -122,7 +125,7 @@ class Supervisor:
         except UNREACHABLE as error:
             log.warning("Postgres is away, training goes on: %s", error)
             return
-        if is_cancelled:
+        if is_cancelled and not self._is_to_deliver:
             self._ask_to_stop(process, FINISH)
 
     def _ask_to_stop(self, process: "subprocess.Popen[bytes]", word: signal.Signals) -> None:
