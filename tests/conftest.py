@@ -68,7 +68,7 @@ def store(services: Path) -> Path:
     from npas_store.tables import Row
     from sqlalchemy import text
 
-    tables = ", ".join(Row.metadata.tables)
+    tables = ", ".join(Row.metadata.tables.keys() - {"home"})  # the folder stays its own
     with transaction() as session:
         session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
     with broker.client() as server:

@@ -264,3 +264,17 @@ class Worker(Row):
     name: Mapped[str] = mapped_column(primary_key=True)
     started_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     seen_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class Home(Row):
+    """The folder of the files that rows name; one row, once a service has run."""
+
+    __tablename__ = "home"
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    id: Mapped[str]
+    place: Mapped[str]
+    """Host and path where it was first used, for people."""
+    settled_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+    __table_args__ = (CheckConstraint("is_only", name="is_only"),)
