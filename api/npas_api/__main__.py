@@ -6,7 +6,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from npas_store import migrate
+from npas_store import homes, migrate
 from npas_store.database import UNREACHABLE, why_unreachable
 from npas_store.settings import SettingError, settings
 
@@ -33,6 +33,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         migrate.require()
+        homes.settle()
     except (migrate.SchemaError, SettingError) as error:
         sys.stderr.write(f"npas: {error}\n")
         return 2

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from npas_store import broker, embedded, migrate
+from npas_store import broker, embedded, homes, migrate
 from npas_store.children import Child, StartError
 from npas_store.database import UNREACHABLE, forget, why_unreachable
 from npas_store.migrate import SchemaError
@@ -112,7 +112,7 @@ def run(found: Settings, stop: threading.Event) -> None:
 
     Raises:
         HomeInUseError: another process has the folder.
-        SettingError: a setting cannot be used.
+        SettingError: a setting cannot be used, or the folder is another database's.
         StartError: a server or the API does not come up.
         SchemaError: the database belongs to another version.
     """
@@ -127,6 +127,7 @@ def run(found: Settings, stop: threading.Event) -> None:
         }
         settings.cache_clear()
         migrate.upgrade()
+        homes.settle()
         forget()
         programs = _programs(found.home, dict(os.environ), found.grace_seconds + 30)
         try:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from npas_store import migrate
+from npas_store import homes, migrate
 from npas_store.database import UNREACHABLE, forget, why_unreachable
 from npas_store.migrate import SchemaError
 from npas_store.settings import SettingError, settings
@@ -22,6 +22,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         migrate.require()
+        homes.settle()
         forget()  # connections must not cross the fork of the pool
         celery = app()
     except (SettingError, SchemaError) as error:

@@ -13,7 +13,7 @@ import threading
 import time
 
 from celery import Celery, signals
-from npas_store import broker, claims, resumes, workers
+from npas_store import broker, claims, homes, resumes, workers
 from npas_store.children import die_with
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.settings import settings
@@ -57,6 +57,7 @@ class Slot:
         while True:
             try:
                 with transaction() as session:
+                    homes.check(session)  # else it is of no use, and would clear up after others
                     workers.beat(session, self.name)
                 if time.monotonic() - swept > _SWEEP_SECONDS:
                     with reading() as session:
@@ -64,6 +65,8 @@ class Slot:
                     swept = time.monotonic()
             except UNREACHABLE as error:
                 log.warning("Postgres is away: %s", error)
+            except homes.HomeError as error:
+                log.error("this worker is of no use: %s", error)
             time.sleep(settings().lease_seconds / 3)
 
     def ring(self) -> None:
@@ -76,6 +79,7 @@ class Slot:
         while not self.is_draining():
             try:
                 with transaction() as session:
+                    homes.check(session)  # its disk may have gone since the start
                     job = claims.claim(session, self.name)
                     if job or not claims.is_any_due(session):
                         return job
@@ -83,6 +87,9 @@ class Slot:
             except UNREACHABLE as error:
                 log.warning("Postgres is away, the bell is kept: %s", error)
                 time.sleep(_RETRY_SECONDS)
+            except homes.HomeError as error:
+                log.error("no job is taken: %s", error)
+                return None  # jobs that wait are announced again
         return None
 
 
