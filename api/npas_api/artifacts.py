@@ -57,11 +57,11 @@ def _refused_range(
     responses=problems_of(errors.NotAcceptableError, errors.JobNotFoundError),
 )
 def list_artifacts(job_id: found.JobId) -> shapes.ArtifactList:
-    """List the files that a job delivered."""
+    """List the files that a job delivered, and say which are no longer as they were."""
     with reading() as session:
         found.job(session, job_id)
         rows = artifacts.listing(session, job_id)
-    return shapes.ArtifactList(data=[shapes.Artifact.of(row) for row in rows])
+    return shapes.ArtifactList(data=[shapes.Artifact.of(row, _state(row)) for row in rows])
 
 
 @router.head("/{job_id}/artifacts/{name}", include_in_schema=False)
@@ -74,7 +74,8 @@ def list_artifacts(job_id: found.JobId) -> shapes.ArtifactList:
         304: {"description": "The client has it already (If-None-Match)."},
         **problems_of(
             *(errors.InvalidRangeError, errors.JobNotFoundError, errors.ArtifactNotFoundError),
-            *(errors.ArtifactGoneError, errors.RangeNotSatisfiableError),
+            *(errors.ArtifactGoneError, errors.ArtifactDamagedError),
+            errors.RangeNotSatisfiableError,
         ),
     },
 )
@@ -91,12 +92,22 @@ def download_artifact(request: Request, job_id: found.JobId, name: str) -> Respo
     }
     if _is_known(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    path = blobs.path(artifact.sha256)
-    if not path.is_file():
+    state = _state(artifact)
+    if state == "missing":
         raise errors.ArtifactGoneError(f"{artifact.name} of {job_id} is no longer stored")
+    if state == "damaged":
+        raise errors.ArtifactDamagedError(
+            f"{artifact.name} of {job_id} was damaged on the server's disk; the same request "
+            "under a new Idempotency-Key makes it again"
+        )
+    path = blobs.path(artifact.sha256)
     return ArtifactResponse(
         path, headers=headers, media_type=artifact.media_type, filename=artifact.name
     )
+
+
+def _state(artifact: Artifact) -> blobs.State:
+    return blobs.state(blobs.Blob(sha256=artifact.sha256, bytes=artifact.bytes))
 
 
 def _row(job_id: str, name: str) -> Artifact:

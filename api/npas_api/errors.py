@@ -136,6 +136,12 @@ class ArtifactGoneError(ApiError):
     status = 410
 
 
+class ArtifactDamagedError(ApiError):
+    """The artifact's bytes are no longer those that the job delivered."""
+
+    status = 410
+
+
 class BodyTooLargeError(ApiError):
     """The body is larger than a request may be."""
 

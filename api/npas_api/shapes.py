@@ -119,14 +119,15 @@ class Artifact(Shape):
     bytes: int
     sha256: str
     created_at: datetime
+    state: str = Field(description="stored; or missing, damaged: it can no longer be had")
     url: str
 
     @classmethod
-    def of(cls, row: tables.Artifact) -> Self:
-        """Return the shape of a row."""
+    def of(cls, row: tables.Artifact, state: str) -> Self:
+        """Return the shape of a row, and of the state of its bytes."""
         fields = {name: getattr(row, name, None) for name in cls.model_fields}
         url = f"/v1/jobs/{row.job_id}/artifacts/{row.name}"
-        return cls.model_validate({**fields, "url": url})
+        return cls.model_validate({**fields, "state": state, "url": url})
 
 
 class JobPage(Shape):

@@ -1,5 +1,6 @@
 """Files by their content: a blob's name is its SHA-256, and once there it never changes."""
 
+import functools
 import hashlib
 import os
 import re
@@ -7,8 +8,11 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from npas_store.settings import settings
+
+State = Literal["stored", "missing", "damaged"]
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -39,15 +43,38 @@ def measure(file: Path) -> Blob:
         return Blob(sha256=digest.hexdigest(), bytes=stream.tell())
 
 
+def state(blob: Blob) -> State:
+    """Tell whether a blob is there, and is what it was.
+
+    Its bytes are read once, and again when the disk says that the file is another.
+    """
+    file = path(blob.sha256)
+    try:
+        found = file.stat()
+        if found.st_size != blob.bytes:
+            return "damaged"
+        version = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return "stored" if _digest(file, version) == blob.sha256 else "damaged"
+    except FileNotFoundError:
+        return "missing"
+    except OSError:  # there, and cannot be read
+        return "damaged"
+
+
+@functools.lru_cache(maxsize=10_000)
+def _digest(file: Path, _version: tuple[int, ...]) -> str:
+    return measure(file).sha256
+
+
 def put(file: Path) -> Blob:
-    """Copy a file into the store and return its name there.
+    """Copy a file into the store and return its name there; a damaged blob is replaced.
 
     The copy is complete or absent, also after a power cut: it is written under another name,
     brought to disk, then renamed.
     """
     blob = measure(file)
     target = path(blob.sha256)
-    if target.exists():
+    if state(blob) == "stored":
         return blob
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{blob.sha256}.{secrets.token_hex(4)}")

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 
 import pytest
 from npas_store import artifacts, blobs
@@ -155,3 +156,42 @@ def test_an_artifact_whose_bytes_are_gone_says_so(client, address):
     finally:
         hidden.rename(path)
     assert (answer.status_code, answer.json()["code"]) == (410, "artifact_gone")
+
+
+def flip(path):
+    """Change one bit, as a failing disk does: size and times stay."""
+    before = path.stat()
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def cut(path):
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [flip, cut])
+@pytest.mark.parametrize("wanted", [{}, {"Range": "bytes=0-9"}])
+def test_damaged_bytes_are_never_sent(client, job_id, address, damage, wanted, tmp_path):
+    assert client.get(address, headers=wanted).status_code in (200, 206)
+    damage(blobs.path(SHA256))
+    answer = client.get(address, headers=wanted)
+    assert (answer.status_code, answer.json()["code"]) == (410, "artifact_damaged")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert client.head(address).status_code == 410
+    (row,) = client.get(f"/v1/jobs/{job_id}/artifacts").json()["data"]
+    assert row["state"] == "damaged"
+    blobs.put(tmp_path / NAME)  # as a job with the same outcome does
+    assert client.get(address).content == CONTENT
+
+
+def test_list_tells_which_artifacts_are_missing(client, job_id, tmp_path):
+    listing = f"/v1/jobs/{job_id}/artifacts"
+    assert [row["state"] for row in client.get(listing).json()["data"]] == ["stored"]
+    blobs.path(SHA256).unlink()
+    assert [row["state"] for row in client.get(listing).json()["data"]] == ["missing"]
+    blobs.put(tmp_path / NAME)
+    assert [row["state"] for row in client.get(listing).json()["data"]] == ["stored"]

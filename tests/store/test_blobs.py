@@ -31,6 +31,24 @@ def test_blob_put_again_is_the_same_file(file):
 
 
 @pytest.mark.usefixtures("services")
+@pytest.mark.parametrize("content", [b"weighty" * 1000, b"", b"longer" * 9000])
+def test_blob_that_was_damaged_is_replaced(file, content):
+    blob = blobs.put(file)
+    path = blobs.path(blob.sha256)
+    path.chmod(0o644)
+    path.write_bytes(content)
+    assert blobs.state(blob) == "damaged"
+    assert blobs.put(file) == blob
+    assert path.read_bytes() == file.read_bytes()
+    assert blobs.state(blob) == "stored"
+
+
+@pytest.mark.usefixtures("services")
+def test_blob_that_nobody_put_is_missing():
+    assert blobs.state(blobs.Blob(sha256="0" * 64, bytes=1)) == "missing"
+
+
+@pytest.mark.usefixtures("services")
 def test_blob_store_keeps_no_drafts(file):
     folder = blobs.path(blobs.put(file).sha256).parent
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
