@@ -169,8 +169,10 @@ def fit_by_descent(
 
     rest = pulled([weight.to(exact) for weight in weights])
     direction, power = [r.clone() for r in rest], sum(r.square().sum() for r in rest)
+    # What is left below the rounding of its precision is noise, and noise is followed to NaN.
+    least = max(1e-20, float(power) * torch.finfo(exact).eps ** 2)
     for _ in range(DESCENT_STEPS):
-        if power <= 1e-20:
+        if power <= least:
             break
         image = [w.clone() for w in composer.compose(with_fixed(direction), mixing)]
         step = power / sum(w.square().sum() for w in image)
