@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from npas import blocks
+from npas.composing import SharedGroup
 from npas.plans import Group, Plan, Slot
-from npas.sharing import SharedGroup, SharedModel
+from npas.sharing import SharedModel
 from torch import Tensor, nn
 
 

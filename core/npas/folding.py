@@ -21,13 +21,15 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from npas.composing import SharedGroup
 from npas.errors import InvalidSpecError
 from npas.layer_similarity import comparable, cosine_of_gram, gram_of, has_own_rows
 from npas.looping import loops
 from npas.plans import Group, Ledger, Plan, PrivateLayer, Slot
+from npas.precision import own_precision
 from npas.recipes.loop import loop_group
 from npas.repeats import ROUNDING, repeats
-from npas.sharing import SharedGroup, SharedModel, check_shared, share
+from npas.sharing import SharedModel, check_shared, share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +107,7 @@ def _nothing(plan: Plan) -> str:
     )
 
 
+@own_precision()
 def fold(model: SharedModel, threshold: float = 0.99) -> Folded:
     """Make near-equal layers one.
 

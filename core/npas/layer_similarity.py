@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from npas.composing import SharedGroup
 from npas.errors import InvalidSpecError
 from npas.plans import Group, Plan
-from npas.sharing import SharedGroup, SharedModel, check_shared
+from npas.precision import own_precision
+from npas.sharing import SharedModel, check_shared
 
 Of = Literal["weights", "coefficients"]
 """What to compare."""
@@ -109,6 +111,7 @@ def has_own_rows(group: Group) -> bool:
     )
 
 
+@own_precision()
 def cosine_of_coefficients(group: Group, shared: SharedGroup) -> Tensor:
     """Return the cosines of the layers' coefficients (L, L), differentiable."""
     rows = [slot.rows[0] or 0 for slot in group.slots]

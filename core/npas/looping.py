@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from npas import arch
 from npas.loop_modules import EachStep, Loop, Placed, Repeated
+from npas.precision import own_precision
 from npas.recipes.loop import repeats_of
 from npas.sharing import SharedModel, check_shared
 from npas.spec import ArchitectureSpec
@@ -50,6 +51,7 @@ class LoopPlace:
     steps: int
 
 
+@own_precision()
 def loops(model: SharedModel) -> nn.Module:
     """Return plain networks in which equal consecutive blocks run as loops.
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from npas import arch
 from npas.arch.layers import Layer
+from npas.composing import SharedGroup
 from npas.errors import DataError
 from npas.evidence import (
     BankAgreement,
@@ -22,11 +23,13 @@ from npas.evidence import (
     Similarity,
 )
 from npas.plans import Group, Plan
+from npas.precision import own_precision
 from npas.refining import separated, untie
-from npas.sharing import SharedGroup, SharedModel, check_shared
+from npas.sharing import SharedModel, check_shared
 from npas.tasks import loss
 
 
+@own_precision()
 def gradient_agreement(model: SharedModel, batches: Iterable[tuple[Tensor, Tensor]]) -> Evidence:
     """Measure how much the layers' gradients agree, for every pair of one kernel class.
 
@@ -133,6 +136,7 @@ def representation(model: SharedModel) -> Evidence:
     return Evidence(kind="representation", batches=0, classes=tuple(found))
 
 
+@own_precision()
 def coefficient_agreement(
     model: SharedModel, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> CoefficientAgreement:

@@ -15,10 +15,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from npas.composing import SharedGroup
 from npas.layer_similarity import comparable, cosine_of_coefficients, has_own_rows
 from npas.methods import planned_by
 from npas.plans import Plan
-from npas.sharing import SharedGroup, SharedModel
+from npas.sharing import SharedModel
 from npas.train.objective import Penalty
 
 

@@ -12,9 +12,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from npas.composing import SharedGroup
 from npas.errors import PlanError
 from npas.plans import Group, Plan
-from npas.sharing import SharedGroup, SharedModel
+from npas.sharing import SharedModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -1,191 +1,21 @@
 """share(): put a plan into effect. Networks go in, a module that reads its banks comes out.
 
-The networks underneath see plain tensors: all layers of a group are composed together by
-hand-written linear algebra, one autograd node per group, once per optimiser step, and kept
-while nothing changes.
+The networks underneath see plain tensors, composed group by group; see `npas.composing`.
 """
 
-import contextlib
 import copy
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from npas import recipes, registry
+from npas import registry
+from npas.composing import SharedGroup
 from npas.coverage import check_coverage, named_as_planned
 from npas.errors import InvalidSpecError, UnknownNameError
-from npas.plans import Group, Plan, check_plan
-from npas.recipes import Start
-from npas.start import mixing_of, rows_and_gains
-
-_fresh = itertools.count(1)
-
-
-def _count_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
-    """Note on its parameters that an optimiser stepped: fused ones count no versions up."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter._npas_steps = getattr(parameter, "_npas_steps", 0) + 1
-
-
-def _changes(parameter: Tensor) -> tuple[int, int]:
-    """Return numbers that differ from all earlier ones if the parameter was changed in place."""
-    if parameter.is_inference():
-        return next(_fresh), 0  # such a tensor counts nothing: compose anew every time
-    return parameter._version, getattr(parameter, "_npas_steps", 0)
-
-
-register_optimizer_step_post_hook(_count_step)
-
-
-def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[None]:
-    """Return a context without autocast, also for a device that knows none, such as meta."""
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return contextlib.nullcontext()
-
-
-class _Compose(torch.autograd.Function):
-    """The weights of one group as one node: values come from the cache, gradients by hand."""
-
-    @staticmethod
-    def forward(ctx: Any, banks: "SharedGroup", *parameters: Tensor) -> tuple[Tensor, ...]:
-        """Return the cached weights as differentiable tensors."""
-        ctx.banks = banks
-        ctx.state = banks.versions()
-        del parameters  # they are inputs only so that autograd knows of them
-        return tuple(weight.detach() for weight in banks.weights())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Pull the weights' gradients back to templates and coefficients."""
-        if ctx.state != ctx.banks.versions():
-            raise RuntimeError(
-                "a template or coefficient was changed between forward and backward; "
-                "run forward again after the optimiser's step"
-            )
-        # Called inside autocast, a matrix product would round the gradients of all templates.
-        with _no_autocast(ctx.banks.templates[0].device.type):
-            return (None, *ctx.banks.pull_back(gradients))
-
-
-class SharedGroup(nn.Module):
-    """The banks of one group: templates, coefficients, and the weights made of them.
-
-    Attributes:
-        templates: one (K, D) parameter per bank.
-        coefficients: one (rows, K) parameter per bank that has any.
-    """
-
-    def __init__(self, group: Group) -> None:
-        super().__init__()
-        self._composer = recipes.find(group.recipe)(group)
-        self.templates = nn.ParameterList()
-        self.coefficients = nn.ParameterList()
-        self._has_coefficients = [bank.rows > 0 for bank in group.banks]
-        self._gains: list[Tensor] = []
-        self._rows: list[Tensor] = []
-        for bank, readers in zip(group.banks, self._composer.readers, strict=True):
-            self.templates.append(nn.Parameter(torch.empty(bank.templates, bank.size)))
-            if bank.rows:
-                self.coefficients.append(nn.Parameter(torch.empty(bank.rows, bank.templates)))
-            rows, gains = rows_and_gains(readers, bank.rows)
-            self._rows.append(rows)
-            self._gains.append(gains)
-        self._cast_gains = list(self._gains)
-        self._key: tuple[int, ...] | None = None
-        self._composed_from: list[Tensor] = []
-        self._num_composed = 0
-        self._weights: list[Tensor] = []
-        self._mixing: list[Tensor] = []
-
-    def _coefficients(self) -> list[nn.Parameter | None]:
-        """Return one entry per bank, None where it has no coefficients."""
-        rest = iter(self.coefficients)
-        return [cast(nn.Parameter, next(rest)) if has else None for has in self._has_coefficients]
-
-    def weights(self) -> list[Tensor]:
-        """Return the weights of all slots; composed anew only if a parameter has changed."""
-        key = self._state()
-        if key != self._key:
-            # What is composed in an evaluation under inference_mode must serve training too.
-            with torch.inference_mode(False), torch.no_grad():
-                self._mixing = [
-                    mixing_of(alpha, self._rows[index], self._gain(index))
-                    for index, alpha in enumerate(self._coefficients())
-                ]
-                self._weights = self._composer.compose(list(self.templates), self._mixing)
-            self._key = key
-            # While they are kept, no new parameter can lie where one of these lies.
-            self._composed_from = [p.detach() for p in self.parameters()]
-            self._num_composed += 1
-        return self._weights
-
-    def versions(self) -> tuple[int, ...]:
-        """Return numbers that change with every visible change of the banks or their weights."""
-        changes = (_changes(p) for p in self.parameters())
-        return (self._num_composed, *itertools.chain.from_iterable(changes))
-
-    def _state(self) -> tuple[int, ...]:
-        """Return numbers that change whenever a parameter may have changed."""
-        changes = ((*_changes(p), p.data_ptr()) for p in self.parameters())
-        return tuple(itertools.chain.from_iterable(changes))
-
-    def forget(self) -> None:
-        """Compose anew at the next use, whatever has changed."""
-        self._key = None
-
-    def _gain(self, index: int) -> Tensor:
-        """Return the readers' gains (M, 1) as the bank's templates are kept."""
-        templates, cast_gain = self.templates[index], self._cast_gains[index]
-        if (cast_gain.device, cast_gain.dtype) != (templates.device, templates.dtype):
-            self._cast_gains[index] = self._gains[index].to(templates)
-        return self._cast_gains[index]
-
-    def take(self, starts: Sequence[Start]) -> None:
-        """Take over values for all banks, one start each."""
-        with torch.no_grad():
-            for templates, alpha, start in zip(
-                self.templates, self._coefficients(), starts, strict=True
-            ):
-                templates.copy_(start.templates)
-                if alpha is not None and start.coefficients is not None:
-                    alpha.copy_(start.coefficients)
-
-    def start(self, generator: torch.Generator) -> None:
-        """Start from random values."""
-        self.take(self._composer.fresh(generator))
-
-    def fit(self, weights: Sequence[Tensor]) -> None:
-        """Start as near to given weights, one per slot, as the recipe can."""
-        self.take(self._composer.fit(weights))
-
-    def pull_back(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
-        """Return the gradients of all parameters, in the order of `parameters()`."""
-        of_templates, of_mixing = self._composer.pull_back(
-            list(self.templates), self._mixing, gradients
-        )
-        of_coefficients = []
-        for index, alpha in enumerate(self._coefficients()):
-            if alpha is not None:
-                scaled = of_mixing[index] * self._gain(index)
-                rows = self._rows[index].to(alpha.device)
-                summed = scaled.new_zeros(len(alpha) + 1, alpha.shape[1])
-                of_coefficients.append(summed.index_add_(0, rows, scaled)[:-1])
-        return of_templates + of_coefficients
-
-    def forward(self) -> tuple[Tensor, ...]:
-        """Return the weights of all slots, connected to the banks where gradients are wanted."""
-        self.weights()
-        if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
-            return cast(tuple[Tensor, ...], _Compose.apply(self, *self.parameters()))
-        return tuple(self._weights)
+from npas.plans import Plan, check_plan
 
 
 def _show_to_kernels(modules: Iterable[nn.RNNBase]) -> None:

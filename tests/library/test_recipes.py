@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from npas import recipes, registry
+from npas.composing import SharedGroup
 from npas.errors import PlanError, UnknownNameError
 from npas.plans import Bank
-from npas.sharing import SharedGroup
 from npas.testing import RECIPE_LAWS, Effort, check_recipe, check_recipe_law, group_of
 
 RECIPES = registry.names("npas.recipes")
@@ -74,6 +74,9 @@ class Wrong(recipes.find("mix")):
         found = super().compose(templates, mixing)
         if self.mistake == "weights":
             found[-1].view(-1)[-1] += 1e-6
+        if self.mistake == "memory":
+            known = self.__dict__.setdefault("_mine", found)
+            return [old.copy_(new) for old, new in zip(known, found, strict=True)]
         return found
 
     def pull_back(self, templates, mixing, gradients):
@@ -102,6 +105,7 @@ MISTAKES = {
     "gradients of templates": "gradient of templates.0",
     "gradients of mixing": "gradient of coefficients.0",
     "variance": "starts at",
+    "memory": "in use",
     "fit": "not close",
 }
 

@@ -61,3 +61,12 @@ def test_a_narrower_network_says_what_was_asked_for(make_spec, tmp_path):
     assert plan.networks[0].architecture.options["scale"] < 1
     again = npas.Plan.from_json(plan.to_json())
     assert again == plan
+
+
+def test_run_in_mixed_precision_ends_where_templates_are_resized(make_spec, tmp_path):
+    """The search of learned groups resizes templates, by products that autocast would round."""
+    training = {"epochs": 2, "batch_size": 32, "learning_rate": 0.01, "precision": "bfloat16"}
+    spec = make_spec(method="ssn", budget={"fraction": 0.3}, training=training)
+    outcome = run(spec, folder=tmp_path, device="cpu")
+    assert outcome.report["search"]["epochs"] >= 1
+    assert npas.load(outcome.files["model.safetensors"]).plan == outcome.plan

@@ -52,8 +52,9 @@ class Composer(Protocol):
     """What RECIPE(group) returns: the two directions of one group's linear map.
 
     Promises: `compose` writes every scalar of every weight and reads every scalar of every
-    template; `pull_back` is its exact transpose. None keeps the tensors it is given; all may
-    reuse their own buffers, so a result lives until the next call. Not thread-safe.
+    template; `pull_back` is its exact transpose. None keeps the tensors it is given. Work space
+    that is reused comes from `npas.recipes._buffers.buffer`, which gives new memory where an
+    earlier result is still in use. Calls come one at a time, and never under autocast.
 
     Attributes:
         readers: for each bank, its rows of mixing weights.

@@ -1,15 +1,33 @@
 """Reused work space: a large fresh tensor a step costs 2.5 to 4 times the work in page faults."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
+_are_results_kept = ContextVar("are_results_kept", default=False)
+
+
+@contextlib.contextmanager
+def results_kept() -> Iterator[None]:
+    """Let `buffer` give new memory only: somebody may still read what was made in the old."""
+    token = _are_results_kept.set(True)
+    try:
+        yield
+    finally:
+        _are_results_kept.reset(token)
+
 
 def buffer(old: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return `old` if it has this shape and the device and dtype of `like`, else new memory."""
+    """Return `old` if it has this shape and the device and dtype of `like`, else new memory.
+
+    New memory too within `results_kept()`.
+    """
     if (
         old is not None
+        and not _are_results_kept.get()
         and old.shape == shape
         and old.device == like.device
         and old.dtype == like.dtype

@@ -77,16 +77,15 @@ class Nest:
         self._ends = list(itertools.accumulate(math.prod(shape) for shape in self._shapes))
         self._weights: Tensor | None = None
 
-    def _mixed(self, bank: _Bank, like: Tensor) -> Tensor:
-        bank.mixed_LD = buffer(bank.mixed_LD, (len(bank.readers), bank.size), like)
-        return bank.mixed_LD
-
     def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights; see `Composer`."""
+        mixed = []
         for bank, templates_KD, mixing_LK in zip(self._banks, templates, mixing, strict=True):
-            torch.mm(mixing_LK, templates_KD, out=self._mixed(bank, templates_KD))
-        if len(self._banks) == 1:
-            rows = zip(self._mixed(self._banks[0], templates[0]), self._shapes, strict=True)
+            size = (len(bank.readers), bank.size)
+            bank.mixed_LD = buffer(bank.mixed_LD, size, templates_KD)
+            mixed.append(torch.mm(mixing_LK, templates_KD, out=bank.mixed_LD))
+        if len(mixed) == 1:
+            rows = zip(mixed[0], self._shapes, strict=True)
             return [row.view(shape) for row, shape in rows]
         self._weights = buffer(self._weights, (self._ends[-1],), templates[0])
         starts = [0, *self._ends]
@@ -94,8 +93,8 @@ class Nest:
             self._weights[start:end].view(shape)
             for start, end, shape in zip(starts, self._ends, self._shapes, strict=False)
         ]
-        for bank, templates_KD in zip(self._banks, templates, strict=True):
-            for block_D, slot in zip(self._mixed(bank, templates_KD), bank.readers, strict=True):
+        for bank, mixed_LD in zip(self._banks, mixed, strict=True):
+            for block_D, slot in zip(mixed_LD, bank.readers, strict=True):
                 for piece, place in bank.places(block_D, weights[slot], self._shapes[slot]):
                     place.copy_(piece)
         return weights

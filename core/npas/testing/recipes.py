@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from npas.composing import SharedGroup
 from npas.errors import PlanError
 from npas.plans import Bank, Group, Slot
-from npas.sharing import SharedGroup
+from npas.testing.contexts import CONTEXTS
 from npas.testing.effort import Effort, tried
 
 Array = NDArray[np.float64]
@@ -48,6 +49,9 @@ class Twin(NamedTuple):
     weights: Weights
     groups: st.SearchStrategy[Group]
     exact: st.SearchStrategy[Group] | None = None
+
+
+Law = Callable[[str, Twin, st.DataObject], None]
 
 
 @st.composite
@@ -341,7 +345,16 @@ def _refuses_what_does_not_fit(name: str, twin: Twin, data: st.DataObject) -> No
         raise AssertionError(f"it accepts a group with {fault}")
 
 
-RECIPE_LAWS: dict[str, Callable[[str, Twin, st.DataObject], None]] = {
+def _in_context(check: Callable[[SharedGroup], None]) -> Law:
+    """Return the law that a check of any filled group makes."""
+
+    def holds(name: str, twin: Twin, data: st.DataObject) -> None:
+        check(_filled(_drawn(data, name, twin.groups), _generator(data)))
+
+    return holds
+
+
+RECIPE_LAWS: dict[str, Law] = {
     "weights are the twin's": _weights_are_the_twins,
     "gradients are the twin's": _gradients_are_the_twins,
     "nothing is remembered": _nothing_is_remembered,
@@ -351,8 +364,9 @@ RECIPE_LAWS: dict[str, Callable[[str, Twin, st.DataObject], None]] = {
     "fit is exact where it can be": _fit_is_exact_where_it_can_be,
     "keeps the precision of its banks": _keeps_the_precision_of_its_banks,
     "refuses what does not fit": _refuses_what_does_not_fit,
+    **{law: _in_context(check) for law, check in CONTEXTS.items()},
 }
 """The promises of a recipe, by name."""
 
-COSTLY = {"starts at the variance of the fan-in"}
-"""Laws that are tried on a quarter of the examples: each of them takes many starts."""
+COSTLY = {"starts at the variance of the fan-in", *CONTEXTS}
+"""Laws that are tried on a quarter of the examples: many starts, fits or threads for each."""
