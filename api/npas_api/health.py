@@ -29,6 +29,7 @@ class WorkerSeen(Shape):
     name: str
     started_at: datetime
     seen_at: datetime
+    trouble: str | None = Field(description="why it stepped aside; null: it takes jobs")
 
 
 class Readiness(BaseModel):
@@ -36,7 +37,7 @@ class Readiness(BaseModel):
 
     status: str = "ready"
     checks: dict[str, str]
-    workers: list[WorkerSeen] = Field(description="none: jobs are taken, and wait")
+    workers: list[WorkerSeen] = Field(description="none without trouble: jobs are taken, and wait")
 
 
 @router.get("/livez")

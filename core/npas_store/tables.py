@@ -264,6 +264,10 @@ class Worker(Row):
     name: Mapped[str] = mapped_column(primary_key=True)
     started_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     seen_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    trouble: Mapped[str | None]
+    """Why it takes no jobs; none: it does."""
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """What one training may use there, on its device."""
 
 
 class Home(Row):

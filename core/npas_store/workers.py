@@ -13,11 +13,21 @@ from npas_store.tables import Worker
 _FORGOTTEN = timedelta(days=1)
 
 
-def beat(session: Session, name: str) -> None:
-    """Note that a worker lives, and forget those that were last seen a day ago."""
-    statement = insert(Worker).values(name=name)
+def beat(
+    session: Session, name: str, *, trouble: str | None = None, memory_bytes: int | None = None
+) -> None:
+    """Note that a worker lives, and forget those that were last seen a day ago.
+
+    Args:
+        trouble: why it takes no jobs; None: it does.
+        memory_bytes: what one training may use on its device, as far as it knows.
+    """
+    health = {"trouble": trouble, "memory_bytes": memory_bytes}
+    statement = insert(Worker).values(name=name, **health)
     session.execute(
-        statement.on_conflict_do_update(constraint="pk_workers", set_={"seen_at": func.now()})
+        statement.on_conflict_do_update(
+            constraint="pk_workers", set_={"seen_at": func.now(), **health}
+        )
     )
     session.execute(delete(Worker).where(Worker.seen_at < func.now() - _FORGOTTEN))
 

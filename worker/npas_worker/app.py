@@ -4,6 +4,7 @@ Celery's main process listens to Redis; one pool process (`-c 1`) takes the jobs
 Each dies with its parent, so that `kill -9` of any of them frees what it held.
 """
 
+import contextlib
 import logging
 import mmap
 import os
@@ -19,10 +20,12 @@ from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.settings import settings
 from npas_store.tables import Job
 
+from npas_worker.proof import Proof
 from npas_worker.supervisor import Supervisor
 
 _RETRY_SECONDS = 1.0
 _BUSY_SECONDS = 0.05
+_ASIDE_SECONDS = 0.2
 _SWEEP_SECONDS = 3600.0
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ class Slot:
         self._main = os.getpid()
         self.name = f"{socket.gethostname()}:{self._main}"
         self._flag = mmap.mmap(-1, 1)  # shared with the processes forked from this one
+        self._proof = Proof()
 
     def drain(self, *_: object, **__: object) -> None:
         """Have the running job saved and given back, and take no more; safe in a handler."""
@@ -49,16 +53,20 @@ class Slot:
         """Prepare a fresh pool process."""
         die_with(self._main)
         signal.signal(signal.SIGTERM, self.drain)
+        threading.Thread(target=self._proof.watch, name="proof", daemon=True).start()
         threading.Thread(target=self._show, name="presence", daemon=True).start()
 
     def _show(self) -> None:
         """Say for ever that this worker is there, and clear up after those that are not."""
         swept = float("-inf")
         while True:
+            shown = self._proof.trouble
             try:
                 with transaction() as session:
                     homes.check(session)  # else it is of no use, and would clear up after others
-                    workers.beat(session, self.name)
+                    workers.beat(
+                        session, self.name, trouble=shown, memory_bytes=self._proof.memory_bytes
+                    )
                 if time.monotonic() - swept > _SWEEP_SECONDS:
                     with reading() as session:
                         resumes.sweep(session)
@@ -67,23 +75,28 @@ class Slot:
                 log.warning("Postgres is away: %s", error)
             except homes.HomeError as error:
                 log.error("this worker is of no use: %s", error)
-            time.sleep(settings().lease_seconds / 3)
+            until = time.monotonic() + settings().lease_seconds / 3
+            while time.monotonic() < until and self._proof.trouble == shown:
+                time.sleep(min(_RETRY_SECONDS, settings().lease_seconds / 3))
 
     def ring(self) -> None:
         """Do what a bell asks for: take jobs until there are none."""
         while job := self._claim():
             log.info("claim %d of %s", job.epoch, job.id)
-            Supervisor(job, self.is_draining).run()
+            if Supervisor(job, self.is_draining).run():
+                self._proof.demand()
 
     def _claim(self) -> Job | None:
+        is_told = False
         while not self.is_draining():
             try:
                 with transaction() as session:
                     homes.check(session)  # its disk may have gone since the start
-                    job = claims.claim(session, self.name)
+                    job = claims.claim(session, self.name) if self._proof.is_fit else None
                     if job or not claims.is_any_due(session):
                         return job
-                time.sleep(_BUSY_SECONDS)
+                is_told = is_told or (self._proof.is_sick and _tell_another())
+                time.sleep(_BUSY_SECONDS if self._proof.is_fit else _ASIDE_SECONDS)
             except UNREACHABLE as error:
                 log.warning("Postgres is away, the bell is kept: %s", error)
                 time.sleep(_RETRY_SECONDS)
@@ -91,6 +104,13 @@ class Slot:
                 log.error("no job is taken: %s", error)
                 return None  # jobs that wait are announced again
         return None
+
+
+def _tell_another() -> bool:
+    """Ring for another worker: this one, which heard the bell, cannot take the job."""
+    with contextlib.suppress(broker.BrokerDownError):  # it is rung again later
+        broker.ring(1)
+    return True
 
 
 def app() -> Celery:

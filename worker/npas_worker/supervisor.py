@@ -21,7 +21,7 @@ from npas_store.settings import settings
 from npas_store.states import is_terminal
 from npas_store.tables import Job
 
-from npas_worker.words import FINISH, PAUSE, PAUSED, PULSE, SHOW, WORDS
+from npas_worker.words import ENDED, FENCED, FINISH, LOST, PAUSE, PAUSED, PULSE, SHOW, WORDS
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 1.0
@@ -49,15 +49,18 @@ class Supervisor:
         self._loss: dict[str, str] | None = None
         self._pulse: tuple[int, float] = (0, time.monotonic())
 
-    def run(self) -> None:
-        """Train until the job has ended or the claim is over."""
+    def run(self) -> bool:
+        """Train until the job has ended or the claim is over.
+
+        Returns:
+            Whether the training was lost, for which this machine may be to blame.
+        """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             process = self._start()
         except (OSError, subprocess.SubprocessError) as error:
             self._loss = reason("machine_failed", f"the training cannot be started: {error}")
-            self._conclude(1)
-            return
+            return self._conclude(LOST)
         if self._is_to_deliver:
             process.send_signal(FINISH)  # and no deadline: it is all that is left to do
         try:
@@ -68,7 +71,7 @@ class Supervisor:
             log.info("%s", error)
         finally:
             self._kill(process)
-        self._conclude(process.returncode)
+        return self._conclude(process.returncode)
 
     def _start(self) -> "subprocess.Popen[bytes]":
         parent = os.getpid()
@@ -153,19 +156,23 @@ class Supervisor:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _conclude(self, code: int) -> None:
-        """Write how the claim ended, unless the training did that itself; then clear up."""
+    def _conclude(self, code: int) -> bool:
+        """Write how the claim ended, unless the training did that itself; then clear up.
+
+        Returns:
+            Whether it was a loss.
+        """
         give_up = time.monotonic() + settings().grace_seconds
         while True:
             try:
                 self._write_end(code)
                 if self._is_over():
                     resumes.discard(self._job_id)
-                return
+                return code not in (ENDED, PAUSED, FENCED)
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)
             if self._is_draining() and time.monotonic() > give_up:
-                return  # the lease will run out
+                return True  # the lease will run out
             time.sleep(_ASK_SECONDS)
 
     def _is_over(self) -> bool:

@@ -20,7 +20,7 @@ from npas_worker.listener import StoreListener
 from npas_worker.orders import Orders
 from npas_worker.patience import patiently
 from npas_worker.scribe import Scribe
-from npas_worker.words import ENDED, FENCED, PAUSED
+from npas_worker.words import ENDED, FENCED, LOST, PAUSED
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Training:
             raise
         except Exception as error:
             log.exception("the training failed")
-            self._fail(error)
+            return self._fail(error)
         return ENDED
 
     def _train(self) -> library.Outcome:
@@ -122,7 +122,7 @@ class Training:
 
         self._scribe.write_now(end)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> int:
         failure = explain(error)
         self._scribe.close()
 
@@ -136,3 +136,4 @@ class Training:
             )
 
         self._scribe.write_now(end)
+        return ENDED if failure.is_final else LOST

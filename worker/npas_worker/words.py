@@ -14,6 +14,8 @@ ENDED = 0
 """The job's end is written."""
 FENCED = 70
 """The claim was over; nothing more was written."""
+LOST = 74
+"""A loss is written: the machine may be to blame."""
 PAUSED = 75
 """Everything needed to go on is on disk and registered."""
 
