@@ -1,7 +1,8 @@
 """Every error the library raises on purpose: the docstring says when, the message what to do."""
 
+import copyreg
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class NpasError(Exception):
@@ -21,6 +22,10 @@ class NpasError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew without __init__, which some classes give other arguments than a message.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # typeshed leaves it out
 
 
 class InvalidSpecError(NpasError, ValueError):
