@@ -76,12 +76,12 @@ def check_coverage(networks: Mapping[str, nn.Module], plan: Plan) -> None:
                 f"{slot.network}/{slot.layer} is {tuple(parameter.shape)}, "
                 f"the plan says {slot.shape}; build what `plan.networks` says"
             )
-    dense = sum(
-        p.numel() for net in networks.values() for p in net.parameters() if p.requires_grad
-    )
-    if dense != plan.ledger.dense:
+    parameters = [p for net in networks.values() for p in net.parameters()]
+    trained, dense = sum(p.numel() for p in parameters if p.requires_grad), plan.ledger.dense
+    # What the owner has frozen counts; what a network is built with frozen counts for no plan.
+    if dense not in (trained, sum(p.numel() for p in parameters)):
         raise PlanError(
-            f"the networks have {dense:,} parameters, the plan is for {plan.ledger.dense:,}; "
+            f"the networks have {trained:,} parameters, the plan is for {dense:,}; "
             "build what `plan.networks` says"
         )
     private = dense - sum(math.prod(slot.shape) for slot in slots)

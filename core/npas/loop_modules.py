@@ -33,8 +33,12 @@ class Repeated(nn.Module):
         super().__init__()
         self.layer = layer
         self.step = 0
-        self.scalars = None if _are_ones(scalars) else nn.Parameter(scalars)
-        self.biases = nn.Parameter(torch.stack(list(biases))) if biases else None
+        is_trained = cast(Tensor, layer.weight).requires_grad
+        self.scalars = None if _are_ones(scalars) else nn.Parameter(scalars, is_trained)
+        self.biases: nn.Parameter | None = None
+        if biases:
+            stacked = torch.stack([bias.detach() for bias in biases])
+            self.biases = nn.Parameter(stacked, any(bias.requires_grad for bias in biases))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer as it is in the current iteration."""
@@ -74,7 +78,8 @@ class Placed(nn.Module):
         self.names = list(weights)
         self.weights = nn.ParameterList(weights.values())
         stacked = torch.stack(list(scalars))
-        self.scalars = None if _are_ones(stacked) else nn.Parameter(stacked)
+        is_trained = any(weight.requires_grad for weight in weights.values())
+        self.scalars = None if _are_ones(stacked) else nn.Parameter(stacked, is_trained)
         self.step = 0
 
     def forward(self, *inputs: Any, **named: Any) -> Any:

@@ -333,7 +333,7 @@ class _Rewriter:
         layer = alike[0]
         weight, scalars = self._shared(tie, [cast(nn.Parameter, m.weight) for m in alike])
         layer.weight = weight
-        biases = [cast(Tensor, m.bias).detach() for m in alike if m.bias is not None]
+        biases = [cast(Tensor, m.bias) for m in alike if m.bias is not None]
         layer.register_parameter("bias", None)
         return Repeated(layer, scalars, biases)
 

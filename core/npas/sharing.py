@@ -71,8 +71,13 @@ class SharedModel(nn.Module):
         """Put the current weights in place; `forward` and `members` do it by themselves.
 
         Composed anew after an optimiser's step, an in-place change, `load_state_dict`, `to`,
-        `train` or `eval`. A change through `.data` is not seen: call `eval()` or `train()`
+        `train` or `eval`. What writes into a parameter's memory behind PyTorch's back is not
+        seen: `.data`, a NumPy view, `torch.distributed.broadcast`, a vector once
+        `vector_to_parameters` has made the parameters views of it. Call `eval()` or `train()`
         after it.
+
+        Threads may run one network at once if all of them want gradients or none does; else give
+        each kind a copy, because all put their weights into the same modules.
         """
         for shared, targets in zip(self.groups.values(), self._targets, strict=True):
             for (module, attribute), weight in zip(targets, shared(), strict=True):
@@ -93,14 +98,21 @@ class SharedModel(nn.Module):
         return logits if len(logits) > 1 else next(iter(logits.values()))
 
     def materialise(self) -> dict[str, nn.Module]:
-        """Return plain networks with the same weights, by name; the banks are left behind."""
+        """Return plain networks with the same weights, by name; the banks are left behind.
+
+        Weights that only frozen banks make are frozen.
+        """
         with torch.no_grad():
             self.compose()
         plain = copy.deepcopy(self)
+        is_trained = {
+            name: any(p.requires_grad for p in group.parameters())
+            for name, group in self.groups.items()
+        }
         for group, targets in zip(plain.plan.groups, plain._targets, strict=True):
             for (module, attribute), slot in zip(targets, group.slots, strict=True):
-                weight = module.__dict__.pop(attribute).view(slot.shape)
-                module.register_parameter(attribute, nn.Parameter(weight.clone()))
+                weight = module.__dict__.pop(attribute).view(slot.shape).clone()
+                module.register_parameter(attribute, nn.Parameter(weight, is_trained[group.name]))
         _show_to_kernels(plain._recurrent)
         return dict(zip(plain.network_names, plain.networks, strict=True))
 
@@ -121,6 +133,14 @@ class SharedModel(nn.Module):
         for module in (shared, shared.networks, *shared.groups.modules()):
             module.training = self.training
         return shared
+
+    def _replicate_for_data_parallel(self) -> "SharedModel":
+        """Refuse: replicas would all read the weights that lie on the first device."""
+        raise InvalidSpecError(
+            "nn.DataParallel copies modules, and the copies of a shared network would not read "
+            "banks of their own: train with torch.nn.parallel.DistributedDataParallel, one "
+            "process for each device; to evaluate, give it a plain network from materialise()"
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SharedModel":
         """Copy; composed weights still tied to a graph are replaced by their values first."""
@@ -148,9 +168,20 @@ def check_shared(model: object) -> None:
     )
     if isinstance(model, Plan):
         advice = "put it into effect with npas.share(npas.build(...), plan)"
-    elif isinstance(getattr(model, "model", None), SharedModel):
-        advice = "give its .model"
+    elif path := _path_to_shared(model):
+        advice = f"give its {path}"
     raise InvalidSpecError(f"this is {given}, not a shared network; {advice}")
+
+
+def _path_to_shared(model: object) -> str:
+    """Return where in a wrapper the shared network is, as `.module._orig_mod`; "" if nowhere."""
+    for name in ("model", "module", "_orig_mod"):
+        inner = getattr(model, name, None)
+        if isinstance(inner, SharedModel):
+            return f".{name}"
+        if isinstance(inner, nn.Module) and (path := _path_to_shared(inner)):
+            return f".{name}{path}"
+    return ""
 
 
 def share(
@@ -159,6 +190,7 @@ def share(
     """Make networks share parameters as a plan says.
 
     The modules are taken over, not copied. Private layers, norms and biases keep their values.
+    Frozen parameters stay so, and banks that only frozen layers read are frozen.
 
     Args:
         networks: one module for a plan of one network, else modules by network name; built from
@@ -184,7 +216,7 @@ def share(
     named = named_as_planned(networks, plan)
     check_coverage(named, plan)
     weights = [
-        [named[slot.network].get_parameter(slot.layer).detach() for slot in group.slots]
+        [named[slot.network].get_parameter(slot.layer) for slot in group.slots]
         for group in plan.groups
     ]
     # Banks are made on the CPU, whatever the default device: a seed gives the same everywhere.
@@ -195,8 +227,8 @@ def share(
             shared = cast(SharedGroup, model.groups[group.name]).to(old[0].dtype)
             device = old[0].device
             if fit:
-                shared.fit([weight.cpu() for weight in old])
+                shared.fit([weight.detach().cpu() for weight in old])
             else:
                 shared.start(generator)
-            shared.to(device)
+            shared.to(device).requires_grad_(any(weight.requires_grad for weight in old))
     return model
