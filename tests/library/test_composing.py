@@ -195,6 +195,21 @@ def write_through_data_and_say_so(model):
     model.eval()
 
 
+def write_through_numpy_and_say_so(model):
+    for parameter in model.parameters():
+        array = parameter.detach().numpy()
+        array *= 1.1
+    model.train().eval()
+
+
+def write_a_vector_twice_and_say_so(model):
+    vector = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+    torch.nn.utils.vector_to_parameters(vector, model.parameters())
+    outputs(model)
+    torch.nn.utils.vector_to_parameters(vector.mul_(1.1), model.parameters())
+    model.eval()
+
+
 def average_with_another(model):
     averaged = torch.optim.swa_utils.AveragedModel(model)
     other = copy.deepcopy(model)
@@ -206,7 +221,8 @@ def average_with_another(model):
 CHANGES = [
     *(scale_in_place, scale_one_coefficient, scale_one_template, scale_in_inference_mode),
     *(load_state, assign_state, replace_data, replace_parameters, write_a_vector, through_half),
-    *(write_through_data_and_say_so, average_with_another),
+    *(write_through_data_and_say_so, write_through_numpy_and_say_so),
+    *(write_a_vector_twice_and_say_so, average_with_another),
 ]
 
 
@@ -291,6 +307,43 @@ def test_backward_after_a_change_and_another_forward_is_refused(model, change):
     outputs(model)
     with pytest.raises(RuntimeError, match=r"changed between|modified by an inplace"):
         loss.backward()
+
+
+def test_an_evaluation_between_forward_and_backward_changes_nothing(model):
+    """As for pseudo-labels: the network is asked for its opinion in the midst of a step."""
+    model.train()
+    wanted = copy.deepcopy(model)
+    loss_of(wanted).backward()
+    loss = loss_of(model)
+    for _ in range(2):
+        outputs(model.eval())
+        with torch.inference_mode():
+            model(X)
+        model.train()
+    loss.backward()
+    for parameter, other in zip(model.parameters(), wanted.parameters(), strict=True):
+        assert torch.equal(parameter.grad, other.grad)
+
+
+def test_backward_after_an_unseen_change_and_an_evaluation_is_refused(model):
+    loss = loss_of(model)
+    for parameter in model.parameters():
+        parameter.data.mul_(1.1)
+    outputs(model.eval())
+    model.train()
+    with pytest.raises(RuntimeError, match="changed between forward and backward"):
+        loss.backward()
+
+
+def test_an_evaluation_after_a_step_leaves_the_weights_of_another_thread_alone(model):
+    """A serving thread holds what it was given, whatever another one loads and evaluates."""
+    outputs(model)
+    held = [weight for group in model.groups.values() for weight in group.weights()]
+    kept = [weight.clone() for weight in held]
+    scale_in_place(model)
+    outputs(model)
+    outputs(model.eval())
+    assert all(torch.equal(one, other) for one, other in zip(held, kept, strict=True))
 
 
 def test_backward_after_a_fused_step_is_refused(model):
