@@ -68,7 +68,7 @@ class Child:
         """
         self.name = name
         self._command = [str(part) for part in command]
-        self._log, self._environment = log, environment
+        self._log, self.environment = log, environment
         self._become, self._prepare = become, prepare
         self._stop_signal, self._death_signal = stop_signal, death_signal
         self._patience = patience_seconds
@@ -107,7 +107,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
-                env=dict(self._environment) if self._environment is not None else None,
+                env=dict(self.environment) if self.environment is not None else None,
                 start_new_session=True,
                 preexec_fn=enter,
             )

@@ -2,12 +2,13 @@
 
 import functools
 import ipaddress
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from npas_store import machine
 
 
 class Settings(BaseSettings):
@@ -38,8 +39,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
+    slots: int = Field(1, ge=1, description="workers on this machine, which share its cores")
     threads: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+        default_factory=lambda given: max(1, machine.num_cores() // given.get("slots", 1)),
         ge=1,
         description="CPU threads of one training; every attempt of a job uses the same number",
     )

@@ -6,6 +6,7 @@ What dies is started again; when this process ends, however it ends, nothing is 
 
 import fcntl
 import http.client
+import itertools
 import os
 import signal
 import socket
@@ -71,27 +72,50 @@ def _free_port(found: Settings) -> int:
         return int(probe.getsockname()[1])
 
 
-def _programs(home: Path, environment: dict[str, str], patience: float) -> list[Child]:
-    """Return API and workers: one worker for each GPU, or one for the CPU."""
-    logs = home / "logs"
+def devices(device: str) -> list[str]:
+    """Return the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them.
+
+    None where another device is chosen: all workers would share that one.
+
+    Args:
+        device: the setting.
+    """
+    if device not in ("auto", "cuda"):
+        return []
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return [str(number) for number in range(len([*Path("/dev").glob("nvidia[0-9]*")]))]
+    names = [name.strip() for name in chosen.split(",")]
+    # CUDA sees what is listed before the first name that is none.
+    return list(itertools.takewhile(lambda name: name and not name.startswith("-"), names))
+
+
+def programs(found: Settings, environment: dict[str, str]) -> list[Child]:
+    """Return API and workers: one worker for each GPU, or one for the CPU.
+
+    Workers share the cores of the machine, unless the number of threads is set.
+    """
+    logs = found.home / "logs"
     logs.mkdir(exist_ok=True)
+    gpus = devices(found.device)
+    places = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] if len(gpus) > 1 else [{}]
+    shared = {"NPAS_SLOTS": str(found.slots * len(places))}
     api = Child(
         "api",
         [sys.executable, "-m", "npas_api"],
         log=logs / "api.log",
         environment=environment,
     )
-    gpus = sorted(Path("/dev").glob("nvidia[0-9]*"))
-    devices = [str(number) for number in range(len(gpus))] if len(gpus) > 1 else [None]
+    names = [f"worker-{number}" for number in range(len(places))] if gpus[1:] else ["worker"]
     workers = [
         Child(
-            "worker" if device is None else f"worker-{device}",
+            name,
             [sys.executable, "-m", "npas_worker"],
-            log=logs / ("worker.log" if device is None else f"worker-{device}.log"),
-            environment=environment | ({"CUDA_VISIBLE_DEVICES": device} if device else {}),
-            patience_seconds=patience,
+            log=logs / f"{name}.log",
+            environment=environment | shared | place,
+            patience_seconds=found.grace_seconds + 30,
         )
-        for device in devices
+        for name, place in zip(names, places, strict=True)
     ]
     return [api, *workers]
 
@@ -129,23 +153,23 @@ def run(found: Settings, stop: threading.Event) -> None:
         migrate.upgrade()
         homes.settle()
         forget()
-        programs = _programs(found.home, dict(os.environ), found.grace_seconds + 30)
+        started = programs(found, dict(os.environ))
         try:
-            for program in programs:
+            for program in started:
                 program.start()
-            programs[0].wait_until(
+            started[0].wait_until(
                 lambda: stop.is_set() or _answers(found.host, port), seconds=_START_SECONDS
             )
             if not stop.is_set():
                 _say(f"npas is ready: http://{found.host}:{port}")
                 _say(f"logs: {found.home / 'logs'}    Ctrl-C ends it")
                 _say_if_jobs_must_wait()
-            _watch([*servers.children.values(), *programs], stop)
+            _watch([*servers.children.values(), *started], stop)
             _say("npas is stopping; a job that runs is saved and goes on after the next start")
         finally:
-            for program in programs:
+            for program in started:
                 program.ask_to_stop()
-            for program in programs:
+            for program in started:
                 program.stop()
 
 

@@ -1,6 +1,7 @@
 """Settings are read from the environment, and a wrong one is named without what it holds."""
 
 import pytest
+from npas_store import machine
 from npas_store.settings import SettingError, settings
 
 
@@ -72,3 +73,11 @@ def test_settings_split_allowed_hosts_at_commas(read):
         "a.example",
         "b.example",
     )
+
+
+def test_settings_shares_the_cores_between_the_workers_of_a_machine(read, monkeypatch):
+    monkeypatch.delenv("NPAS_THREADS", raising=False)
+    assert read().threads == machine.num_cores()
+    assert read(NPAS_SLOTS="2").threads == max(1, machine.num_cores() // 2)
+    assert read(NPAS_SLOTS="1000").threads == 1
+    assert read(NPAS_THREADS="7").threads == 7

@@ -1,9 +1,12 @@
 """How a claim ends, with the real training process beneath."""
 
+import signal
+from pathlib import Path
+
 import npas
 from npas_store import artifacts, claims, jobs, resumes
 from npas_store.database import reading, transaction
-from npas_worker.supervisor import Supervisor
+from npas_worker.supervisor import Supervisor, killed_by
 
 
 def supervise(job, *, is_draining=False):
@@ -84,3 +87,20 @@ def test_training_that_ends_without_a_word_is_a_loss_with_its_last_line(claimed,
     assert (job.state, outcome) == ("queued", "worker_lost")
     assert "exit code 1" in job.reason["message"]
     assert "NPAS_THREADS" in job.reason["message"]
+
+
+def test_training_is_the_first_that_the_kernel_should_kill(claimed):
+    supervisor = Supervisor(claimed, lambda: False)
+    resumes.folder(claimed.id, 1).mkdir(parents=True)
+    process = supervisor._start()
+    try:
+        assert Path(f"/proc/{process.pid}/oom_score_adj").read_text() == "1000\n"
+    finally:
+        supervisor._kill(process)
+
+
+def test_kill_for_memory_is_a_cause_of_its_own():
+    for_memory = killed_by(signal.SIGKILL, is_for_memory=True)
+    assert (for_memory["code"], for_memory["field"]) == ("out_of_memory", "/training/batch_size")
+    assert killed_by(signal.SIGKILL, is_for_memory=False)["code"] == "worker_lost"
+    assert killed_by(signal.SIGSEGV, is_for_memory=True)["code"] == "worker_lost"

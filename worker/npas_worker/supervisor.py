@@ -4,6 +4,7 @@ It must stay small and imports no torch: it has to beat while the training uses 
 the GPU belongs to the training process alone.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from npas_store import claims, jobs, resumes
+from npas_store import claims, jobs, machine, resumes
 from npas_store.children import die_with
 from npas_store.claims import LeaseLostError
 from npas_store.database import UNREACHABLE, reading, transaction
@@ -26,6 +28,8 @@ from npas_worker.words import ENDED, FENCED, FINISH, LOST, PAUSE, PAUSED, PULSE,
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 1.0
 _DUMP_SECONDS = 2.0
+_FIRST_TO_KILL = Path("/proc/self/oom_score_adj")
+"""Where a process says how gladly it would be killed when memory runs out, up to 1000."""
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class Supervisor:
         self._beat_at = self._ask_at = 0.0
         self._kill_at: float | None = None
         self._loss: dict[str, str] | None = None
+        self._num_kills = machine.num_kills_for_memory()
         self._pulse: tuple[int, float] = (0, time.monotonic())
 
     def run(self) -> bool:
@@ -79,6 +84,8 @@ class Supervisor:
         def enter() -> None:
             signal.pthread_sigmask(signal.SIG_BLOCK, WORDS)  # until it listens
             die_with(parent)
+            with contextlib.suppress(OSError):  # not every kernel has it
+                _FIRST_TO_KILL.write_text("1000")
 
         # Threads that spin while they wait make a step up to ten times slower on busy cores.
         threads = {
@@ -199,9 +206,10 @@ class Supervisor:
         if code >= 0:
             message = f"the training ended with exit code {code}: {self._last_line()}"
             return reason("worker_lost", message)
-        name = signal.Signals(-code).name
-        hint = "the machine may be short of memory" if name == "SIGKILL" else ""
-        return reason("worker_lost", f"the training was killed by {name}", hint=hint)
+        return killed_by(
+            signal.Signals(-code),
+            is_for_memory=machine.num_kills_for_memory() > self._num_kills,
+        )
 
     def _last_line(self) -> str:
         try:
@@ -209,3 +217,20 @@ class Supervisor:
         except OSError as error:
             return str(error)
         return next((line[:300] for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def killed_by(number: signal.Signals, *, is_for_memory: bool) -> dict[str, str]:
+    """Return the reason for a training that was killed.
+
+    Args:
+        number: what killed it.
+        is_for_memory: whether the kernel has killed somebody for memory meanwhile.
+    """
+    if number == signal.SIGKILL and is_for_memory:
+        return reason(
+            "out_of_memory",
+            "the kernel killed the training: the machine ran out of memory",
+            hint="halve training.batch_size, or run fewer workers on the machine",
+            field="/training/batch_size",
+        )
+    return reason("worker_lost", f"the training was killed by {number.name}")
