@@ -196,6 +196,12 @@ class DatasetUnusableError(ApiError):
     status = 422
 
 
+class TooLargeError(ApiError):
+    """The training needs more memory than any device has."""
+
+    status = 422
+
+
 class InternalError(ApiError):
     """The service failed; the request was not at fault."""
 
@@ -225,6 +231,7 @@ LIBRARY: Mapping[type[library.NpasError], type[ApiError]] = {
     library.InvalidSpecError: InvalidSpecError,
     library.UnknownNameError: UnknownNameError,
     library.DataError: DatasetUnusableError,
+    library.TooLargeError: TooLargeError,
 }
 """The library's errors that a request can cause; any other is the service's own fault."""
 

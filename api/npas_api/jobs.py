@@ -30,7 +30,7 @@ REPLAYED = "Idempotency-Replayed"
         *(errors.InvalidJsonError, errors.NotAcceptableError, errors.BodyTooLargeError),
         *(errors.UnsupportedMediaTypeError, errors.InvalidRequestError, errors.InvalidSpecError),
         *(errors.UnknownNameError, errors.InfeasibleBudgetError, errors.DatasetUnusableError),
-        *(errors.IdempotencyKeyReusedError, errors.BusyError),
+        *(errors.TooLargeError, errors.IdempotencyKeyReusedError, errors.BusyError),
     ),
     openapi_extra=request_body(JobSpec, example=EXAMPLE),
 )

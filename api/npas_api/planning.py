@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, cast
 from fastapi.concurrency import run_in_threadpool
 from npas.errors import NpasError
 from npas.spec import JobSpec, PlanRequest
+from npas_store import workers
+from npas_store.database import reading
 from npas_store.settings import settings
 
 from npas_api import errors
@@ -70,13 +72,17 @@ class Planner:
 
 
 def admit(spec: JobSpec) -> None:
-    """Check that a job can be done with the data that are here, before anybody waits for a worker.
+    """Check that a job can be done with what is here, before anybody waits for a worker.
 
     Raises:
+        TooLargeError: it needs more memory than any worker has.
         DataError: its dataset or its teacher is not in the data folder; the message says more.
         InvalidSpecError: its training does not suit its dataset.
     """
-    importlib.import_module("npas.admission").admit(spec, settings().data_folder)
+    with reading() as session:
+        limit = workers.largest_memory_bytes(session)
+    library = importlib.import_module("npas.admission")
+    library.admit(spec, settings().data_folder, memory_bytes=limit)
 
 
 def warm_up() -> None:

@@ -115,3 +115,9 @@ class NonFiniteLossError(NpasError, ArithmeticError):
     """The loss became infinite or NaN: the training options do not suit this network."""
 
     code = "nan_loss"
+
+
+class TooLargeError(NpasError, ValueError):
+    """The training needs more memory than any device has."""
+
+    code = "too_large"

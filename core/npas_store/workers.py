@@ -7,6 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from npas_store import machine
 from npas_store.settings import settings
 from npas_store.tables import Worker
 
@@ -37,3 +38,12 @@ def present(session: Session) -> Sequence[Worker]:
     limit = timedelta(seconds=settings().lease_seconds)
     seen = select(Worker).where(Worker.seen_at > func.now() - limit).order_by(Worker.name)
     return session.scalars(seen).all()
+
+
+def largest_memory_bytes(session: Session) -> int:
+    """Return the memory of the largest device that any worker had today, else of this machine.
+
+    Workers that are away come back; what is waiting for them must not be refused.
+    """
+    known: int | None = session.scalar(select(func.max(Worker.memory_bytes)))
+    return known or machine.memory_bytes()

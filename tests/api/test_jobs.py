@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from npas_store import workers
 from npas_store.database import reading, transaction
 from npas_store.tables import Bell, Event, Job, PlanVersion, Transition
 from sqlalchemy import func, select, text
@@ -32,6 +33,18 @@ def test_create_queues_a_job_and_says_where_it_is(client, asked):
     assert job["minimum_parameters"] <= job["parameters"] <= job["budget_parameters"]
     assert [step["to_state"] for step in job["transitions"]] == ["queued"]
     assert [count(table) for table in (Job, Transition, Event, PlanVersion)] == [1, 1, 1, 1]
+
+
+def test_create_refuses_what_fits_no_worker_and_says_what_would(client, asked):
+    with transaction() as session:
+        workers.beat(session, "small", memory_bytes=100_000)
+        workers.beat(session, "large", memory_bytes=200_000)
+    answer = client.post("/v1/jobs", json=asked)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "too_large")
+    assert "the largest device has 0.2 MB; choose a smaller network" in problem["detail"]
+    assert problem["errors"][0]["pointer"] == "/architecture"
+    assert count(Job) == 0
 
 
 def test_create_takes_the_short_forms(submit):
