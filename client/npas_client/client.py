@@ -10,6 +10,7 @@ with Client("http://127.0.0.1:8000") as service:
 """
 
 import contextlib
+import logging
 import os
 import random
 import time
@@ -30,7 +31,11 @@ RETRY_SECONDS = 0.25
 """First pause between tries; it doubles."""
 MAX_PAUSE_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0
+PATIENCE_SECONDS = 600.0
 _TEMPORARY = {429, 502, 503, 504}
+_AWAY = (errors.UnreachableError, errors.UnavailableError)
+
+log = logging.getLogger(__name__)
 
 
 class Answer(BaseModel):
@@ -78,10 +83,19 @@ class Client:
     Args:
         url: of the service; else the environment's NPAS_URL, else http://127.0.0.1:8000.
         timeout: seconds to wait for an answer to one try.
+        patience: seconds for which `wait` and `watch` put up with a service that cannot be
+            reached, as while it is started again; they say so in the log.
     """
 
-    def __init__(self, url: str | None = None, *, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        timeout: float = 30.0,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self.url = (url or os.environ.get("NPAS_URL") or DEFAULT_URL).rstrip("/")
+        self.patience = patience
         self._http = httpx.Client(base_url=self.url, timeout=timeout, follow_redirects=True)
 
     def __enter__(self) -> Self:
@@ -159,10 +173,11 @@ class Client:
 
         Raises:
             TimeoutError: the job had not ended by then; it goes on.
+            UnreachableError: the service was away for longer than `patience`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = RECONNECT_SECONDS
-        while not (job := self.get(job_id)).is_terminal:
+        while not (job := self._get_patiently(job_id, deadline)).is_terminal:
             if deadline is not None and time.monotonic() + pause > deadline:
                 raise TimeoutError(f"{job_id} is {job.state} after {timeout:g} s; it goes on")
             time.sleep(pause * random.uniform(0.8, 1.2))
@@ -177,15 +192,20 @@ class Client:
 
         Args:
             after: skip the events up to this `seq`.
+
+        Raises:
+            UnreachableError: the service was away for longer than `patience`.
         """
         while True:
             with contextlib.suppress(httpx.TransportError, errors.UnavailableError):
                 for event in self._stream(job_id, after):
                     after = event.seq
                     yield event
-            if self.get(job_id).is_terminal:
-                yield from self.events(job_id, after=after)
-                return
+            if self._get_patiently(job_id).is_terminal:
+                with contextlib.suppress(*_AWAY):
+                    rest = self.events(job_id, after=after)
+                    yield from rest
+                    return
             time.sleep(RECONNECT_SECONDS)
 
     def events(self, job_id: str, *, after: int = 0) -> list[Event]:
@@ -236,6 +256,26 @@ class Client:
         return download.fetch(
             self._http, url, Path(path), sha256=found[name].sha256, num_bytes=found[name].bytes
         )
+
+    def _get_patiently(self, job_id: str, deadline: float | None = None) -> Job:
+        """Return the job as soon as the service answers: it may be started again just now.
+
+        Args:
+            deadline: of the monotonic clock; None: there is only the patience.
+        """
+        since = time.monotonic()
+        while True:
+            try:
+                return self.get(job_id)
+            except _AWAY as error:
+                now = time.monotonic()
+                if deadline is not None and now > deadline:
+                    raise TimeoutError(f"{job_id} had not ended by then: {error}") from error
+                left = self.patience - (now - since)
+                if left <= 0:
+                    raise
+                log.warning("%s; waiting %.0f s more for it to come back", error, left)
+                time.sleep(RECONNECT_SECONDS)
 
     def _stream(self, job_id: str, after: int) -> Iterator[Event]:
         """Yield events from one connection until it ends; 204 means there will be no more."""

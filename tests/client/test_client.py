@@ -136,3 +136,37 @@ def test_download_names_what_there_is(scripted, answer, client, tmp_path):
     scripted.replies["/v1/jobs/job_1/artifacts"] = [answer(listing)]
     with pytest.raises(errors.NotFoundError, match=r"plan\.json"):
         client.download("job_1", "model.safetensors", tmp_path / "x")
+
+
+@pytest.fixture
+def away(reply):
+    """What a service does that is started again: longer than one request is tried."""
+    return [reply(hang_up=True)] * (module.TRIES + 1) + [reply(status=503)] * module.TRIES
+
+
+def test_wait_outlasts_a_restart_and_says_so(scripted, answer, client, away, caplog):
+    scripted.replies["/v1/jobs/job_1"] = [answer(RUNNING), *away, answer(DONE)]
+    assert client.wait("job_1").state == "succeeded"
+    assert "waiting 600 s more" in caplog.text
+
+
+def test_wait_keeps_its_time_while_the_service_is_away(scripted, client, away):
+    scripted.replies["/v1/jobs/job_1"] = away
+    with pytest.raises(TimeoutError, match="job_1 had not ended"):
+        client.wait("job_1", timeout=-1)
+
+
+def test_wait_loses_its_patience(scripted, away):
+    scripted.replies["/v1/jobs/job_1"] = away
+    with Client(scripted.url, patience=0) as client, pytest.raises(errors.UnreachableError):
+        client.wait("job_1")
+
+
+def test_watch_outlasts_a_restart(scripted, answer, events, client, away):
+    scripted.replies["/v1/jobs/job_1"] = [answer(RUNNING), *away, answer(DONE)]
+    scripted.replies["/v1/jobs/job_1/events"] = [
+        events(1),
+        *away,
+        answer({"data": [{"seq": 2, "type": "e"}]}),
+    ]
+    assert [event.seq for event in client.watch("job_1")] == [1, 2]
