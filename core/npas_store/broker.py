@@ -67,6 +67,7 @@ def ring(bells: int) -> None:
         BrokerDownError: Redis does not answer; some may have been sent.
     """
     options: dict[str, Any] = {**app().conf.broker_transport_options, "max_retries": 0}
+    options["socket_timeout"] = 3  # a frozen Redis must not hang who rings
     try:
         with app().connection_for_write(transport_options=options) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)

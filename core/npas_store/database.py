@@ -3,8 +3,11 @@
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Engine, create_engine
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -23,29 +26,70 @@ def why_unreachable(error: OperationalError | InterfaceError) -> str:
     return f"Postgres does not answer: {str(error.orig).splitlines()[0]}"
 
 
-_LIMITS = {
-    "statement_timeout": "30s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "60s",
-    "timezone": "UTC",
-}
+_CLIENT_WAITS = 1.2
+"""Times as long as the server may take, so that a server that lives says it first."""
+
+
+class _Limited(psycopg.Connection[Any]):
+    """Gives up a server that says nothing, as one that is frozen; the connection is closed then.
+
+    TCP has limits of its own for that (`tcp_user_timeout`), the sockets of one machine have none.
+    """
+
+    answer_seconds: float | None = None
+
+    def wait(self, *arguments: Any, **options: Any) -> Any:
+        options.setdefault("timeout", self.answer_seconds)
+        try:
+            return super().wait(*arguments, **options)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise  # the server's own word
+            self.close()
+            told = f"no answer within {options['timeout']:.0f} s"
+            raise psycopg.OperationalError(told) from None
 
 
 @functools.cache
 def engine() -> Engine:
     """Return the engine of this process; it connects at first use and must not cross a fork."""
     url = make_url(required(settings().database_url, "NPAS_DATABASE_URL"))
-    return create_engine(
+    seconds = settings().answer_seconds
+    milliseconds = max(1, int(1000 * seconds))
+    limits = {
+        "statement_timeout": milliseconds,
+        "lock_timeout": milliseconds * 2 // 3,
+        "idle_in_transaction_session_timeout": "60s",
+        "timezone": "UTC",
+    }
+    made = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": 5,
-            "options": " ".join(f"-c {name}={value}" for name, value in _LIMITS.items()),
+            "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
             "keepalives_idle": 30,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            "tcp_user_timeout": milliseconds,
         },
     )
+
+    @event.listens_for(made, "do_connect")
+    def connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> _Limited:
+        opened = _Limited.connect(*arguments, **options)
+        opened.answer_seconds = _CLIENT_WAITS * seconds
+        return opened
+
+    return made
+
+
+def take_time(connection: Connection) -> None:
+    """Have this side wait for a connection's statements however long; afterwards it is closed."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, _Limited)
+    driver.answer_seconds = None
+    connection.detach()
 
 
 def forget() -> None:

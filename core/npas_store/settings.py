@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     )
     queue: str = Field("npas.train", pattern=r"^[\w.-]+$", description="name of the Celery queue")
 
+    answer_seconds: float = Field(
+        15, gt=0, description="a database that does not answer for so long is taken for away"
+    )
+    silent_seconds: float = Field(
+        60, gt=0, description="up: a part that does not answer for so long is started again"
+    )
     lease_seconds: float = Field(30, gt=0, description="a silent worker is replaced after this")
     grace_seconds: float = Field(60, ge=0, description="from a polite stop of a training to kill")
     stall_seconds: float = Field(1800, gt=0, description="a training without a step is killed")
