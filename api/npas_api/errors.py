@@ -220,6 +220,12 @@ class DatabaseUnavailableError(ApiError):
     status = 503
 
 
+class SchemaMismatchError(ApiError):
+    """The database belongs to another version of the service; this one must be replaced."""
+
+    status = 503
+
+
 class NotReadyError(ApiError):
     """A part of the service is not ready."""
 

@@ -41,8 +41,11 @@ class Readiness(BaseModel):
 
 
 @router.get("/livez")
-def livez() -> Liveness:
-    """Tell that the process answers. A sick database is no reason to restart it."""
+async def livez() -> Liveness:
+    """Tell that the process answers. A sick database is no reason to restart it.
+
+    It needs no thread: those may all wait for the database.
+    """
     return Liveness()
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import jobs, listings
+from npas_store import jobs, listings, migrate
 from npas_store.database import reading, transaction
 from npas_store.tables import Job
 from pydantic import StringConstraints
@@ -31,6 +31,7 @@ REPLAYED = "Idempotency-Replayed"
         *(errors.UnsupportedMediaTypeError, errors.InvalidRequestError, errors.InvalidSpecError),
         *(errors.UnknownNameError, errors.InfeasibleBudgetError, errors.DatasetUnusableError),
         *(errors.TooLargeError, errors.IdempotencyKeyReusedError, errors.BusyError),
+        errors.SchemaMismatchError,
     ),
     openapi_extra=request_body(JobSpec, example=EXAMPLE),
 )
@@ -126,6 +127,7 @@ def _replay(spec: JobSpec, key: str | None) -> shapes.Job | None:
 def _create(spec: JobSpec, plan: Plan, key: str | None) -> tuple[shapes.Job, bool]:
     """Return the job, and whether it is new: another request may have used the key just now."""
     with transaction() as session:
+        migrate.require(session)  # a newer version may have come since the start
         job = jobs.create(session, spec, plan, key)
         return _shape(session, _same(job, spec)), jobs.is_new(session, job)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from npas.errors import NpasError
+from npas_store.migrate import SchemaError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
@@ -56,7 +57,8 @@ class Problem(BaseModel):
 
 def handle_errors(app: FastAPI) -> None:
     """Make every error that reaches the application a problem document."""
-    for kind in (HTTPException, RequestValidationError, *errors.LIBRARY, *_DATABASE_AWAY):
+    known = (HTTPException, RequestValidationError, SchemaError, *errors.LIBRARY, *_DATABASE_AWAY)
+    for kind in known:
         app.add_exception_handler(kind, _handle)
 
 
@@ -117,6 +119,8 @@ def _refusal(error: Exception) -> ApiError:
         return errors.from_library(error)
     if isinstance(error, _DATABASE_AWAY):
         return errors.DatabaseUnavailableError(headers={"Retry-After": "2"})
+    if isinstance(error, SchemaError):
+        return errors.SchemaMismatchError(str(error), headers={"Retry-After": "10"})
     if isinstance(error, RequestValidationError):
         return errors.invalid(blamed(error.errors(), error.body))
     if isinstance(error, HTTPException) and error.status_code in _FRAMEWORK:

@@ -113,6 +113,29 @@ def test_create_refuses_networks_that_cannot_see_the_same_images(client, asked):
     assert count(Job) == 0
 
 
+@pytest.fixture
+def newer_schema():
+    """Have the database at a schema that this code does not know."""
+
+    def change(name):
+        with transaction() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = :name"), {"name": name})
+
+    with reading() as session:
+        before = session.scalar(text("SELECT version_num FROM alembic_version"))
+    change("ffffffffffff")
+    yield
+    change(before)
+
+
+@pytest.mark.usefixtures("newer_schema")
+def test_create_takes_no_job_on_a_newer_schema(client, asked):
+    answer = client.post("/v1/jobs", json=asked)
+    assert (answer.status_code, answer.json()["code"]) == (503, "schema_mismatch")
+    assert "newer version of npas" in answer.json()["detail"]
+    assert count(Job) == 0
+
+
 def test_same_key_and_body_give_the_same_job(client, asked):
     headers = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
     first = client.post("/v1/jobs", json=asked, headers=headers)

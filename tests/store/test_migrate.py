@@ -1,5 +1,8 @@
 """The schema: up, down, up again, and what it is checked against."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -80,3 +83,25 @@ def test_require_accepts_only_its_own_schema(revision, found, advice):
     revision(found)
     with pytest.raises(migrate.SchemaError, match=advice):
         migrate.require()
+
+
+def test_upgrade_refuses_a_newer_schema(revision):
+    revision("ffffffffffff")
+    with pytest.raises(migrate.SchemaError, match="newer version of npas"):
+        migrate.upgrade()
+
+
+@pytest.mark.parametrize("program", ["npas_store.migrate", "npas_store.up"])
+def test_programs_say_in_one_line_that_the_schema_is_newer(revision, program, tmp_path):
+    revision("ffffffffffff")
+    ended = subprocess.run(
+        [sys.executable, "-m", program],
+        env={**os.environ, "NPAS_PORT": "0", "NPAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode in (1, 2)
+    assert ended.stderr.startswith("npas: the database has schema ffffffffffff, this code needs")
+    assert ended.stderr.count("\n") == 1

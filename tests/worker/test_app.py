@@ -9,6 +9,7 @@ import pytest
 from npas_store import homes, jobs, workers
 from npas_store.database import reading, transaction
 from npas_worker.app import Slot
+from sqlalchemy import text
 
 
 @pytest.fixture
@@ -43,3 +44,20 @@ def test_worker_whose_folder_has_gone_takes_no_job(waiting):
             assert not workers.present(session)
     finally:
         aside.rename(homes.marker())
+
+
+def test_worker_takes_no_job_on_a_newer_schema(waiting):
+    def rename(after):
+        statement = text("UPDATE alembic_version SET version_num = :after")
+        with transaction() as session:
+            session.execute(statement, {"after": after})
+
+    with reading() as session:
+        known = session.scalar(text("SELECT version_num FROM alembic_version"))
+    rename("ffffffffffff")
+    try:
+        Slot().ring()
+        with reading() as session:
+            assert jobs.get(session, waiting).state == "queued"
+    finally:
+        rename(known)

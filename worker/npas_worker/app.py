@@ -14,11 +14,12 @@ import threading
 import time
 
 from celery import Celery, signals
-from npas_store import broker, claims, homes, resumes, workers
+from npas_store import broker, claims, homes, migrate, resumes, workers
 from npas_store.children import die_with
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.settings import settings
 from npas_store.tables import Job
+from sqlalchemy.orm import Session
 
 from npas_worker.proof import Proof
 from npas_worker.supervisor import Supervisor
@@ -63,7 +64,7 @@ class Slot:
             shown = self._proof.trouble
             try:
                 with transaction() as session:
-                    homes.check(session)  # else it is of no use, and would clear up after others
+                    _check(session)  # else it is of no use, and would clear up after others
                     workers.beat(
                         session, self.name, trouble=shown, memory_bytes=self._proof.memory_bytes
                     )
@@ -73,7 +74,7 @@ class Slot:
                     swept = time.monotonic()
             except UNREACHABLE as error:
                 log.warning("Postgres is away: %s", error)
-            except homes.HomeError as error:
+            except _NOT_OURS as error:
                 log.error("this worker is of no use: %s", error)
             until = time.monotonic() + settings().lease_seconds / 3
             while time.monotonic() < until and self._proof.trouble == shown:
@@ -91,7 +92,7 @@ class Slot:
         while not self.is_draining():
             try:
                 with transaction() as session:
-                    homes.check(session)  # its disk may have gone since the start
+                    _check(session)
                     job = claims.claim(session, self.name) if self._proof.is_fit else None
                     if job or not claims.is_any_due(session):
                         return job
@@ -100,7 +101,7 @@ class Slot:
             except UNREACHABLE as error:
                 log.warning("Postgres is away, the bell is kept: %s", error)
                 time.sleep(_RETRY_SECONDS)
-            except homes.HomeError as error:
+            except _NOT_OURS as error:
                 log.error("no job is taken: %s", error)
                 return None  # jobs that wait are announced again
         return None
@@ -111,6 +112,15 @@ def _tell_another() -> bool:
     with contextlib.suppress(broker.BrokerDownError):  # it is rung again later
         broker.ring(1)
     return True
+
+
+_NOT_OURS = (homes.HomeError, migrate.SchemaError)
+
+
+def _check(session: Session) -> None:
+    """Check what may have changed since the start: a disk that went, a newer version that came."""
+    homes.check(session)
+    migrate.require(session)
 
 
 def app() -> Celery:
