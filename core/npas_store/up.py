@@ -5,6 +5,7 @@ What dies is started again; when this process ends, however it ends, nothing is 
 """
 
 import fcntl
+import functools
 import http.client
 import itertools
 import os
@@ -12,7 +13,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,8 +40,12 @@ def _say(text: str) -> None:
 @contextmanager
 def _locked(home: Path) -> Iterator[None]:
     """Hold the folder; the kernel lets go of it when this process ends, however it ends."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("a+") as file:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / "lock").open("a+")
+    except OSError as error:
+        raise homes.unwritable(error) from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -154,6 +160,7 @@ def run(found: Settings, stop: threading.Event) -> None:
         homes.settle()
         forget()
         started = programs(found, dict(os.environ))
+        probes = _probes(found, port, servers, started[0])
         try:
             for program in started:
                 program.start()
@@ -164,7 +171,7 @@ def run(found: Settings, stop: threading.Event) -> None:
                 _say(f"npas is ready: http://{found.host}:{port}")
                 _say(f"logs: {found.home / 'logs'}    Ctrl-C ends it")
                 _say_if_jobs_must_wait()
-            _watch([*servers.children.values(), *started], stop)
+            _watch([*servers.children.values(), *started], probes, stop)
             _say("npas is stopping; a job that runs is saved and goes on after the next start")
         finally:
             for program in started:
@@ -180,11 +187,53 @@ def _say_if_jobs_must_wait() -> None:
         _say(f"{error}\njobs are taken, and wait until it does")
 
 
-def _watch(children: list[Child], stop: threading.Event) -> None:
+class Probe:
+    """Asks a program now and then whether it answers, and ends one that does not."""
+
+    def __init__(self, child: Child, answers: Callable[[], bool], silent_seconds: float) -> None:
+        """Remember that it answers now."""
+        self.child, self._answers, self._silent_seconds = child, answers, silent_seconds
+        self._asked = self._heard = time.monotonic()
+
+    def started(self) -> None:
+        """Give a program that was started again the time that a start may take."""
+        self._heard = time.monotonic() + _START_SECONDS
+
+    def ask(self) -> bool:
+        """Ask, if it is time; end the program and return True if it was silent for too long."""
+        now = time.monotonic()
+        if not self.child.is_alive() or now - self._asked < self._silent_seconds / 4:
+            return False
+        self._asked = now
+        if self._answers():
+            self._heard = now
+        elif now - self._heard > self._silent_seconds:
+            self.child.stop()
+            return True
+        return False
+
+
+def _probes(found: Settings, port: int, servers: embedded.Servers, api: Child) -> list[Probe]:
+    """Return what asks our servers and the API; a worker has nobody who could ask it."""
+    probes = [
+        Probe(child, functools.partial(servers.answers, child.name), found.silent_seconds)
+        for child in servers.children.values()
+    ]
+    answers = functools.partial(_answers, found.host, port)
+    return [*probes, Probe(api, answers, found.silent_seconds)]
+
+
+def _watch(children: list[Child], probes: list[Probe], stop: threading.Event) -> None:
     while not stop.wait(_LOOK_SECONDS):
+        for probe in probes:
+            if probe.ask():
+                _say(f"{probe.child.name} did not answer any more and is started again")
         for child in children:
             if child.tend():
                 _say(f"{child.name} had died and was started again")
+                for probe in probes:
+                    if probe.child is child:
+                        probe.started()
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,7 +125,46 @@ def test_up_says_when_the_port_is_taken(home):
     assert "NPAS_PORT" in ended.stderr
 
 
+def named(word, pid):
+    """Return the one process below another whose command has a word."""
+    (found,) = [p for p in below(pid) if word in Path(f"/proc/{p}/cmdline").read_text()]
+    return found
+
+
+def is_ready(url):
+    try:
+        return has_worker(url)
+    except OSError:
+        return False
+
+
+def test_up_starts_a_frozen_api_again(home):
+    up = Up(home, NPAS_SILENT_SECONDS="3")
+    url = up.url()
+    frozen = named("npas_api", up.process.pid)
+    os.kill(frozen, signal.SIGSTOP)
+    wait_until(lambda: not Path(f"/proc/{frozen}").exists())
+    wait_until(lambda: is_ready(url))
+    _, told, _ = up.end(signal.SIGINT)
+    assert "api did not answer any more and is started again" in told
+
+
+def test_up_mends_sockets_that_were_removed(home):
+    up = Up(home, NPAS_SILENT_SECONDS="3", NPAS_BELL_SECONDS="1")
+    url = up.url()
+    wait_until(lambda: is_ready(url))
+    sockets = (home / "sockets").readlink()
+    shutil.rmtree(sockets)
+    wait_until(lambda: (sockets / "redis.sock").exists())
+    wait_until(lambda: (sockets / ".s.PGSQL.5432").exists())
+    wait_until(lambda: is_ready(url))
+    _, told, _ = up.end(signal.SIGINT)
+    assert "postgres did not answer any more" in told
+    assert "redis did not answer any more" in told
+
+
 WRONG = ({"NPAS_LEASE_SECONDS": "0"}, "npas: NPAS_LEASE_SECONDS: ")
+UNWRITABLE = ({"NPAS_HOME": "/proc/npas"}, "npas: NPAS_HOME: /proc/npas cannot be written (")
 AWAY = ({"NPAS_DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "npas: Postgres does not answer: ")
 
 
@@ -133,6 +173,7 @@ AWAY = ({"NPAS_DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "npas: Postgres doe
     [
         ("npas_store.up", WRONG),
         ("npas_store.up", AWAY),
+        ("npas_store.up", UNWRITABLE),
         ("npas_store.migrate", AWAY),
         ("npas_api", WRONG),
         ("npas_worker", AWAY),
