@@ -15,7 +15,7 @@ _REF = "#/components/schemas/{model}"
 EXAMPLE = {
     "architecture": "wrn-16-2",
     "budget": {"fraction": 0.25},
-    "method": "superweights",
+    "method": "block_mix",
     "dataset": "digits",
     "training": {"epochs": 20, "schedule": "cosine"},
     "labels": {"team": "vision"},

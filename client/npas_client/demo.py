@@ -27,7 +27,7 @@ from npas_client.local import LocalService, LocalServiceError
 from npas_client.show import Row, View
 
 FOLDER = Path("demo")
-ARCHITECTURE, DATASET, METHOD, BASELINE = "wrn-16-2", "digits", "superweights", "dense"
+ARCHITECTURE, DATASET, METHOD, BASELINE = "wrn-16-2", "digits", "block_mix", "dense"
 FRACTION = 0.25
 TRAINING = {"epochs": 20, "batch_size": 64, "schedule": "cosine", "warmup_epochs": 1.0}
 FILES = ("model.safetensors", "allocation.svg", "curve.svg")

@@ -26,7 +26,7 @@ class Row:
     """What is known of one job at one moment.
 
     Attributes:
-        title: for people, such as "superweights, 25 %".
+        title: for people, such as "block_mix, 25 %".
         job: as the service returned it.
         latest: the newest row of its learning curve, empty before the first epoch.
     """

@@ -67,7 +67,8 @@ def entered(
         except InfeasibleBudgetError as error:
             infeasible[method.name] = error.minimum
             continue
-        content = plan.model_copy(update={"method": "", "options": {}, "minimum": 0}).to_json()
+        asked = {"version": 1, "method": "", "options": {}, "minimum": 0}
+        content = plan.model_copy(update=asked).to_json()
         if content not in seen:
             seen.add(content)
             found.append(Candidate(method=method, plan=plan))

@@ -22,7 +22,7 @@ from npas.planner import plan as make_plan
 from npas.plans import Plan, Stage
 from npas.recurrence import recurrence_penalty
 from npas.revising import REFINED, REQUESTED, SEARCHED, SEARCHING, Revisions, shared_model
-from npas.spec import TrainingSpec
+from npas.spec import MethodSpec, TrainingSpec
 from npas.teaching import STAGE as TEACHER
 from npas.teaching import Ensemble, Teaching
 from npas.train import Row, State, Trainer, Wish
@@ -54,6 +54,7 @@ class Job:
         self,
         race: racing.Held,
         *,
+        method: MethodSpec,
         folder: Path,
         data_folder: Path | None,
         device: torch.device,
@@ -62,7 +63,8 @@ class Job:
         """Load the data and plan with the request alone; nothing is trained yet.
 
         Args:
-            race: its winner is the job's method.
+            race: that is over.
+            method: its winner, or what the request names, by the name that it has today.
             folder: for the files; resume files go to its subfolder "state".
             data_folder: where datasets are; None: the default one.
             device: where to train.
@@ -84,11 +86,14 @@ class Job:
         self.teaching = Teaching(
             spec.training, self.dataset, inputs=self.inputs, folder=data_folder, device=self.device
         )
-        method = methods.find(spec.method.name)
-        options = methods.checked_options(method, spec.method)
-        self.revisions = Revisions(method, options, epochs=spec.training.epochs)
+        self.method = method
+        found = methods.find(method.name)
+        options = methods.checked_options(found, method)
+        self.revisions = Revisions(found, options, epochs=spec.training.epochs)
         self._adopt(REQUESTED, self._plan())
-        self.search_epochs = method.search_epochs(options, epochs=spec.training.epochs)
+        for idle in methods.idle_options(self.plan):
+            self.listener.event("idle_option", idle, {})
+        self.search_epochs = found.search_epochs(options, epochs=spec.training.epochs)
         self.given: Evidence | None = None
         self.evidence: Evidence | None = None
         self.search_rows: list[Row] = []
@@ -326,7 +331,7 @@ class Job:
         return make_plan(
             self.networks,
             budget=self.spec.budget,
-            method=self.spec.method,
+            method=self.method,
             stage=stage,
             evidence=evidence,
             unshared=self.spec.unshared,

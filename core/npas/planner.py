@@ -1,6 +1,7 @@
 """plan(): networks and a budget in, the exact allocation out. No weights are allocated."""
 
 import functools
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -35,7 +36,7 @@ def plan(
     architecture: Planned,
     *,
     budget: Budget | None = None,
-    method: str | MethodSpec = "superweights",
+    method: str | MethodSpec = "block_mix",
     dataset: str | DatasetSpec | None = None,
     evidence: Evidence | None = None,
     stage: Stage = "train",
@@ -63,7 +64,7 @@ def plan(
 
     Returns:
         A plan whose total is at most the budget. The same input gives the same plan, byte for
-        byte.
+        byte. An option that does nothing in the plan is warned of (`UserWarning`).
 
     Raises:
         UnknownNameError: no such architecture, method or dataset.
@@ -93,6 +94,8 @@ def plan(
     spec = _method_spec(method, options)
     limit = _budget(budget, tables.whole(resolved))
     plan = _allocate(resolved, tables, limit, spec, evidence, stage)
+    for idle in methods.idle_options(plan) if stage == "train" else ():
+        warnings.warn(idle, stacklevel=2)
     if not unshared:
         return plan
     private = methods.ungrouped(tables.whole(plan.networks).layers, plan.groups)
@@ -269,6 +272,7 @@ def _allocate(
     allocation = method.allocate(table, limit, options, evidence=evidence, stage=stage)
     ledger = _ledger(table, allocation, limit if budget is not None else None)
     return Plan(
+        version=methods.find(asked.name).plan_version,
         method=asked.name,
         options=_canonical_options(asked),
         stage=stage,

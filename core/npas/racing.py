@@ -26,6 +26,7 @@ from npas.matching import resolve
 from npas.methods import Contest
 from npas.planner import plan as make_plan
 from npas.plans import Plan
+from npas.revising import Revisions
 from npas.spec import JobSpec, TrainingSpec
 from npas.train import Row, State, Trainer, Wish
 
@@ -226,6 +227,9 @@ class Race:
     def restore(self, facts: Mapping[str, Any] | None) -> None:
         """Take over the trainings that are done.
 
+        Candidates are known by what they are, not by their places: a race that another release
+        began may have had others, or others by the same names.
+
         Args:
             facts: a report of this race, or of its beginning.
 
@@ -234,8 +238,12 @@ class Race:
         """
         facts = facts or {}
         identity.check(facts, self.request)
-        trials = [Trial(**trial) for trial in facts["trials"]]
-        self.trials = {(trial.candidate, trial.epochs): trial for trial in trials}
+        mine = [_entry(each) for each in self.candidates]
+        for told in facts["trials"]:
+            entry = facts["candidates"][told["candidate"]]
+            if entry in mine:
+                trial = Trial(**told | {"candidate": mine.index(entry)})
+                self.trials[trial.candidate, trial.epochs] = trial
 
     def why(self) -> str:
         """Return the choice and its reason as a sentence."""
@@ -273,10 +281,7 @@ class Race:
             "request": self.request,
             "method": contests.called(self.winner.method),
             "why": self.why(),
-            "candidates": [
-                {"method": contests.called(each.method), "parameters": each.plan.ledger.total}
-                for each in self.candidates
-            ],
+            "candidates": [_entry(each) for each in self.candidates],
             "trials": [asdict(trial) for trial in trials],
             "infeasible": self.infeasible,
             "epochs": self.epochs,
@@ -340,12 +345,22 @@ def held(spec: JobSpec, state: State | None, *, listener: Listener, **place: Any
     if state is not None:
         identity.check_dataset(state.facts, race.dataset)
         race.restore(state.facts.get("race") if is_over else state.facts)
-    wish: Wish = "" if is_over else race.run()
+    if is_over:
+        assert state is not None
+        began = Revisions.first(state.facts["revisions"])
+        return Held(
+            spec=spec.model_copy(update={"method": methods.written(began)}),
+            listener=Later(listener),
+            state=state,
+            plan=began,
+            report=state.facts["race"],
+        )
+    wish = race.run()
     winner = race.winner
     return Held(
         spec=spec.model_copy(update={"method": winner.method}),
         listener=Later(listener),
-        state=state if is_over else None,
+        state=None,
         wish=wish,
         plan=race.plan if wish == "pause" else winner.plan,
         report=race.report(),
@@ -365,6 +380,12 @@ class Later:
     def plan(self, version: int, plan: Plan) -> None:
         """Pass a plan on under the next number."""
         self._listener.plan(version + 1, plan)
+
+
+def _entry(candidate: contests.Candidate) -> dict[str, Any]:
+    """Return what tells a candidate from others, in a report."""
+    name = contests.called(candidate.method)
+    return {"method": name, "parameters": candidate.plan.ledger.total}
 
 
 def _ignored(row: Row) -> None:

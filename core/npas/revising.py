@@ -97,6 +97,11 @@ class Revisions:
             "refinement": self.refinement,
         }
 
+    @staticmethod
+    def first(facts: Mapping[str, Any]) -> Plan:
+        """Return the plan of the request alone, as it was when `facts` was called."""
+        return Plan.from_json(facts["plans"][str(REQUESTED)])
+
     def restore(self, facts: Mapping[str, Any]) -> list[tuple[int, Plan]]:
         """Go back to where `facts` was called, and return all plans but the request's."""
         self.plans = {int(v): Plan.from_json(text) for v, text in facts["plans"].items()}

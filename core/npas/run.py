@@ -17,12 +17,14 @@ from typing import Any
 
 import torch
 
-from npas import identity, racing, train
+from npas import identity, methods, racing, train
 from npas.errors import InvalidSpecError
 from npas.evidence import Evidence
 from npas.job import Job, Outcome
 from npas.listening import Listener, Silence
-from npas.spec import JobSpec
+from npas.plans import Plan
+from npas.revising import Revisions
+from npas.spec import JobSpec, MethodSpec
 
 __all__ = ["Outcome", "run"]
 
@@ -37,6 +39,7 @@ def run(
     device: str = "auto",
     checkpoint_seconds: float = 30,
     evidence: Evidence | None = None,
+    accepted: Plan | None = None,
 ) -> Outcome:
     """Do one job. The model file depends on the request and the data alone, not on interruptions.
 
@@ -51,6 +54,8 @@ def run(
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", ...
         checkpoint_seconds: least time between resume files; 0: one after each epoch.
         evidence: measured before, to plan with; then nothing is searched.
+        accepted: the plan that the job was accepted with, where it has waited: if the name of its
+            method means another one since, it gets what it was accepted for.
 
     Raises:
         NpasError: the request, its data or the resume file cannot be used; `.field` says where.
@@ -77,10 +82,21 @@ def run(
     )
     if race.plan is not None and race.wish == "pause":
         return Outcome(finished=False, plan=race.plan)
-    job = Job(race, **place)
+    job = Job(race, method=_method(race, accepted), **place)
     if evidence is not None:
         job.take(evidence)
     return job.run(race.state)
+
+
+def _method(race: racing.Held, accepted: Plan | None) -> MethodSpec:
+    """Return a job's method by the name that it has today.
+
+    What its first plan says counts: the request's name may have meant another method then.
+    """
+    first = accepted if race.report is None else None
+    if race.state is not None:
+        first = Revisions.first(race.state.facts["revisions"])
+    return race.spec.method if first is None else methods.maker_of(first)
 
 
 def _device(name: str) -> torch.device:

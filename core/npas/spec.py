@@ -263,7 +263,7 @@ class PlanRequest(Spec):
         None, min_length=1, max_length=16, strict=False
     )
     budget: BudgetSpec
-    method: MethodSpec = Field(default_factory=lambda: MethodSpec(name="superweights"))
+    method: MethodSpec = Field(default_factory=lambda: MethodSpec(name="block_mix"))
     dataset: DatasetSpec | None = None
     unshared: Unshared = Field(
         (),

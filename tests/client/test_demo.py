@@ -10,7 +10,7 @@ FIGURES = (
 )
 REPORT = {
     "architecture": "wrn-16-2",
-    "method": "superweights",
+    "method": "block_mix",
     "dataset": "digits",
     "dense_parameters": 1000,
     "budget_parameters": 250,

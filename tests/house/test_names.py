@@ -31,11 +31,15 @@ METHODS, RECIPES = PurePosixPath("core/npas/methods"), PurePosixPath("core/npas/
 
 NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
     ("core/npas/methods/ssn.py", "random"): "a way to form groups has the method's name",
-    ("core/npas/spec.py", "superweights"): "the default method of a request",
-    ("core/npas/planner.py", "superweights"): "the default of npas.plan, the same as a request's",
+    ("core/npas/spec.py", "block_mix"): "the default method of a request",
+    ("core/npas/planner.py", "block_mix"): "the default of npas.plan, the same as a request's",
+    (
+        "core/npas/methods/superweights.py",
+        "block_mix",
+    ): "plans of version 1 called it superweights",
     ("core/npas/spec.py", "dense"): "the default teacher of a distillation is the dense network",
-    ("api/npas_api/openapi.py", "superweights"): "the example of a request",
-    ("client/npas_client/demo.py", "superweights"): "the demonstration is of this method",
+    ("api/npas_api/openapi.py", "block_mix"): "the example of a request",
+    ("client/npas_client/demo.py", "block_mix"): "the demonstration is of this method",
     ("client/npas_client/demo.py", "dense"): "the demonstration compares with the dense network",
 }
 """(file, name) that may spell the name of a method or recipe outside its own file, and why."""

@@ -21,7 +21,7 @@ def plans():
     """Return the JSON of plans over methods, options, evidence, one and several networks."""
     found = []
     for architecture, fraction in [*SINGLE, *((networks, 0.5) for networks in SEVERAL)]:
-        for method in ("superweights", "soft_sharing"):
+        for method in ("block_mix", "soft_sharing"):
             limit = BudgetSpec(fraction=1.0 if method == "soft_sharing" else fraction)
             found.append(npas.plan(architecture, budget=limit, method=method))
     roles = {"stem", "shortcut", "classifier", "transition"}

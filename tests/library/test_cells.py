@@ -80,7 +80,7 @@ def test_images_of_any_size_run(name):
 
 
 PAIRS = [("nasnet-a", method) for method in registry.names("npas.methods")]
-PAIRS += [(name, "superweights") for name in GENOTYPES if name != "nasnet-a"]
+PAIRS += [(name, "block_mix") for name in GENOTYPES if name != "nasnet-a"]
 
 
 @pytest.mark.parametrize(("name", "method"), PAIRS)

@@ -17,14 +17,14 @@ METHODS = registry.names("npas.methods")
 FEW = settings(deadline=None, derandomize=True, max_examples=150)
 CASES = [
     *[("resnet-14", method, fraction) for method in METHODS for fraction in (0.99, 1.0, 2.5)],
-    ("wrn-16-1", "superweights", 0.3),
-    ("torchvision:squeezenet1_1", "superweights", 0.6),
+    ("wrn-16-1", "block_mix", 0.3),
+    ("torchvision:squeezenet1_1", "block_mix", 0.6),
     ("torchvision:regnet_y_400mf", "soft_sharing", 0.8),
-    ("torchvision:efficientnet_b0", "superweights", 0.7),
+    ("torchvision:efficientnet_b0", "block_mix", 0.7),
 ]
 
 
-def made(architecture, method="superweights", fraction=0.5, seed=3):
+def made(architecture, method="block_mix", fraction=0.5, seed=3):
     budget = BudgetSpec(fraction=1.0 if method == "dense" else fraction)
     plan = npas.plan(architecture, budget=budget, method=method)
     return npas.share(npas.build(plan.networks[0].architecture, seed=seed), plan, seed=seed)
@@ -84,7 +84,7 @@ def test_load_gives_bit_equal_outputs(architecture, method, fraction, tmp_path, 
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("method", ["superweights", "soft_sharing"])
+@pytest.mark.parametrize("method", ["block_mix", "soft_sharing"])
 def test_load_keeps_the_precision(method, dtype, tmp_path):
     model = trained(made("resnet-14", method, 0.9)).to(dtype)
     npas.save(model, tmp_path / "model")
@@ -131,7 +131,7 @@ def trained_members(model):
 @pytest.mark.parametrize("fraction", [0.3, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize("method", METHODS)
 def test_save_holds_the_scalars_of_the_budget(method, fraction, tmp_path):
-    if method != "superweights":
+    if method != "block_mix":
         fraction = max(fraction, 1.0)
     model = made("wrn-16-2", method, fraction)
     npas.save(model, tmp_path / "model")

@@ -8,7 +8,7 @@ import torch
 from npas.spec import BudgetSpec
 from torch.nn import functional as F
 
-BOTH = [("superweights", 0.4), ("soft_sharing", 0.75)]
+BOTH = [("block_mix", 0.4), ("soft_sharing", 0.75)]
 
 
 @pytest.fixture(params=BOTH, ids=[method for method, _ in BOTH])

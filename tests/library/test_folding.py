@@ -175,7 +175,7 @@ def test_fold_refuses_thresholds_that_are_not_possible(threshold):
 @pytest.mark.parametrize(
     ("method", "options", "told"),
     [
-        ("superweights", {"budget": {"fraction": 0.3}}, "without layers of other shapes"),
+        ("block_mix", {"budget": {"fraction": 0.3}}, "without layers of other shapes"),
         ("dense", {}, "by this plan of dense no layers share"),
         ("soft_sharing", {"templates": 4}, "alike by 0.99"),
         ("ssn", {"budget": {"fraction": 0.3}, "groups": "shape"}, "alike by 0.99"),

@@ -63,7 +63,7 @@ def test_dense_budget_represents_the_dense_network_exactly(request_name, method)
     check_method_network_law(DENSE, method, networks, effort=Effort(networks=1))
 
 
-@pytest.mark.parametrize("method", ["soft_sharing", "superweights"])
+@pytest.mark.parametrize("method", ["soft_sharing", "block_mix"])
 @pytest.mark.parametrize("request_name", ["wrn", "resnet", "three"])
 def test_budget_above_dense_is_used_and_still_holds_the_dense_network(request_name, method):
     plan = npas.plan(BUILT[request_name], budget=BudgetSpec(fraction=1.8), method=method)

@@ -103,7 +103,7 @@ def table_of(model, *, embeddings=False):
     return table if embeddings else without_embeddings(table)
 
 
-def plan_of(model, method="superweights", fraction=0.6, **keywords):
+def plan_of(model, method="block_mix", fraction=0.6, **keywords):
     """Plan a module that no family makes: all of it may share."""
     table = table_of(model, **keywords)
     found = methods.find(method)

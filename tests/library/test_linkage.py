@@ -177,12 +177,12 @@ def test_superweights_takes_the_highest_threshold_whose_groups_fit(case, thresho
     layers, _, evidence, _, _ = case
     table = LayerTable(layers=tuple(layers), others=0)
     method = methods.find("superweights")
-    options = method.Options(bins=1, threshold=threshold, max_templates=64)
+    nests = method._nests(table, method.Options(bins=1, threshold=threshold, max_templates=64))
     steps = list(merges(layers, bins_of(layers, 1, "depth"), evidence))
     least = cost(parts_of(steps[-1][0]))
     budget = data.draw(st.integers(least, max(least, table.dense - 1)))
 
-    found = method._by_agreement(table, options, budget, evidence)
+    found = nests.by_agreement(budget, evidence)
 
     falling = sorted({a for _, a in steps if a < threshold} | {threshold}, reverse=True)
     cuts = (next(parts for parts, a in steps if a <= limit) for limit in falling)

@@ -21,6 +21,12 @@ SETTINGS = {
         {"num_groups": 2, "max_windows": 1, "private": ["stem", "classifier"]},
         {"groups": "single", "share": "emb", "embedding": 2},
     ],
+    "block_mix": [
+        *({}, {"bins": 1}, {"bins": 1000, "max_templates": 1}, {"private": []}),
+        {"private": ["stem", "shortcut", "classifier", "body", "transition"]},
+        {"bins": 2, "max_templates": 64, "threshold": -1.0},
+        *({"keep_plain": False}, {"search": False, "bins": 3, "bin_by": "layers"}),
+    ],
     "superweights": [
         *({}, {"bins": 1}, {"bins": 1000, "max_templates": 1}, {"private": []}),
         {"private": ["stem", "shortcut", "classifier", "body", "transition"]},
@@ -57,8 +63,9 @@ def test_every_method_offers_what_the_protocol_says():
     ("options", "epochs", "wanted"),
     [({}, 200, 20), ({}, 3, 1), ({"search_epochs": 7}, 3, 7), ({"search": False}, 200, 0)],
 )
-def test_superweights_searches_as_long_as_its_options_say(options, epochs, wanted):
-    method = methods.find("superweights")
+@pytest.mark.parametrize("name", ["superweights", "block_mix"])
+def test_search_is_as_long_as_the_options_say(name, options, epochs, wanted):
+    method = methods.find(name)
     checked = method.Options.model_validate(options)
     assert method.search_epochs(checked, epochs=epochs) == wanted
 

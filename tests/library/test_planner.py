@@ -261,11 +261,11 @@ def test_below_the_minimum_the_minimum_and_the_others_are_named(method, architec
 def test_request_gives_the_same_plan_as_its_parts():
     request = JobSpec.model_validate_json(
         '{"architecture": "wrn-16-1", "budget": {"fraction": 0.5}, "dataset": "digits",'
-        '"method": {"name": "superweights", "bins": 2}}'
+        '"method": {"name": "block_mix", "bins": 2}}'
     )
     budget = {"fraction": 0.5}
     assert npas.plan(request) == npas.plan("wrn-16-1", budget=budget, dataset="digits", bins=2)
-    spec = MethodSpec(name="superweights", bins=2)
+    spec = MethodSpec(name="block_mix", bins=2)
     assert npas.plan(request) == npas.plan(
         "wrn-16-1", budget=BudgetSpec(**budget), dataset="digits", method=spec
     )
@@ -322,7 +322,7 @@ VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS, 
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)
-@given(name=WORDS, budget=VALUES, method=st.one_of(WORDS, st.just("superweights")), data=st.data())
+@given(name=WORDS, budget=VALUES, method=st.one_of(WORDS, st.just("block_mix")), data=st.data())
 def test_any_request_is_planned_or_refused(name, budget, method, data):
     known = ["bins", "private", "threshold", "search_epochs", "templates", "x"]
     options = data.draw(st.dictionaries(st.sampled_from(known), VALUES, max_size=2))

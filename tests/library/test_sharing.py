@@ -12,11 +12,11 @@ from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from torch import nn
 
 METHODS = registry.names("npas.methods")
-BOTH = [("superweights", 0.4), ("soft_sharing", 0.75)]
+BOTH = [("block_mix", 0.4), ("soft_sharing", 0.75)]
 both_methods = pytest.mark.parametrize(("method", "fraction"), BOTH)
 
 
-def made(method="superweights", fraction=0.4, name="wrn-16-1", **options):
+def made(method="block_mix", fraction=0.4, name="wrn-16-1", **options):
     plan = npas.plan(name, budget=BudgetSpec(fraction=fraction), method=method, **options)
     return npas.share(npas.build(name, seed=2), plan, seed=2)
 
@@ -133,7 +133,7 @@ def test_regroup_to_its_own_plan_keeps_outputs_nearly():
 
 def test_regroup_from_tied_search_plan_keeps_all_weights():
     """A group that is split keeps its weights: the search stage is not thrown away."""
-    search = made("superweights", 0.4, stage="search")
+    search = made("block_mix", 0.4, stage="search")
     step(search)
     search.eval()
     finer = npas.plan("wrn-16-1", budget=search.plan.ledger.budget)
@@ -351,7 +351,7 @@ def test_network_of_another_name_is_refused():
 
 def test_share_refuses_what_is_no_plan_and_what_shares_already():
     model = made()
-    for wrong in ("superweights", None, npas.build("resnet-8")):
+    for wrong in ("block_mix", None, npas.build("resnet-8")):
         with pytest.raises(PlanError, match=r"plan is a .*, not a plan; npas\.plan"):
             npas.share(npas.build("resnet-8"), wrong)
         with pytest.raises(PlanError, match="not a plan"):

@@ -14,7 +14,6 @@ def plan_of(fraction, network=NETWORK, evidence=None, **options):
         budget={"fraction": fraction},
         dataset="cifar10",
         evidence=evidence,
-        blocks="stack",
         **options,
     )
 

@@ -71,7 +71,7 @@ def test_sweep_is_complete():
     above = [name for name in MODELS for percent in percents(name) if percent >= 100]
     assert sum(method == "dense" for _, method, _ in plans) == len(above)
     reached = {(method, percent) for _, method, percent in plans}
-    assert {("superweights", 10), ("superweights", 25), ("soft_sharing", 50)} <= reached
+    assert {("block_mix", 10), ("block_mix", 25), ("soft_sharing", 50)} <= reached
     assert any(isinstance(found, InfeasibleBudgetError) for found in results.values())
 
 

@@ -65,7 +65,7 @@ def _in_order_of_torchvision(network):
     return found + _tensors(encoder.ln, network.heads)
 
 
-def shared_of(kind, method="superweights", fraction=0.5, **keywords):
+def shared_of(kind, method="block_mix", fraction=0.5, **keywords):
     spec = SMALL[kind]
     try:
         plan = npas.plan(spec, budget=BudgetSpec(fraction=fraction), method=method, **keywords)

@@ -159,7 +159,9 @@ def test_the_same_network_twice_starts_with_the_same_vectors():
     networks = [
         NetworkSpec(name=name, architecture=ArchitectureSpec(name="resnet-14")) for name in "ab"
     ]
-    plan = npas.plan(networks, budget={"fraction": 0.3}, coefficients="joined")
+    plan = npas.plan(
+        networks, budget={"fraction": 0.3}, method="superweights", coefficients="joined"
+    )
     assert plan.groups
     for group in plan.groups:
         own = [slot.rows for slot in group.slots if slot.network == "a"]
@@ -181,14 +183,18 @@ def test_joined_takes_the_layer_whose_gradients_agree_most():
 
 
 def test_one_network_starts_with_coefficients_of_its_own_when_joined():
-    joined = npas.plan("resnet-14", budget={"fraction": 0.4}, coefficients="joined")
-    own = npas.plan("resnet-14", budget={"fraction": 0.4}, blocks="nest")
+    joined = npas.plan(
+        "resnet-14", budget={"fraction": 0.4}, method="superweights", coefficients="joined"
+    )
+    own = npas.plan("resnet-14", budget={"fraction": 0.4}, method="superweights", blocks="nest")
     assert joined.groups == own.groups
 
 
 def test_shared_coefficients_leave_room_to_part():
-    shared = npas.plan("resnet-56", budget={"fraction": 0.3}, coefficients="shared")
-    own = npas.plan("resnet-56", budget={"fraction": 0.3}, blocks="nest")
+    shared = npas.plan(
+        "resnet-56", budget={"fraction": 0.3}, method="superweights", coefficients="shared"
+    )
+    own = npas.plan("resnet-56", budget={"fraction": 0.3}, method="superweights", blocks="nest")
     apart = separated(shared)
     assert shared.ledger.coefficients < own.ledger.coefficients
     assert apart.groups == own.groups
@@ -197,7 +203,9 @@ def test_shared_coefficients_leave_room_to_part():
 
 
 def test_refine_needs_evidence_of_the_same_plan():
-    plan = npas.plan("resnet-14", budget={"fraction": 0.4}, coefficients="shared")
+    plan = npas.plan(
+        "resnet-14", budget={"fraction": 0.4}, method="superweights", coefficients="shared"
+    )
     with pytest.raises(PlanError, match="does not say how the readers of g0 agree"):
         refine(plan, CoefficientAgreement(batches=1, banks=()))
 

@@ -23,7 +23,7 @@ NETWORKS = [
 ]
 
 
-def plan_of(method="superweights", networks=NETWORKS, fraction=0.7, **keywords):
+def plan_of(method="block_mix", networks=NETWORKS, fraction=0.7, **keywords):
     try:
         budget = BudgetSpec(fraction=fraction)
         return npas.plan(networks, budget=budget, method=method, **keywords)
@@ -146,7 +146,7 @@ def test_refusal_says_what_unshared_layers_cost():
     assert f"({size:,} of them kept private by unshared)" in caught.value.message
 
 
-@pytest.mark.parametrize(("method", "unshared"), [("superweights", []), ("dense", ["stages.2.*"])])
+@pytest.mark.parametrize(("method", "unshared"), [("block_mix", []), ("dense", ["stages.2.*"])])
 def test_refusal_says_nothing_of_unshared_layers_that_change_nothing(method, unshared):
     with pytest.raises(InfeasibleBudgetError) as caught:
         npas.plan("resnet-8", budget=100, method=method, unshared=unshared)

@@ -25,7 +25,7 @@ from npas.train import saved
 MakeSpec = Callable[..., JobSpec]
 
 RULES = Contest(methods=(), eta=2, growth=3, share=0.3, held_out=0.2)
-RACED = ["soft_sharing", "superweights"]
+RACED = ["soft_sharing", "block_mix"]
 FREE = ["dense", "narrow"]
 
 
@@ -85,7 +85,10 @@ def test_auto_races_all_methods_but_itself(make_spec: MakeSpec) -> None:
 
     assert contest is not None
     names = {method.name for method in contest.methods}
-    assert names == set(registry.names("npas.methods")) - {"auto"}
+    assert names == set(registry.names("npas.methods")) - {"auto", "superweights"}
+    named = contest_of(make_spec(method={"name": "auto", "methods": ["superweights"]}))
+    assert named is not None
+    assert [method.name for method in named.methods] == ["superweights"]
     with pytest.raises(InvalidSpecError, match="does not race itself"):
         contest_of(make_spec(method={"name": "auto", "methods": ["auto"]}))
     with pytest.raises(InvalidSpecError, match="narrow plan other networks than those asked for"):
@@ -96,7 +99,7 @@ def test_auto_races_all_methods_but_itself(make_spec: MakeSpec) -> None:
 
 
 def test_auto_plans_without_data_by_the_default_or_what_goes_lowest() -> None:
-    least = npas.plan("wrn-16-1", method="superweights").minimum
+    least = npas.plan("wrn-16-1", method="block_mix").minimum
     minima = {
         name: npas.plan("wrn-16-1", method=name).minimum
         for name in registry.names("npas.methods")
@@ -104,7 +107,7 @@ def test_auto_plans_without_data_by_the_default_or_what_goes_lowest() -> None:
     }
     as_they_are = min(minima[name] for name in minima if name != "narrow")
 
-    default = npas.plan("wrn-16-1", budget=least, method="superweights")
+    default = npas.plan("wrn-16-1", budget=least, method="block_mix")
     auto = npas.plan("wrn-16-1", budget=least, method="auto")
     low = npas.plan("wrn-16-1", budget=as_they_are, method="auto")
 
@@ -123,7 +126,7 @@ def test_auto_goes_as_low_as_its_lowest_candidate_on_other_networks(make_spec: M
     assert npas.plan("wrn-16-1", budget=lowest, method="auto").ledger.total == lowest
     with pytest.raises(InfeasibleBudgetError, match=f"minimum of auto, {lowest:,}"):
         npas.plan("wrn-16-1", budget=lowest - 1, method="auto")
-    keepers = npas.plan("wrn-16-1", method="auto", methods=["superweights", "ssn"])
+    keepers = npas.plan("wrn-16-1", method="auto", methods=["block_mix", "ssn"])
     assert keepers.minimum == npas.plan("wrn-16-1", method="ssn").minimum
     job = make_spec(architecture="wrn-16-1", budget={"parameters": 200}, method="auto")
     contest = contest_of(job)
@@ -208,7 +211,7 @@ def test_narrower_network_that_wins_is_told_not_to_share(
     make_spec: MakeSpec, make_ear: Any, tmp_path: Path, winner: int
 ) -> None:
     spec = make_spec(
-        method={"name": "auto", "methods": ["narrow", "superweights"]}, training={"epochs": 1}
+        method={"name": "auto", "methods": ["narrow", "block_mix"]}, training={"epochs": 1}
     )
     contest = contest_of(spec)
     assert contest is not None
@@ -225,7 +228,7 @@ def test_narrower_network_that_wins_is_told_not_to_share(
 
     race.trials = {(c, 1): _trial(c, nll=1.25 if c == winner else 1.5) for c in (0, 1)}
 
-    names = ("narrow", "superweights")
+    names = ("narrow", "block_mix")
     reason = (
         f"{names[winner]} had the lowest loss on held-out training images in the last round of 2 "
         f"methods, epochs: 1: 1.250, before {names[1 - winner]}, 1.500"

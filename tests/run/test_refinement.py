@@ -175,9 +175,9 @@ def test_equal_blocks_share_no_coefficients_and_are_not_refined(
     method = spec.method.model_copy(update={"blocks": "stack"})
     ear = make_ear()
 
-    outcome = run(
-        spec.model_copy(update={"method": method}), folder=tmp_path, listener=ear, device="cpu"
-    )
+    stacked = spec.model_copy(update={"method": method})
+    with pytest.warns(UserWarning, match="of superweights does nothing in this plan"):
+        outcome = run(stacked, folder=tmp_path, listener=ear, device="cpu")
 
     assert {group.recipe for group in outcome.plan.groups} == {"stack"}
     assert outcome.report["refinement"] is None

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import npas.run as library
 import torch
+from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, claims, history, jobs, resumes
+from npas_store import artifacts, blobs, claims, history, jobs, plans, resumes
 from npas_store.claims import LeaseLostError
 from npas_store.database import reading
 from npas_store.settings import settings
@@ -75,11 +76,17 @@ class Training:
             resume_from=patiently(self._start),
             device=settings().device,
             checkpoint_seconds=settings().checkpoint_seconds,
+            accepted=Plan.from_json(patiently(self._accepted)),
         )
 
     def _job(self) -> Job:
         with reading() as session:
             return jobs.get(session, self._job_id)
+
+    def _accepted(self) -> str:
+        """Return the plan that the job was accepted with."""
+        with reading() as session:
+            return plans.versions(session, self._job_id)[0].document
 
     def _start(self) -> Path | None:
         with reading() as session:

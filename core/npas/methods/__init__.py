@@ -5,7 +5,7 @@ same answer. It offers METHOD, an object with the promises of `Method`.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, cast
 
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ from npas import complaints, registry
 from npas.arch.layers import Layer, LayerTable
 from npas.errors import InvalidSpecError
 from npas.evidence import CoefficientAgreement, Evidence, EvidenceKind
-from npas.plans import Group, Plan, Stage
+from npas.plans import Group, Plan, PlanVersion, Stage
 from npas.spec import MethodSpec, NetworkSpec, Spec
 
 EVIDENCE_BATCHES = 10
@@ -95,7 +95,9 @@ class Method(Protocol):
     evidence_kind: EvidenceKind = "gradient_agreement"
     """What a search stage measures."""
     variants: tuple[dict[str, Any], ...] = ({},)
-    """Options that are worth a try where methods are raced."""
+    """Options that are worth a try where methods are raced; none: only where it is asked for."""
+    plan_version: PlanVersion = 1
+    """Of the plans by this name; one more than of those that `formerly` is about."""
 
     def contest(self, options: Any) -> Contest | None:
         """Return what to race on the data before anything is planned; None: nothing.
@@ -178,6 +180,26 @@ class Method(Protocol):
         del options
         return None
 
+    def formerly(self, spec: MethodSpec, groups: Sequence[Group]) -> MethodSpec:
+        """Return what made a plan of an older version: a name may have meant another method then.
+
+        Args:
+            spec: name and options of the plan.
+            groups: of the plan.
+        """
+        del groups
+        return spec
+
+    def idle(self, options: Any, groups: Sequence[Group]) -> Mapping[str, str]:
+        """Return the options that had no say in groups whatever their values, and why.
+
+        Args:
+            options: an instance of Options.
+            groups: that it allocated.
+        """
+        del options, groups
+        return {}
+
     def smallest(self, table: LayerTable, options: Any) -> Allocation:
         """Return the allocation with the fewest parameters."""
 
@@ -223,11 +245,34 @@ def checked_options(method: Method, spec: MethodSpec) -> Spec:
     except ValidationError as error:
         found = complaints.first_of(error, spec.options, within="/method")
         where = found.pointer.removeprefix("/method/")
-        known = ", ".join(method.Options.model_fields) or "none"
+        known = f"options: {', '.join(method.Options.model_fields) or 'none'}"
+        if where not in method.Options.model_fields and (owners := _having(where)):
+            known += f"; {where!r} is an option of {', '.join(owners)}"
         raise InvalidSpecError(
-            f"option {where!r} of method {spec.name}: {found.message} (options: {known})",
+            f"option {where!r} of method {spec.name}: {found.message} ({known})",
             field=found.pointer,
         ) from error
+
+
+def _having(option: str) -> list[str]:
+    """Return the methods that have an option."""
+    names = registry.names("npas.methods")
+    return [name for name in names if option in find(name).Options.model_fields]
+
+
+def written(plan: Plan) -> MethodSpec:
+    """Return the method of a plan as its request had it, whatever the name meant then."""
+    return MethodSpec.model_validate({**plan.options, "name": plan.method})
+
+
+def maker_of(plan: Plan) -> MethodSpec:
+    """Return the method that made a plan, by the name and options that it has today.
+
+    Raises:
+        UnknownNameError: the method is not there.
+    """
+    spec, method = written(plan), find(plan.method)
+    return spec if plan.version == method.plan_version else method.formerly(spec, plan.groups)
 
 
 def planned_by(plan: Plan) -> tuple[Method, Spec]:
@@ -237,9 +282,21 @@ def planned_by(plan: Plan) -> tuple[Method, Spec]:
         UnknownNameError: the method is not there.
         InvalidSpecError: it does not have these options.
     """
-    method = find(plan.method)
-    spec = MethodSpec.model_validate({**plan.options, "name": plan.method})
+    spec = maker_of(plan)
+    method = find(spec.name)
     return method, checked_options(method, spec)
+
+
+def idle_options(plan: Plan) -> list[str]:
+    """Return the options that were asked for and had no say in a plan, in words."""
+    method, options = planned_by(plan)
+    fields = method.Options.model_fields
+    return [
+        f"option {name} of {plan.method} does nothing in this plan: {why}"
+        for name, why in method.idle(options, plan.groups).items()
+        if name in options.model_fields_set
+        and getattr(options, name) != fields[name].get_default(call_default_factory=True)
+    ]
 
 
 def catalogue() -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ import functools
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from npas.arch.layers import Layer, LayerTable
 from npas.blocks import MOST_PADDING, num_blocks
@@ -15,28 +16,12 @@ from npas.methods._parts import Layers
 from npas.methods._pools import Pool, dealt_freely, finished, without_lone
 from npas.plans import Bank, Group, Slot
 
-SHUFFLED_BELOW = 0.25
-"""Share of the plain weights below which blocks are shuffled."""
-
 MOST_TEMPLATES = 64
 """Templates at most: mixing costs as many multiplications for every weight."""
 
 MOST_SHUFFLED = 2
 """Templates of shuffled blocks, where so many fit: they are all different even with one, and more
 cost coefficients, which give less than as many scalars in templates."""
-
-CONFLICT = -0.1
-"""Agreement below which two groups of layers part: the more layers share a bank, the better."""
-
-STEM_SHARE = 16
-"""A stem stays plain where the budget is so many times as large."""
-
-YIELD = 1 / 8
-"""Layers that share a bank of a part r of their plain weights do r ** YIELD of what plain weights
-do: about how accuracy falls with the budget, docs/results.md. The first scalars matter most."""
-
-LEAST_SHARE = 0.1
-"""Layers that share keep a bank of at least this part of their plain weights, or none is freed."""
 
 _RATIOS = (0.5, 0.75, 1.0, 4 / 3, 2.0)
 """Proportions of blocks that are tried, outputs over inputs."""
@@ -159,13 +144,11 @@ def stack(
     spare: int,
     max_templates: int | None,
     partition: Sequence[Layers] | None,
-    energy: Mapping[Layer, float],
+    *,
+    plain: Sequence[AbstractSet[Layer]] = (frozenset(),),
+    shuffled_below: float = 0,
 ) -> Allocation | None:
     """Return the allocation of equal blocks for a budget; None if they do not fit.
-
-    A stem keeps plain weights where that is at most a sixteenth of the budget: its few input
-    channels fill no block. So do layers whose gradients are the largest for their size, see
-    `_most_moved`.
 
     Args:
         table: all layers.
@@ -173,47 +156,21 @@ def stack(
         spare: scalars for them.
         max_templates: most templates of a bank; None: `MOST_TEMPLATES`.
         partition: of the layers; None, or one that does not fit: one part per kernel class.
-        energy: squared length of each layer's gradient; empty where nothing is known.
+        plain: layers that keep plain weights; of several choices the first that fits.
+        shuffled_below: blocks are shuffled where the layers that share have a smaller part of
+            their plain weights.
     """
-    stems = {la for la in layers if la.role == "stem" and STEM_SHARE * la.size <= spare}
     classes = _by_class(layers)
-    others = [layer for layer in layers if layer not in stems]
-    moved = _most_moved(others, spare - sum(stem.size for stem in stems), energy)
     partitions = [parts for parts in (partition, classes) if parts is not None]
-    for parts, without in itertools.product(partitions, (stems | moved, stems, set[Layer]())):
+    for parts, without in itertools.product(partitions, plain):
         kept = [tuple(layer for layer in part if layer not in without) for part in parts]
         left = spare - sum(layer.size for layer in without)
-        shuffled = left < SHUFFLED_BELOW * sum(layer.size for part in kept for layer in part)
+        shuffled = left < shuffled_below * sum(layer.size for part in kept for layer in part)
         how = functools.partial(StackPool, max_templates=max_templates, shuffled=shuffled)
         pools = [how(part) for part in kept if part]
         if sum(pool.least_cost for pool in pools) <= left:
             return _dealt(table, pools, left)
     return None
-
-
-def _most_moved(layers: Sequence[Layer], spare: int, energy: Mapping[Layer, float]) -> set[Layer]:
-    """Return the layers that should keep plain weights by their gradients: none, if unknown.
-
-    Plain weights can follow all of a layer's gradient, layers that share a part of it: `YIELD`.
-    Of all choices that take the layers with most energy for each scalar first, the one that
-    follows most.
-    """
-    if not energy:
-        return set()
-    by_density = sorted(layers, key=lambda layer: -energy[layer] / layer.size)
-    rest, weights = sum(energy[la] for la in layers), sum(la.size for la in layers)
-    plain, best, taken = 0.0, -1.0, 0
-    for count, layer in enumerate([*by_density, None]):
-        share = min(1.0, spare / max(weights, 1))
-        if share < LEAST_SHARE:
-            break
-        if (followed := plain + rest * share**YIELD) > best:
-            best, taken = followed, count
-        if layer is None or layer.size > spare:
-            break
-        spare, weights = spare - layer.size, weights - layer.size
-        plain, rest = plain + energy[layer], rest - energy[layer]
-    return set(by_density[:taken])
 
 
 def _dealt(table: LayerTable, pools: Sequence[StackPool], spare: int) -> Allocation:
@@ -222,9 +179,9 @@ def _dealt(table: LayerTable, pools: Sequence[StackPool], spare: int) -> Allocat
     return finished(table.layers, dealt)
 
 
-def smallest_stack(table: LayerTable, layers: Sequence[Layer]) -> Allocation:
+def smallest_stack(table: LayerTable, layers: Sequence[Layer], *, shuffled: bool) -> Allocation:
     """Return the cheapest blocks of one template, one bank per kernel class; see `stack`."""
-    how = functools.partial(StackPool, max_templates=1, shuffled=True)
+    how = functools.partial(StackPool, max_templates=1, shuffled=shuffled)
     pools = [how(part) for part in _by_class(layers)]
     return finished(table.layers, [(pool, pool.fitting(pool.least_cost)) for pool in pools])
 
@@ -239,15 +196,14 @@ def _by_class(layers: Sequence[Layer]) -> list[Layers]:
 def agreeing_groups(
     layers: Sequence[Layer], evidence: Evidence, most: int, threshold: float
 ) -> list[Layers]:
-    """Return groups of layers that do not conflict, and few of them.
+    """Return groups of layers that agree, and few of them.
 
     Args:
         layers: that share.
         evidence: agreement of every pair of one kernel class.
         most: groups in all, if there are not more kernel classes.
-        threshold: two groups that agree more are one; above `CONFLICT` it counts as that.
+        threshold: two groups that agree more are one.
     """
-    threshold = min(threshold, CONFLICT)
     classes = _by_class(layers)
     for partition, agreement in merges(layers, classes, evidence):
         if agreement <= threshold and len(partition) <= max(most, len(classes)):

@@ -30,7 +30,8 @@ class AutoOptions(Spec):
         min_length=1,
         max_length=32,
         strict=False,
-        description="to race, one of them at least on the networks as they are; left out: all",
+        description="to race, one of them at least on the networks as they are; left out: all "
+        "that are worth a try, see the catalogue of methods",
     )
     eta: int = Field(
         2, ge=2, le=16, description="of so many methods one goes on to the next round"
@@ -71,7 +72,9 @@ class Auto(Method):
                 field="/method/methods",
             )
         return tuple(
-            MethodSpec(name=name, **variant) for name in names for variant in find(name).variants
+            MethodSpec(name=name, **variant)
+            for name in names
+            for variant in find(name).variants or ({},) * bool(options.methods)
         )
 
     def smallest(self, table: LayerTable, options: AutoOptions) -> Allocation:

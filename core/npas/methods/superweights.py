@@ -1,19 +1,19 @@
-"""SuperWeights: layers composed of shared blocks; gradients tell which layers may share.
+"""SuperWeights: layers composed of shared blocks; gradients tell which layers share.
 
 Source: Teterwak et al., "Learning to Compose SuperWeights for Neural Parameter Allocation
 Search", WACV 2024: geometry of section 2.1 (`npas.blocks`), gradient similarity of section 2.2.
 Differences from the released code, which exceeds budgets silently and may never end:
-* bins that do not fit the budget are made fewer, down to one per kernel class, else infeasible;
+* bins that do not fit the budget are made fewer, down to one per kernel class;
+* where even those do not fit, layers are made of equal blocks smaller than layers (recipe
+  `stack`), in one order for all, of which a layer has as many as it needs: the paper's templates
+  and blocks, without its nesting. Of these any number of groups would fit, so that layers merge
+  while they agree more than the threshold, and on until there are no more groups than bins;
 * clustering is average linkage, deterministic, and always ends; it merges while layers agree
   more than the threshold, and on until the budget holds. That is the paper's threshold that
   falls until the budget holds, without its steps: the groups are those of the highest threshold,
   at most the given one, whose groups fit;
 * bins are all searched, also where rounding makes more of them than were asked for, and the
   second routine of allocation leaves no part of a bank unread;
-* budgets below the dense size are met with equal blocks smaller than layers (recipe `stack`), of
-  which a layer has as many as it needs: nested ones, an option, are as large as layers, so that
-  few of them fit, and small budgets none (docs/decisions/0009);
-* gradients also say which layers keep plain weights (docs/decisions/0011);
 * the count covers blocks as they are stored, coefficients, private layers and norms;
 * a group whose sharing saves nothing keeps plain weights;
 * coefficients that are shared at first leave room in the budget for those that come when layers
@@ -21,33 +21,37 @@ Differences from the released code, which exceeds budgets silently and may never
 * what is left after the templates frees single layers, below the dense size; the code gives it to
   SuperWeights that already have a template for every reader, which makes no more networks
   possible.
+
+In plans of version 1 this name may stand for another method, see `formerly`.
 """
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from npas.arch.layers import Layer, LayerTable, Role
+from npas.arch.layers import LayerTable, Role
 from npas.errors import InvalidSpecError
 from npas.evidence import CoefficientAgreement, Evidence
-from npas.methods import EVIDENCE_BATCHES, Allocation, Method, ungrouped
-from npas.methods._bins import BinBy, bins_of, coarser, finer
-from npas.methods._levels import level
-from npas.methods._linkage import energies, merges
-from npas.methods._parts import Layers, Part, cost, fill, freed, most, parts_of, trimmed
+from npas.methods import EVIDENCE_BATCHES, Allocation, Method, find
+from npas.methods._bins import BinBy, bins_of
+from npas.methods._nests import NESTED_TEMPLATES, NESTED_THRESHOLD, Dealing, Nests, nested
+from npas.methods._parts import Layers, cost
 from npas.methods._stacks import agreeing_groups, smallest_stack, stack
-from npas.methods._tying import Coefficients, owners, parted
+from npas.methods._tying import Coefficients, parted
 from npas.plans import Group, Stage
-from npas.spec import Spec, pointer
+from npas.spec import MethodSpec, Spec, pointer
 
-NESTED_TEMPLATES = 8
-"""Templates per SuperWeight at most where blocks nest: the released code's default."""
+HYBRID = "block_mix"
+"""What plans of version 1 with equal blocks were made by, under this name."""
 
 
 class SuperWeightsOptions(Spec):
-    """Options of `superweights`; the defaults are the released code's."""
+    """Options of `superweights`.
+
+    `threshold` and the 8 templates of nested blocks are the released code's defaults,
+    `unshare_threshold` is its README's; the others are ours.
+    """
 
     bins: int = Field(4, ge=1, le=1000, description="bins before the search, or layers in a bin")
     bin_by: BinBy = Field(
@@ -56,11 +60,12 @@ class SuperWeightsOptions(Spec):
     blocks: Literal["auto", "nest", "stack"] = Field(
         "auto",
         description="nest: blocks that nest, as large as layers; stack: equal smaller blocks, for "
-        "any budget; auto: stack, but nest where coefficients are shared and it fits",
+        "any budget; auto: nest where that fits, else stack",
     )
-    allocation: Literal["templates", "normalised"] = Field(
+    allocation: Dealing = Field(
         "templates",
-        description="templates one by one to the groups with readers for them; or in proportion",
+        description="where blocks nest: templates one by one to the groups with readers for them; "
+        "or in proportion",
     )
     max_templates: int | None = Field(
         None,
@@ -73,15 +78,7 @@ class SuperWeightsOptions(Spec):
         "auto", description='epochs of the search stage; "auto": a tenth of all epochs, at least 1'
     )
     threshold: float = Field(
-        0.1,
-        ge=-1,
-        le=1,
-        description="layers that agree more are merged; where blocks are equal, -0.1 at most",
-    )
-    keep_plain: bool = Field(
-        True,
-        description="after the search, layers of the largest gradients for their size keep plain "
-        "weights, where blocks are equal",
+        NESTED_THRESHOLD, ge=-1, le=1, description="layers that agree more are merged"
     )
     private: tuple[Role, ...] = Field(
         ("classifier",), strict=False, description="roles that never share"
@@ -111,10 +108,12 @@ class SuperWeightsOptions(Spec):
 
 
 class SuperWeights(Method):
-    """Nested blocks, grouped by depth and kernel, then by gradient agreement."""
+    """Nested blocks, or equal ones where those do not fit; groups by gradient agreement."""
 
     title = "SuperWeights: nested blocks, groups by gradient agreement (WACV 2024)"
     Options = SuperWeightsOptions
+    plan_version = 2
+    variants = ()
 
     def search_epochs(self, options: SuperWeightsOptions, *, epochs: int) -> int:
         """Return how long the gradient search trains, 0 where it is off."""
@@ -151,41 +150,44 @@ class SuperWeights(Method):
         """Return the groups where only layers that agree share coefficients."""
         return parted(groups, evidence, options.unshare_threshold)
 
-    def _banked(self, table: LayerTable, options: SuperWeightsOptions) -> list[Layer]:
-        return [layer for layer in table.layers if layer.role not in options.private]
+    def formerly(self, spec: MethodSpec, groups: Sequence[Group]) -> MethodSpec:
+        """Return what made a plan of version 1: with equal blocks, a method that has its own name.
 
-    def _bins(
-        self, table: LayerTable, options: SuperWeightsOptions, *, tied: bool
-    ) -> Iterator[list[Part]]:
-        """Yield partitions from the asked bins down to one per kernel class."""
-        banked = self._banked(table, options)
-        for partition in coarser(banked, options.bins, options.bin_by):
-            yield parts_of(partition, tied=tied)
+        An option that no longer is did nothing where blocks nest.
+        """
+        is_stacked = any(group.recipe == "stack" for group in groups)
+        name = HYBRID if is_stacked else spec.name
+        known = find(name).Options.model_fields
+        return MethodSpec(name=name, **{k: v for k, v in spec.options.items() if k in known})
 
-    def _finished(
-        self,
-        table: LayerTable,
-        parts: Sequence[Part],
-        how: Coefficients = "own",
-        evidence: Evidence | None = None,
-    ) -> Allocation:
-        """Return the allocation; all parts have room for coefficients of each layer's own."""
-        shared = [part for part in parts if not part.is_private]
-        groups = tuple(
-            part.group(f"g{i}", owners(part.layers, how, evidence))
-            for i, part in enumerate(shared)
+    def idle(self, options: SuperWeightsOptions, groups: Sequence[Group]) -> Mapping[str, str]:
+        """Return the options that equal blocks have no use for, and why."""
+        del options
+        if not any(group.recipe == "stack" for group in groups):
+            return {}
+        own = "in a stack every block has coefficients of its own"
+        found = dict.fromkeys(("coefficients", "unshare_epoch", "unshare_threshold"), own)
+        return found | {"allocation": "the templates of a stack follow from its blocks"}
+
+    def _nests(self, table: LayerTable, options: SuperWeightsOptions) -> Nests:
+        return Nests(
+            layers=_banked(table, options),
+            bins=options.bins,
+            by=options.bin_by,
+            max_templates=options.max_templates or NESTED_TEMPLATES,
+            threshold=options.threshold,
+            dealing=options.allocation,
         )
-        return Allocation(groups=groups, private=ungrouped(table.layers, groups))
 
     def smallest(self, table: LayerTable, options: SuperWeightsOptions) -> Allocation:
         """Return the cheapest of all bins, one template each; or of equal blocks."""
-        nested = self._finished(table, self._cheapest(table, options))
+        nesting = nested(table, self._nests(table, options).cheapest())
         if options.blocks == "nest":
-            return nested
-        stacked = smallest_stack(table, self._banked(table, options))
-        if options.blocks == "stack" or stacked.num_parameters < nested.num_parameters:
+            return nesting
+        stacked = smallest_stack(table, _banked(table, options), shuffled=False)
+        if options.blocks == "stack" or stacked.num_parameters < nesting.num_parameters:
             return stacked
-        return nested
+        return nesting
 
     def allocate(
         self,
@@ -197,55 +199,18 @@ class SuperWeights(Method):
         stage: Stage,
     ) -> Allocation:
         """Return groups by evidence where there is any, else by bins, and deal out templates."""
-        banked = self._banked(table, options)
-        spare = (
-            budget
-            - table.others
-            - sum(layer.size for layer in table.layers if layer.role in options.private)
-        )
-        if budget < table.dense and self._is_stacked(table, options, spare):
+        private = sum(layer.size for layer in table.layers if layer.role in options.private)
+        spare = budget - table.others - private
+        nests = self._nests(table, options)
+        if budget < table.dense and _is_stacked(nests, options, spare):
             known = None if stage == "search" else evidence
             if stacked := self._stacked(table, options, spare, known):
                 return stacked
         if stage == "search":
-            fitting = (s for s in self._bins(table, options, tied=True) if cost(s) <= spare)
-            # One template each: with tied coefficients more would span the same networks.
-            cheapest = [part.layers for part in self._cheapest(table, options)]
-            return self._finished(table, next(fitting, parts_of(cheapest, tied=True)))
-        if budget >= table.dense:
-            parts = parts_of([(layer,) for layer in banked])
-            left = self._dealt(parts, spare, options, to_users=True)
-            self._dealt(parts, cost(parts) + left, options, to_users=False)
-        else:
-            parts = self._nested(table, options, spare, evidence)
-        return self._finished(table, parts, options.coefficients, evidence)
-
-    def _nested(
-        self,
-        table: LayerTable,
-        options: SuperWeightsOptions,
-        spare: int,
-        evidence: Evidence | None,
-    ) -> list[Part]:
-        """Return nested blocks below the dense size."""
-        if evidence is None:
-            parts = self._by_bins(table, options, spare)
-        else:
-            parts = self._by_agreement(table, options, spare, evidence)
-        return freed(parts, self._dealt(parts, spare, options, to_users=True))
-
-    def _dealt(
-        self, parts: list[Part], spare: int, options: SuperWeightsOptions, *, to_users: bool
-    ) -> int:
-        """Deal out templates in place and return what is left."""
-        deal = fill if options.allocation == "templates" else level
-        return deal(parts, spare - cost(parts), _nested_templates(options), to_users=to_users)
-
-    def _is_stacked(self, table: LayerTable, options: SuperWeightsOptions, spare: int) -> bool:
-        if options.blocks != "auto":
-            return options.blocks == "stack"
-        # Only nested blocks can share coefficients.
-        return options.coefficients == "own" or cost(self._cheapest(table, options)) > spare
+            return nested(table, nests.tied(spare))
+        is_dense = budget >= table.dense
+        parts = nests.alone(spare) if is_dense else nests.below_dense(spare, evidence)
+        return nested(table, parts, options.coefficients, evidence)
 
     def _stacked(
         self,
@@ -254,68 +219,23 @@ class SuperWeights(Method):
         spare: int,
         evidence: Evidence | None,
     ) -> Allocation | None:
-        """Return equal blocks: one bank per kernel class, or the groups that agree."""
-        banked = self._banked(table, options)
-        partition = (
-            None
-            if evidence is None
-            else agreeing_groups(banked, evidence, options.bins, options.threshold)
-        )
-        if evidence is None and not options.search:
-            partition = bins_of(banked, options.bins, options.bin_by)
-        energy = energies(banked, evidence) if evidence and options.keep_plain else {}
-        return stack(table, banked, spare, options.max_templates, partition, energy)
-
-    def _cheapest(self, table: LayerTable, options: SuperWeightsOptions) -> list[Part]:
-        banked = tuple(self._banked(table, options))
-        return parts_of(_cheapest_partition(banked, options.bins, options.bin_by))
-
-    def _by_bins(self, table: LayerTable, options: SuperWeightsOptions, spare: int) -> list[Part]:
-        """Return the bins if they fit, else coarser ones; finer if they leave budget unused."""
-        fitting = (s for s in self._bins(table, options, tied=False) if cost(s) <= spare)
-        parts = next(fitting, None) or self._cheapest(table, options)
-        for partition in finer(self._banked(table, options), options.bins, options.bin_by):
-            is_used_up = most(parts, _nested_templates(options)) >= spare
-            if is_used_up or cost(split := parts_of(partition)) > spare:
-                break
-            parts = split
-        return parts
-
-    def _by_agreement(
-        self, table: LayerTable, options: SuperWeightsOptions, spare: int, evidence: Evidence
-    ) -> list[Part]:
-        """Return the groups of the gradient search.
-
-        Layers start alone and merge by average linkage, inside their bin first, then inside
-        their kernel class. Of all partitions on the way, those that fit the budget and can use it
-        are admissible; the one where all layers that agree more than the threshold have merged is
-        taken, or the nearest admissible one.
-        """
-        banked = self._banked(table, options)
+        """Return equal blocks: one bank per kernel class to search with, then the groups."""
+        banked = _banked(table, options)
         bins = bins_of(banked, options.bins, options.bin_by)
-        taken: list[Part] | None = None
-        part_of = functools.cache(functools.partial(Part, tied=False))
-        for partition, agreement in merges(banked, bins, evidence):
-            parts = [part_of(layers) for layers in partition]
-            if cost(parts) > spare:
-                continue
-            if taken is not None and most(parts, _nested_templates(options)) < spare:
-                break
-            taken = parts
-            if agreement <= options.threshold:
-                break
-        return self._by_bins(table, options, spare) if taken is None else taken
+        partition = None if options.search else bins
+        if evidence is not None:
+            partition = agreeing_groups(banked, evidence, len(bins), options.threshold)
+        return stack(table, banked, spare, options.max_templates, partition)
 
 
-def _nested_templates(options: SuperWeightsOptions) -> int:
-    return options.max_templates or NESTED_TEMPLATES
+def _banked(table: LayerTable, options: SuperWeightsOptions) -> Layers:
+    return tuple(layer for layer in table.layers if layer.role not in options.private)
 
 
-@functools.lru_cache(maxsize=64)
-def _cheapest_partition(layers: Layers, bins: int, by: BinBy) -> tuple[Layers, ...]:
-    """Return the parts that cost least with one template each; dear to find, often asked for."""
-    partitions = (parts_of(partition) for partition in coarser(layers, bins, by))
-    return tuple(part.layers for part in trimmed(min(partitions, key=cost, default=[])))
+def _is_stacked(nests: Nests, options: SuperWeightsOptions, spare: int) -> bool:
+    if options.blocks != "auto":
+        return options.blocks == "stack"
+    return cost(nests.cheapest()) > spare
 
 
 METHOD = SuperWeights()
