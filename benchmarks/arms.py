@@ -15,7 +15,7 @@ from npas.data import facts
 from npas.evidence import Evidence, Similarity
 from npas.matching import resolve
 from npas.plans import Plan
-from npas.spec import DatasetSpec, JobSpec, MethodSpec, TrainingSpec
+from npas.spec import DatasetSpec, JobSpec, MethodSpec, PlanRequest, TrainingSpec
 from npas.train import chance
 
 SMALL = TrainingSpec(
@@ -74,22 +74,31 @@ ARMS: dict[str, Arm] = {
     "uniform": Arm(title="uniform sharing", method="uniform"),
     "soft_sharing": Arm(title="soft sharing", method="soft_sharing"),
     "ssn": Arm(title="SSN, learned groups", method={"name": "ssn", "groups": "learned"}),
-    "superweights": Arm(title="SuperWeights, by gradients", method="superweights"),
+    "superweights": Arm(title="SuperWeights", method="superweights"),
+    "block_mix": Arm(title="block mix, by gradients", method="block_mix"),
+    "block_mix-depth": Arm(
+        title="block mix, by depth",
+        method={"name": "block_mix", "search": False},
+        of="block_mix",
+    ),
+    "block_mix-random": Arm(
+        title="block mix, random groups",
+        method={"name": "block_mix", "bins": 1},
+        of="block_mix",
+        by_lot=True,
+    ),
+    "random-private": Arm(
+        title="random sharing, stem and classifier private",
+        method={"name": "random", "private": ["stem", "classifier"]},
+        of="random",
+    ),
     "superweights-depth": Arm(
         title="SuperWeights, by depth",
         method={"name": "superweights", "search": False},
         of="superweights",
     ),
     "superweights-random": Arm(
-        title="SuperWeights, random groups",
-        method={"name": "superweights", "bins": 1},
-        of="superweights",
-        by_lot=True,
-    ),
-    "superweights-nest": Arm(
-        title="SuperWeights, nested blocks",
-        method={"name": "superweights", "blocks": "nest"},
-        of="superweights",
+        title="SuperWeights, random groups", method="superweights", of="superweights", by_lot=True
     ),
     "ssn-single": Arm(
         title="SSN, one group", method={"name": "ssn", "groups": "single"}, of="ssn"
@@ -101,6 +110,8 @@ ARMS: dict[str, Arm] = {
 }
 DENSE = "dense"
 """The arm without a budget."""
+DEFAULT = PlanRequest.model_fields["method"].get_default(call_default_factory=True).name
+"""The arm of what a request gets that names no method."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 METHODS = {
     "soft_sharing, 2 templates": {"method": "soft_sharing", "templates": 2},
     "soft_sharing, 6 templates": {"method": "soft_sharing", "templates": 6},
-    "superweights, 50 %": {"method": "superweights", "budget": BudgetSpec(fraction=0.5)},
+    "block_mix, 50 %": {"method": "block_mix", "budget": BudgetSpec(fraction=0.5)},
     "superweights, nested, 50 %": {
         "method": "superweights",
         "budget": BudgetSpec(fraction=0.5),

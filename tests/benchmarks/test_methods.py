@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from npas.spec import DatasetSpec, TrainingSpec
 
-from benchmarks.arms import BUDGETS, Cell, Setting, cells, lots
-from benchmarks.methods import report, run_missing
+from benchmarks.arms import BUDGETS, Cell, Setting, cells, job, lots
+from benchmarks.methods import STORE, report, run_missing
 from benchmarks.plots import accuracy_svg
 from benchmarks.runs import Place, make, missing
 from benchmarks.scores import Stored, accuracies, choices, costs, differences, score, section, t95
@@ -30,21 +30,21 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_cells_begin_with_all_arms_of_one_seed() -> None:
-    found = cells(["dense", "uniform", "superweights"], BUDGETS, seeds=2)
+    found = cells(["dense", "uniform", "block_mix"], BUDGETS, seeds=2)
 
     assert [cell.name for cell in found[:5]] == [
         "dense-100-0",
         "uniform-25-0",
-        "superweights-25-0",
+        "block_mix-25-0",
         "uniform-10-0",
-        "superweights-10-0",
+        "block_mix-10-0",
     ]
     assert len(found) == 2 * (1 + 2 * len(BUDGETS))
     assert [cell.seed for cell in found] == sorted(cell.seed for cell in found)
 
 
 def test_runner_stores_runs_goes_on_with_paused_ones_and_makes_none_twice(place: Place) -> None:
-    cell = Cell(arm="superweights", budget=0.6, seed=0)
+    cell = Cell(arm="block_mix", budget=0.6, seed=0)
     stopping = threading.Event()
     stopping.set()
 
@@ -64,6 +64,22 @@ def test_runner_stores_runs_goes_on_with_paused_ones_and_makes_none_twice(place:
     assert 0 <= record["accuracy"] <= 1
     assert missing(SMALLEST, [cell], place) == ([], [])
     assert not [*place.work.rglob("*.safetensors")]
+
+
+def test_stored_runs_are_of_what_their_arms_ask_for() -> None:
+    for folder in STORE.iterdir():
+        stored = Stored.read(folder)
+        setting = Setting(
+            name=folder.name,
+            architecture=stored.setting["architecture"],
+            dataset=DatasetSpec.model_validate(stored.setting["dataset"]),
+            training=TrainingSpec.model_validate_json(json.dumps(stored.setting["training"])),
+        )
+        assert stored.arms
+        for record in stored.records:
+            cell = Cell(arm=record["arm"], budget=record["fraction"], seed=record["seed"])
+            assert job(setting, cell).method.model_dump(mode="json") == record["method"]
+            assert (folder / f"{cell.name}.json").exists()
 
 
 def test_runner_races_only_where_the_arm_is_a_race(place: Place) -> None:
@@ -120,8 +136,8 @@ def _stored(**accuracies: Mapping[int, float]) -> Stored:
 
 
 def test_cells_of_fewer_seeds_than_others_say_so() -> None:
-    equal = _stored(narrow={0: 0.5, 1: 0.6}, superweights={0: 0.6, 1: 0.6})
-    uneven = _stored(narrow={0: 0.5}, superweights={0: 0.6, 1: 0.6})
+    equal = _stored(narrow={0: 0.5, 1: 0.6}, block_mix={0: 0.6, 1: 0.6})
+    uneven = _stored(narrow={0: 0.5}, block_mix={0: 0.6, 1: 0.6})
 
     assert "[" not in accuracies(equal)
     assert ". 2 seeds; intervals" in section(equal, "picture.svg")
@@ -147,20 +163,20 @@ def test_differences_are_paired_by_seed_and_bold_when_clear() -> None:
     stored = _stored(
         dense={0: 0.90, 1: 0.80, 2: 0.70},
         narrow={0: 0.50, 1: 0.60, 2: 0.70},
-        superweights={0: 0.51, 1: 0.62, 2: 0.73, 3: 0.99},
+        block_mix={0: 0.51, 1: 0.62, 2: 0.73, 3: 0.99},
     )
 
-    found = stored.difference("superweights", "narrow", 0.25)
+    found = stored.difference("block_mix", "narrow", 0.25)
 
     assert found is not None
     assert found.count == 3  # the fourth seed has no partner
     assert found.mean == pytest.approx(0.02)
     assert found.half == pytest.approx(4.303 * 0.01 / 3**0.5)
-    rows = differences(stored, "superweights", ["narrow", "dense"]).splitlines()
-    assert rows[0] == "| SuperWeights, by gradients less ... | 25 % |"
+    rows = differences(stored, "block_mix", ["narrow", "dense"]).splitlines()
+    assert rows[0] == "| block mix, by gradients less ... | 25 % |"
     assert rows[2] == "| narrower network | +2.0 \N{PLUS-MINUS SIGN} 2.5 |"
-    clear = _stored(narrow={0: 0.5, 1: 0.6}, superweights={0: 0.6, 1: 0.7001})
-    assert "**+10.0 \N{PLUS-MINUS SIGN} 0.1**" in differences(clear, "superweights", ["narrow"])
+    clear = _stored(narrow={0: 0.5, 1: 0.6}, block_mix={0: 0.6, 1: 0.7001})
+    assert "**+10.0 \N{PLUS-MINUS SIGN} 0.1**" in differences(clear, "block_mix", ["narrow"])
 
 
 def test_table_shows_what_is_infeasible_diverged_and_not_done_yet() -> None:
@@ -207,15 +223,15 @@ def test_picture_holds_every_arm_and_shows_parts_beside_their_whole() -> None:
     stored = _stored(
         dense={0: 0.9, 1: 0.92},
         narrow={0: 0.5, 1: 0.6},
-        superweights={0: 0.6, 1: 0.61},
-        **{"superweights-depth": {0: 0.55, 1: 0.56}},
+        block_mix={0: 0.6, 1: 0.61},
+        **{"block_mix-depth": {0: 0.55, 1: 0.56}},
     )
 
     page = ET.fromstring(accuracy_svg(stored))
 
     width, height = float(page.attrib["width"]), float(page.attrib["height"])
     dots = [*page.iter("{http://www.w3.org/2000/svg}circle")]
-    assert len(dots) == 4  # narrow, superweights; superweights again beside its part
+    assert len(dots) == 4  # narrow, block_mix; block_mix again beside its part
     for element in page.iter():
         for axis, most in (("x1", width), ("x2", width), ("y1", height), ("y2", height)):
             assert 0 <= float(element.get(axis, 0)) <= most
