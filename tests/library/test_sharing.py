@@ -288,6 +288,16 @@ def test_functional_call_uses_the_given_banks():
     assert torch.equal(found, outputs(other))
 
 
+def test_functional_call_gives_the_gradients_of_the_given_banks():
+    model = made().eval()
+    given = {n: (p.detach() * 1.1).requires_grad_() for n, p in model.named_parameters()}
+    torch.func.functional_call(model, given, (images(),)).square().mean().backward()
+    other = made().eval()
+    other.load_state_dict({**model.state_dict(), **given})
+    other(images()).square().mean().backward()
+    assert all(torch.equal(given[n].grad, p.grad) for n, p in other.named_parameters())
+
+
 def test_model_on_the_meta_device_counts_and_runs():
     plan = npas.plan("wrn-16-1", budget=BudgetSpec(fraction=0.4))
     model = npas.share(npas.build("wrn-16-1", device="meta"), plan)
