@@ -1,5 +1,6 @@
 """How good a network is: accuracy, and how far its probabilities can be believed."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from npas.data import Inputs
+from npas.errors import NonFiniteLossError
 from npas.tasks import Metric, Task, mean_log_answers, task_of
 
 BINS = 15
@@ -75,6 +77,9 @@ def evaluate(
         batch_size: images at a time.
         device: where the model is.
         precision: float32, or bfloat16 for mixed precision.
+
+    Raises:
+        NonFiniteLossError: answers are not numbers, so that no score of them means anything.
     """
     device = torch.device(device)
     was_training = model.training
@@ -87,7 +92,14 @@ def evaluate(
             y = labels[start : start + batch_size].to(device)
             tally.add(members(model, x), y)
     model.train(was_training)
-    return tally.result()
+    result = tally.result()
+    if not math.isfinite(result.nll):
+        raise NonFiniteLossError(
+            "the network's answers are not numbers: weights or statistics have become infinite or "
+            "NaN; lower learning_rate or add warmup_epochs",
+            field="/training/learning_rate",
+        )
+    return result
 
 
 class _Tally:

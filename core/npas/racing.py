@@ -139,16 +139,16 @@ class Race:
             wish = trainer.train(
                 after_step=lambda: self._after_step(trainer), after_epoch=_ignored
             )
-        except NonFiniteLossError:
-            trainer.step = trainer.total_steps  # a network that diverges has lost
-        else:
             if wish:
                 return wish
             images, labels = trainer.batches.validation
             graded = evaluate(
                 trainer.model, images, labels, inputs=trainer.inputs, device=self.device
             )
-            nll, score = (graded.nll if math.isfinite(graded.nll) else None), graded.score
+        except NonFiniteLossError:
+            trainer.step = trainer.total_steps  # a network that diverges has lost
+        else:
+            nll, score = graded.nll, graded.score
         trial = Trial(
             candidate=candidate,
             epochs=epochs,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from npas.data import Inputs
+from npas.errors import NonFiniteLossError
 from npas.evaluate import Evaluation, evaluate
 from torch import Tensor, nn
 
@@ -54,6 +55,19 @@ def test_evaluate_agrees_with_a_count_by_hand(networks: int) -> None:
     expected = by_hand(mean.numpy(), labels.numpy())
     assert (result.score, result.top5, result.nll, result.ece) == pytest.approx(expected, rel=1e-9)
     assert result.images == 200
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_evaluate_refuses_answers_that_are_no_numbers(value: float) -> None:
+    table = torch.zeros(4, 10)
+    table[2, 1] = value
+    model = Fixed(table)
+    model.train()
+
+    with pytest.raises(NonFiniteLossError, match=r"answers are not numbers.*learning_rate"):
+        score(model, torch.zeros(4, dtype=torch.long))
+
+    assert model.training
 
 
 def test_evaluate_does_not_depend_on_the_batch_size() -> None:

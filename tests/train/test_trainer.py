@@ -154,6 +154,48 @@ def test_loss_that_is_no_number_ends_the_training_with_a_reason(make_trainer: Ma
     assert caught.value.code == "nan_loss"
 
 
+class Exploding(nn.Module):
+    """A linear network whose weight gets an infinite gradient in one step, from a finite loss."""
+
+    def __init__(self, at_step: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+        self.at_step, self.step = at_step, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(x.flatten(1))
+        if self.training:
+            self.step += 1
+            if self.step == self.at_step:
+                logits.register_hook(lambda gradient: gradient * torch.inf)
+        return logits
+
+
+@pytest.mark.parametrize("validation_fraction", [0.0, 0.1])
+def test_weights_that_are_no_numbers_after_the_last_step_end_the_training(
+    few_digits: Dataset, validation_fraction: float
+) -> None:
+    spec = TrainingSpec(epochs=1, batch_size=32, validation_fraction=validation_fraction)
+    rows: list[Row] = []
+    model = Exploding(at_step=0)
+    trainer = Trainer(model, few_digits, spec, inputs=few_digits.inputs(), seed=0)
+    model.at_step = trainer.total_steps
+
+    with pytest.raises(NonFiniteLossError, match=r"a weight .*lower learning_rate"):
+        trainer.train(after_step=go_on, after_epoch=rows.append)
+
+    assert rows == []
+
+
+def test_state_of_weights_that_are_no_numbers_is_not_kept(few_digits: Dataset) -> None:
+    spec = TrainingSpec(epochs=2, batch_size=32)
+    trainer = Trainer(Exploding(2), few_digits, spec, inputs=few_digits.inputs(), seed=0)
+    assert trainer.train(after_step=stop_at(trainer, 2), after_epoch=no_row) == "pause"
+
+    with pytest.raises(NonFiniteLossError, match="a weight"):
+        trainer.state()
+
+
 def test_coefficients_never_decay_and_norms_only_if_asked(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(norm_decay=False, weight_decay=0.1)
     names = {parameter: name for name, parameter in trainer.model.named_parameters()}

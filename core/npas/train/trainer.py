@@ -134,7 +134,7 @@ class Trainer:
             "" at the end, else what after_step asked for.
 
         Raises:
-            NonFiniteLossError: the loss is no longer a number.
+            NonFiniteLossError: the loss, a weight or a statistic is no longer a number.
         """
         last = self.total_steps if until is None else min(until, self.total_steps)
         with _reproducible(self.device):
@@ -180,7 +180,7 @@ class Trainer:
 
     def state(self) -> State:
         """Return everything that `restore` needs to go on from here."""
-        self._check_loss()
+        self._check_weights()
         memories = memory(self.optimizer, self.model)
         remembered = {f"optimizer/{place}": tensor for place, tensor in memories.items()}
         weights = {f"model/{name}": tensor for name, tensor in self._weights().items()}
@@ -238,7 +238,7 @@ class Trainer:
 
     def _end_epoch(self) -> Row:
         started = time.perf_counter()
-        self._check_loss()
+        self._check_weights()
         accuracy = self._validate()
         images, loss, hits, possible = self._sums.tolist()
         self._sums.zero_()
@@ -282,11 +282,21 @@ class Trainer:
 
     def _check_loss(self) -> None:
         if not torch.isfinite(self._sums[1]).item():
-            raise NonFiniteLossError(
-                f"the loss stopped being a number by step {self.step} of {self.stage}: lower "
-                f"learning_rate (it was {self.spec.learning_rate:g}) or add warmup_epochs",
-                field="/training/learning_rate",
-            )
+            raise self._diverged("the loss")
+
+    def _check_weights(self) -> None:
+        """Check what the last step left behind too: its own loss was of the weights before it."""
+        self._check_loss()
+        floating = [t for t in self._weights().values() if t.is_floating_point()]
+        if not torch.stack([torch.isfinite(t).all() for t in floating]).all().item():
+            raise self._diverged("a weight or a statistic")
+
+    def _diverged(self, what: str) -> NonFiniteLossError:
+        return NonFiniteLossError(
+            f"{what} stopped being a number by step {self.step} of {self.stage}: lower "
+            f"learning_rate (it was {self.spec.learning_rate:g}) or add warmup_epochs",
+            field="/training/learning_rate",
+        )
 
     def _weights(self) -> dict[str, Tensor]:
         """Return parameters and buffers that a state dict holds, once each."""
