@@ -45,3 +45,21 @@ def test_warmup_longer_than_the_training_is_legal() -> None:
 
     assert values == sorted(values)
     assert 0 < values[-1] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("epochs", "factors"),
+    [
+        (1, [1]),
+        (2, [1, 0.2**2]),
+        (3, [1, 0.2, 0.2**3]),
+        (4, [1, 0.2, 0.2**2, 0.2**3]),
+    ],
+)
+def test_step_schedule_of_a_short_training_starts_at_the_full_rate(
+    epochs: int, factors: list[float]
+) -> None:
+    assert rates(TrainingSpec(epochs=epochs), per_epoch=1) == pytest.approx(
+        [0.1 * factor for factor in factors]
+    )
+    assert rates(TrainingSpec(epochs=1), per_epoch=7) == [0.1] * 7

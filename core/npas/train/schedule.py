@@ -8,9 +8,14 @@ from npas.spec import TrainingSpec
 def learning_rate(spec: TrainingSpec, step: int, *, steps_per_epoch: int) -> float:
     """Return the learning rate of one optimiser step.
 
-    The rate rises in a line during the warm-up. "step" then multiplies it by gamma at the start of
-    each milestone's epoch; "cosine" lowers it along half a wave to zero after the last step;
-    "constant" leaves it.
+    The rate rises in a line during the warm-up, however long: one that is longer than the training
+    never ends. "step" then multiplies it by gamma at the start of each milestone's epoch, share *
+    epochs rounded; "cosine" lowers it along half a wave to zero after the last step; "constant"
+    leaves it.
+
+    A training has at least one epoch at the full rate: where it is so short that a milestone
+    rounds to its very start, the rate drops after the first epoch, if there is a second one.
+    Milestones that fall on one epoch drop the rate together.
 
     Args:
         spec: what was asked for.
@@ -26,5 +31,5 @@ def learning_rate(spec: TrainingSpec, step: int, *, steps_per_epoch: int) -> flo
     if spec.schedule == "constant":
         return spec.learning_rate * rise
     epoch = step // steps_per_epoch
-    drops = sum(epoch >= round(share * spec.epochs) for share in spec.milestones)
+    drops = sum(epoch >= max(1, round(share * spec.epochs)) for share in spec.milestones)
     return spec.learning_rate * rise * float(spec.gamma**drops)
