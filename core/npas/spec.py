@@ -4,7 +4,9 @@ One set of models serves the Python API and the REST API, so both give the same 
 """
 
 import math
+import numbers
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
@@ -84,6 +86,15 @@ class NetworkSpec(Spec):
     architecture: ArchitectureSpec
 
 
+def _plain_number(value: Any) -> Any:
+    """Return a number of another library, such as NumPy's, as Python's own; all else as it is."""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
+
+
 class BudgetSpec(Spec):
     """A hard upper limit on trainable parameters. A plain integer is {"parameters": n}."""
 
@@ -93,8 +104,11 @@ class BudgetSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _shorthand(cls, value: Any) -> Any:
-        is_count = isinstance(value, int) and not isinstance(value, bool)
-        return {"parameters": value} if is_count else value
+        plain = _plain_number(value)
+        if isinstance(value, Mapping):
+            return {name: _plain_number(number) for name, number in value.items()}
+        is_count = isinstance(plain, int) and not isinstance(plain, bool)
+        return {"parameters": plain} if is_count else value
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

@@ -1,6 +1,9 @@
 """Whatever is wrong with a request is said in one sentence, and never a stray exception."""
 
+from fractions import Fraction
+
 import npas
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -177,6 +180,28 @@ def test_budget_that_is_not_one_is_refused(budget):
     with pytest.raises(InvalidSpecError, match=r"budget.*give a count") as caught:
         npas.plan("resnet-8", budget=budget)
     assert caught.value.field == "/budget"
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint64])
+def test_budget_may_be_an_integer_of_another_library(kind):
+    assert npas.plan("resnet-8", budget=kind(50_000)) == npas.plan("resnet-8", budget=50_000)
+    assert BudgetSpec(parameters=kind(50_000)).parameters == 50_000
+    assert type(BudgetSpec(parameters=kind(50_000)).parameters) is int
+
+
+@pytest.mark.parametrize("half", [np.float32(0.5), np.float64(0.5), Fraction(1, 2)])
+def test_budget_may_be_a_fraction_of_another_library(half):
+    asked = npas.plan("resnet-8", budget={"fraction": half})
+    assert asked == npas.plan("resnet-8", budget={"fraction": 0.5})
+    assert type(BudgetSpec(fraction=half).fraction) is float
+
+
+@pytest.mark.parametrize(
+    "budget", [np.bool_(True), np.float64(1e5), {"parameters": np.float64(9)}]
+)
+def test_budget_of_another_library_that_is_no_count_is_refused(budget):
+    with pytest.raises(InvalidSpecError, match="give a count"):
+        npas.plan("resnet-8", budget=budget)
 
 
 @pytest.mark.parametrize(
