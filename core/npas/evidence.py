@@ -1,10 +1,12 @@
 """What was measured while training, as plain data: it lets a method refine a plan."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from npas.errors import PlanError
+from npas.errors import InvalidSpecError, PlanError
+from npas.plans import Group
 from npas.spec import Spec
 
 Cosine = Annotated[float, Field(ge=-1, le=1)]
@@ -134,3 +136,86 @@ class CoefficientAgreement(Spec):
         if len({(bank.group, bank.bank) for bank in self.banks}) < len(self.banks):
             raise ValueError("a bank stands there twice")
         return self
+
+
+def check_evidence(evidence: object) -> None:
+    """Check that this is what a search stage measures, or nothing.
+
+    Raises:
+        InvalidSpecError: it is anything else.
+    """
+    if isinstance(evidence, CoefficientAgreement):
+        raise InvalidSpecError(
+            "evidence is a CoefficientAgreement, which npas.refine takes in the midst of a "
+            "training; give the Evidence that a search stage measured, or leave evidence out"
+        )
+    if evidence is not None and not isinstance(evidence, Evidence):
+        raise InvalidSpecError(
+            f"evidence is a {type(evidence).__name__}; give what a search stage measured, which "
+            "npas.Evidence.from_json reads from its file"
+        )
+
+
+def check_evidence_for(
+    evidence: Evidence,
+    kind: EvidenceKind,
+    *,
+    layers: Iterable[tuple[str, str]],
+    known: Iterable[tuple[str, str]],
+) -> None:
+    """Check that evidence is of the kind that a method asks for, and of the networks to plan.
+
+    Args:
+        evidence: that was given.
+        kind: that the method asks for.
+        layers: (network, layer) of all that may share.
+        known: of all that the networks have.
+
+    Raises:
+        InvalidSpecError: it is of another kind.
+        PlanError: it is of other networks.
+    """
+    if evidence.kind != kind:
+        raise InvalidSpecError(
+            f"evidence is of kind {evidence.kind}, this method plans with {kind}: measure it for "
+            "this method, or leave evidence out"
+        )
+    measured = [layer for similarity in evidence.classes for layer in similarity.layers]
+    there = set(known)
+    strange = [layer for layer in measured if layer not in there]
+    # Gradients are measured of every layer, representations of those alone that shared.
+    lost = sorted(set(layers) - set(measured)) if kind == "gradient_agreement" else []
+    if strange or lost:
+        told = "is about" if strange else "says nothing about"
+        has = "which they do not have" if strange else "which they have"
+        raise PlanError(
+            f"the evidence is not of the networks to plan: it {told} "
+            f"{'/'.join((strange or lost)[0])}, {has}; measure it on them, or leave evidence out"
+        )
+
+
+def check_agreement(evidence: object, groups: Iterable[Group]) -> None:
+    """Check that this was measured of coefficients that the groups of a plan share.
+
+    Raises:
+        InvalidSpecError: it is no CoefficientAgreement.
+        PlanError: it is of another plan.
+    """
+    if not isinstance(evidence, CoefficientAgreement):
+        raise InvalidSpecError(
+            f"evidence is of type {type(evidence).__name__}; refine takes a CoefficientAgreement, "
+            "which npas.measure.coefficient_agreement returns"
+        )
+    readers = {
+        (group.name, index): tuple(
+            (slot.network, slot.layer) for slot in group.slots if slot.rows[index] is not None
+        )
+        for group in groups
+        for index in range(len(group.banks))
+    }
+    for bank in evidence.banks:
+        if readers.get((bank.group, bank.bank)) != bank.layers:
+            raise PlanError(
+                f"the evidence is of another plan: here, bank {bank.bank} of group {bank.group} "
+                "is not there or has other readers; measure it on a model under this plan"
+            )

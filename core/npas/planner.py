@@ -13,10 +13,16 @@ from npas.arch.layers import Layer, LayerTable
 from npas.arch.unshared import without
 from npas.data import Facts, facts
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
-from npas.evidence import CoefficientAgreement, Evidence
+from npas.evidence import (
+    CoefficientAgreement,
+    Evidence,
+    check_agreement,
+    check_evidence,
+    check_evidence_for,
+)
 from npas.matching import resolve
 from npas.methods import Allocation
-from npas.plans import Ledger, Plan, PrivateLayer, Stage
+from npas.plans import Ledger, Plan, PrivateLayer, Stage, check_plan
 from npas.spec import (
     ArchitectureSpec,
     BudgetSpec,
@@ -69,6 +75,7 @@ def plan(
     Raises:
         UnknownNameError: no such architecture, method or dataset.
         InvalidSpecError: a value that is not allowed.
+        PlanError: the evidence is of other networks.
         InfeasibleBudgetError: the budget is below the method's minimum, which is in the error.
 
     Example:
@@ -130,11 +137,7 @@ def _entries(unshared: Sequence[str]) -> tuple[str, ...]:
 
 def _check(evidence: object, stage: object, share_embeddings: object) -> None:
     """Refuse what Python may give and no request has."""
-    if evidence is not None and not isinstance(evidence, Evidence):
-        raise InvalidSpecError(
-            f"evidence is a {type(evidence).__name__}; give what a search stage measured, which "
-            "npas.Evidence.from_json reads from its file"
-        )
+    check_evidence(evidence)
     if stage not in get_args(Stage):
         raise InvalidSpecError(f"stage {stage!r}: give {' or '.join(get_args(Stage))}")
     if not isinstance(share_embeddings, bool):
@@ -216,8 +219,11 @@ def refine(plan: Plan, evidence: CoefficientAgreement) -> Plan:
         budget; see `npas.refining.untie` for putting it into effect.
 
     Raises:
-        PlanError: the evidence is of another plan.
+        InvalidSpecError: the evidence is not of this kind.
+        PlanError: this is no plan, or the evidence is of another one.
     """
+    check_plan(plan)
+    check_agreement(evidence, plan.groups)
     method, options = methods.planned_by(plan)
     return plan.refined(method.refine(plan.groups, options, evidence))
 
@@ -269,6 +275,15 @@ def _allocate(
     whole, networks = networks, method.networks_for(networks, limit, options)
     requested = None if networks == whole else dense
     table = tables.free(networks)
+    if evidence is not None:
+        names = ((layer.network, layer.name) for layer in table.layers)
+        known = arch.layer_table(networks, embeddings=True).layers
+        check_evidence_for(
+            evidence,
+            method.evidence_kind,
+            layers=names,
+            known=((layer.network, layer.name) for layer in known),
+        )
     allocation = method.allocate(table, limit, options, evidence=evidence, stage=stage)
     ledger = _ledger(table, allocation, limit if budget is not None else None)
     return Plan(

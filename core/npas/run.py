@@ -19,9 +19,10 @@ import torch
 
 from npas import identity, methods, racing, train
 from npas.errors import InvalidSpecError
-from npas.evidence import Evidence
+from npas.evidence import Evidence, check_evidence
 from npas.job import Job, Outcome
 from npas.listening import Listener, Silence
+from npas.planner import plan
 from npas.plans import Plan
 from npas.revising import Revisions
 from npas.spec import JobSpec, MethodSpec
@@ -65,6 +66,9 @@ def run(
         raise InvalidSpecError(
             f"the job is a {type(spec).__name__}; make it with npas.JobSpec.model_validate(...)"
         )
+    check_evidence(evidence)
+    if evidence is not None:  # before anything is trained: a race may come first
+        plan(spec, evidence=evidence, data_folder=data_folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     place: dict[str, Any] = {
