@@ -8,10 +8,11 @@ bank has more than one reader more than any other; the shuffle is our own arithm
 file must give the same network under every later version of a library.
 """
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -20,7 +21,8 @@ from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import Reader, Start, settings_of
 from npas.recipes._buffers import buffer
-from npas.recipes._chance import shuffle
+from npas.recipes._chance import shuffled_ring
+from npas.recipes._places import Places
 from npas.spec import Spec
 from npas.start import fan_in, fit_by_descent, gain
 
@@ -45,31 +47,21 @@ class Scatter:
         sizes = [math.prod(shape) for shape in self._shapes]
         if sum(sizes) < bank.size:
             raise PlanError(f"group {group.name}: the bank is larger than all its layers")
-        (order,), (signs,) = shuffle(1, sum(sizes), settings.seed)
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        self._places = list(torch.split(torch.from_numpy(rank % bank.size), sizes))
-        self._signs = list(torch.split(torch.from_numpy(signs), sizes))
+        ring = functools.partial(shuffled_ring, sum(sizes), bank.size, settings.seed)
+        self._places = Places(ring)
+        self._firsts = [0, *itertools.accumulate(sizes)]
         self.readers: Sequence[Sequence[Reader]] = [
             [Reader(index, None, gain(bank, shape)) for index, shape in enumerate(self._shapes)]
         ]
         self._weights: list[Tensor | None] = [None] * len(sizes)
 
-    def _map(self, index: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return places and signs of one layer where the bank is."""
-        if self._places[index].device != like.device:
-            self._places[index] = self._places[index].to(like.device)
-            self._signs[index] = self._signs[index].to(like.device)
-        return self._places[index], self._signs[index]
-
     def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights; see `Composer`."""
         bank_B, composed = templates[0][0], []
         for index, (shape, gain_1) in enumerate(zip(self._shapes, mixing[0], strict=True)):
-            places, signs = self._map(index, bank_B)
-            weight = buffer(self._weights[index], (len(places),), bank_B)
-            torch.index_select(bank_B, 0, places, out=weight)
-            composed.append(weight.mul_(signs).mul_(gain_1).view(shape))
+            weight = buffer(self._weights[index], (math.prod(shape),), bank_B)
+            self._places.read(bank_B, weight, first=self._firsts[index])
+            composed.append(weight.mul_(gain_1).view(shape))
             self._weights[index] = weight
         return composed
 
@@ -84,8 +76,8 @@ class Scatter:
         of_bank_B = torch.zeros_like(bank_B)
         for index, (gradient, gain_1) in enumerate(zip(gradients, mixing[0], strict=True)):
             if gradient is not None:
-                places, signs = self._map(index, bank_B)
-                of_bank_B.index_add_(0, places, gradient.reshape(-1) * signs * gain_1)
+                scaled_N = gradient.reshape(-1) * gain_1
+                self._places.add(scaled_N, of_bank_B, first=self._firsts[index])
         return [of_bank_B.unsqueeze(0)], [torch.zeros_like(mixing[0])]
 
     def fresh(self, generator: torch.Generator) -> list[Start]:

@@ -10,6 +10,7 @@ templates make many different blocks: the idea of random sharing (recipe `scatte
 of blocks and after the mix.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -22,7 +23,8 @@ from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import Reader, Start, settings_of
 from npas.recipes._buffers import buffer
-from npas.recipes._chance import shuffle
+from npas.recipes._chance import shuffled_rows
+from npas.recipes._places import Places
 from npas.spec import Spec
 from npas.start import fit_bank, fresh_bank, gain
 
@@ -35,29 +37,6 @@ class StackSettings(Spec):
     """
 
     shuffled: int | None = Field(None, ge=0, lt=2**31)
-
-
-class _Shuffle:
-    """A fixed order and fixed signs for the scalars of every block."""
-
-    def __init__(self, blocks: int, size: int, seed: int) -> None:
-        places, signs = shuffle(blocks, size, seed)
-        self._places, self._signs = torch.from_numpy(places), torch.from_numpy(signs)
-
-    def _at(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        if self._places.device != like.device:
-            self._places = self._places.to(like.device)
-            self._signs = self._signs.to(like.device)
-        return self._places, self._signs
-
-    def __call__(self, mixed_MD: Tensor) -> Tensor:
-        places, signs = self._at(mixed_MD)
-        return torch.gather(mixed_MD, 1, places).mul_(signs)
-
-    def undone(self, blocks_MD: Tensor) -> Tensor:
-        """Return blocks in the order of the templates: the transpose, which is the inverse."""
-        places, signs = self._at(blocks_MD)
-        return torch.empty_like(blocks_MD).scatter_(1, places, blocks_MD * signs)
 
 
 class Stack:
@@ -90,9 +69,10 @@ class Stack:
                 for row in range(self._firsts[slot], self._firsts[slot + 1])
             ]
         ]
-        self._shuffle = None
+        self._shuffle: Places | None = None
         if settings.shuffled is not None:
-            self._shuffle = _Shuffle(bank.rows, bank.size, settings.shuffled)
+            order = functools.partial(shuffled_rows, bank.rows, bank.size, settings.shuffled)
+            self._shuffle = Places(order)
         self._mixed_MD: Tensor | None = None
         self._gathered_MD: Tensor | None = None
         self._weights: list[Tensor | None] = [None] * len(self._shapes)
@@ -102,25 +82,34 @@ class Stack:
         (templates_KD,), (mixing_MK,) = templates, mixing
         shape = (mixing_MK.shape[0], templates_KD.shape[1])
         self._mixed_MD = buffer(self._mixed_MD, shape, templates_KD)
-        torch.mm(mixing_MK, templates_KD, out=self._mixed_MD)
-        mixed_MD = self._mixed_MD if self._shuffle is None else self._shuffle(self._mixed_MD)
+        mixed_MD = torch.mm(mixing_MK, templates_KD, out=self._mixed_MD)
         return [self._laid_out(slot, mixed_MD) for slot in range(len(self._shapes))]
 
     def _laid_out(self, slot: int, mixed_MD: Tensor) -> Tensor:
         """Return one weight with its blocks in their places."""
-        shape, blocks = self._shapes[slot], self._blocks(slot, mixed_MD)
-        padded = self._padded(slot)
+        shape, padded, rows_RD = self._shapes[slot], self._padded(slot), self._rows(slot, mixed_MD)
+        if self._shuffle is not None:
+            ordered = torch.empty_like(rows_RD)
+            self._shuffle.read(mixed_MD.view(-1), ordered.view(-1), first=self._first(slot))
+            rows_RD = ordered
         weight = buffer(self._weights[slot], padded, mixed_MD)
-        weight.view(self._split(slot)).copy_(blocks.transpose(1, 2))
+        weight.view(self._split(slot)).copy_(self._blocks(slot, rows_RD).transpose(1, 2))
         self._weights[slot] = weight
         if padded == shape:
             return weight
         return weight[: shape[0], : shape[1]].contiguous()
 
-    def _blocks(self, slot: int, rows_MD: Tensor) -> Tensor:
+    def _rows(self, slot: int, rows_MD: Tensor) -> Tensor:
+        """Return a view of the rows of one slot's R blocks."""
+        return rows_MD[self._firsts[slot] : self._firsts[slot + 1]]
+
+    def _first(self, slot: int) -> int:
+        """Return which scalar of all blocks is the slot's first."""
+        return self._firsts[slot] * self._bank.size
+
+    def _blocks(self, slot: int, rows_RD: Tensor) -> Tensor:
         """Return a view of one slot's rows: (high, wide, block out, block in, taps)."""
-        rows = rows_MD[self._firsts[slot] : self._firsts[slot + 1]]
-        return rows.view(*self._counts[slot], *self._block[:2], -1)
+        return rows_RD.view(*self._counts[slot], *self._block[:2], -1)
 
     def _padded(self, slot: int) -> tuple[int, ...]:
         high, wide = self._counts[slot]
@@ -154,19 +143,26 @@ class Stack:
         size = (self._firsts[-1], math.prod(self._block))
         self._gathered_MD = buffer(self._gathered_MD, size, like)
         for slot, weight in enumerate(weights):
-            blocks = self._blocks(slot, self._gathered_MD)
+            rows_RD = self._rows(slot, self._gathered_MD)
             if weight is None:
-                blocks.zero_()
-                continue
-            high, wide = self._padded(slot)[:2]
-            flat = weight.reshape(*weight.shape[:2], -1)
-            if flat.shape[:2] != (high, wide):
-                padding = (0, 0, 0, wide - flat.shape[1], 0, high - flat.shape[0])
-                flat = torch.nn.functional.pad(flat, padding)
-            blocks.copy_(flat.reshape(self._split(slot)).transpose(1, 2))
-        if self._shuffle is not None:
-            return self._shuffle.undone(self._gathered_MD)
+                rows_RD.zero_()
+            elif self._shuffle is None:
+                self._blocks(slot, rows_RD).copy_(self._cut(slot, weight))
+            else:
+                ordered = torch.empty_like(rows_RD)
+                self._blocks(slot, ordered).copy_(self._cut(slot, weight))
+                whole = self._gathered_MD.view(-1)
+                self._shuffle.put(ordered.view(-1), whole, first=self._first(slot))
         return self._gathered_MD
+
+    def _cut(self, slot: int, weight: Tensor) -> Tensor:
+        """Return a weight as `_blocks` has it, zeros behind borders."""
+        high, wide = self._padded(slot)[:2]
+        flat = weight.reshape(*weight.shape[:2], -1)
+        if flat.shape[:2] != (high, wide):
+            padding = (0, 0, 0, wide - flat.shape[1], 0, high - flat.shape[0])
+            flat = torch.nn.functional.pad(flat, padding)
+        return flat.reshape(self._split(slot)).transpose(1, 2)
 
 
 RECIPE = Stack
