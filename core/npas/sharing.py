@@ -16,6 +16,7 @@ from npas.composing import SharedGroup
 from npas.coverage import check_coverage, named_as_planned
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan, check_plan
+from npas.structure import check_structure
 
 
 def _show_to_kernels(modules: Iterable[nn.RNNBase]) -> None:
@@ -215,6 +216,21 @@ def share(
     check_plan(plan)
     named = named_as_planned(networks, plan)
     check_coverage(named, plan)
+    check_structure(named, plan)
+    return shared(named, plan, seed=seed, fit=fit)
+
+
+def shared(
+    named: Mapping[str, nn.Module], plan: Plan, *, seed: int = 0, fit: bool = False
+) -> SharedModel:
+    """Make modules share, whatever they are: `share` without its checks.
+
+    Args:
+        named: modules by network name, in the order of the plan, that have the plan's layers.
+        plan: as for `share`.
+        seed: as for `share`.
+        fit: as for `share`.
+    """
     weights = [
         [named[slot.network].get_parameter(slot.layer) for slot in group.slots]
         for group in plan.groups
@@ -224,11 +240,11 @@ def share(
         model = SharedModel(named, plan)
         generator = torch.Generator().manual_seed(seed)
         for group, old in zip(plan.groups, weights, strict=True):
-            shared = cast(SharedGroup, model.groups[group.name]).to(old[0].dtype)
+            banks = cast(SharedGroup, model.groups[group.name]).to(old[0].dtype)
             device = old[0].device
             if fit:
-                shared.fit([weight.detach().cpu() for weight in old])
+                banks.fit([weight.detach().cpu() for weight in old])
             else:
-                shared.start(generator)
-            shared.to(device).requires_grad_(any(weight.requires_grad for weight in old))
+                banks.start(generator)
+            banks.to(device).requires_grad_(any(weight.requires_grad for weight in old))
     return model

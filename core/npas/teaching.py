@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
-from npas import arch, checkpoint
+from npas import arch, checkpoint, tensor_file
 from npas.data import Dataset, Inputs, default_folder
 from npas.data import facts as facts_of
 from npas.errors import CheckpointError, DataError, UnknownNameError
@@ -119,8 +119,10 @@ class Teaching:
     def restore(self, model: nn.Module, state: State) -> list[Row]:
         """Make a model the teacher, with weights from a resume file; return its epochs."""
         prefix = f"{STAGE}/"
-        weights = {n: t for n, t in state.tensors.items() if n.startswith(prefix)}
-        model.load_state_dict({n.removeprefix(prefix): t for n, t in weights.items()})
+        weights = {
+            n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)
+        }
+        model.load_state_dict(tensor_file.as_state_of(model, weights))
         self._facts = dict(state.facts["teaching"])
         self._ready(model, self.inputs)
         return [Row(**row) for row in self._facts["rows"]]

@@ -1,5 +1,7 @@
 """Tensors on disk: one safetensors file, whole or absent, also after a power cut."""
 
+import collections
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -7,7 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn, uint8
 
 
 def write(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -37,6 +39,32 @@ def write(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    """Return the SHA-256, in hexadecimal, of a text and of all tensors with their names."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        found.update(name.encode())
+        # Bytes, whatever the type: numpy has no bfloat16.
+        values = tensors[name].detach().contiguous().cpu().reshape(-1)
+        found.update(values.view(uint8).numpy().data)
+    return found.hexdigest()
+
+
+def as_state_of(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors from a file as `load_state_dict` wants them.
+
+    Modules look at the versions that a state dict says they had, and some refuse or change one
+    that says none (MNASNet); files hold tensors alone, which are those of today's modules.
+
+    Args:
+        model: that has tensors of these names.
+        tensors: from a file.
+    """
+    state = collections.OrderedDict(tensors)
+    state.__dict__["_metadata"] = model.state_dict()._metadata  # type: ignore[attr-defined]  # torch hangs it on the dict
+    return state
 
 
 def _cause(error: SafetensorError, path: Path) -> Exception:

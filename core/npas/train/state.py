@@ -1,13 +1,11 @@
 """Resume files: all that a run needs to go on, in one safetensors file, whole or absent."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -42,7 +40,7 @@ def write(state: State, folder: Path, step: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().cpu() for name, t in state.tensors.items()}
     facts = json.dumps(state.facts, allow_nan=False)
-    metadata = {"format": FORMAT, "facts": facts, "digest": _digest(tensors, facts)}
+    metadata = {"format": FORMAT, "facts": facts, "digest": tensor_file.digest(tensors, facts)}
     path = folder / f"state-{step:010d}.safetensors"
     tensor_file.write(tensors, path, metadata)
     for old in saved(folder)[_KEPT:]:
@@ -71,15 +69,6 @@ def read(path: Path) -> State:
         raise CheckpointError(
             f"{path.name} has format {metadata.get('format')!r}, not {FORMAT!r}; start anew"
         )
-    if metadata.get("digest") != _digest(tensors, metadata["facts"]):
+    if metadata.get("digest") != tensor_file.digest(tensors, metadata["facts"]):
         raise CheckpointError(f"{path.name} is damaged: its contents changed after it was written")
     return State(tensors=tensors, facts=json.loads(metadata["facts"]))
-
-
-def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
-    digest = hashlib.sha256(facts.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        # Bytes, whatever the type: numpy has no bfloat16.
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
