@@ -63,7 +63,7 @@ def test_shuffles_are_the_same_as_ever_however_many_are_drawn_together(draw, mon
     assert 0.45 < (whole < 0).mean() < 0.55
 
 
-@pytest.mark.parametrize("method", ["superweights", "random"])
+@pytest.mark.parametrize("method", ["block_mix", "random"])
 def test_places_are_drawn_at_the_first_use_and_once(method, tmp_path):
     model = shared(method)
     assert codes_of(model)
@@ -80,7 +80,7 @@ def test_places_are_drawn_at_the_first_use_and_once(method, tmp_path):
     assert all(a is b for a, b in zip(first, codes_of(copy.deepcopy(loaded)), strict=True))
 
 
-@pytest.mark.parametrize("method", ["superweights", "random"])
+@pytest.mark.parametrize("method", ["block_mix", "random"])
 def test_places_take_four_bytes_for_each_scalar_that_is_read(method):
     model = shared(method)
     model(torch.zeros(1, 3, 32, 32))
