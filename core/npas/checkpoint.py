@@ -60,7 +60,7 @@ def save(
     tensors = model.state_dict()
     _check_as_planned(model, tensors)
     note = _note(model.plan, model.extra if extra is None else extra)
-    write(tensors, note, Path(path))
+    write_unchecked(tensors, note, Path(path))
 
 
 def _check_as_planned(model: SharedModel, tensors: Mapping[str, Tensor]) -> None:
@@ -94,7 +94,7 @@ def _text(note: Mapping[str, Any]) -> str:
     return json.dumps(note, sort_keys=True, allow_nan=False)
 
 
-def write(tensors: Mapping[str, Tensor], note: Mapping[str, Any], path: Path) -> None:
+def write_unchecked(tensors: Mapping[str, Tensor], note: Mapping[str, Any], path: Path) -> None:
     """Write tensors and metadata with their digests, as they are: `save` without its checks."""
     digests = {"metadata": _digest_of_note(note), "tensors": _digest_of_tensors(tensors)}
     tensor_file.write(tensors, path, {METADATA_KEY: _text({**note, "digests": digests})})
