@@ -1,5 +1,6 @@
 """How a claim ends, with the real training process beneath."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -68,6 +69,34 @@ def test_claim_that_is_over_is_left_alone(claimed):
         claims.claim(session, "other")
     job, _ = supervise(claimed)
     assert (job.state, job.epoch, job.lease_owner) == ("running", 2, "other")
+
+
+def test_supervisor_leaves_though_the_database_is_frozen(fragile, in_environment):
+    job_id, postgres = fragile
+    frozen = []
+
+    def is_draining():
+        if not frozen:
+            frozen.extend(family(postgres.pid))
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+        return True
+
+    with in_environment(NPAS_ANSWER_SECONDS="1", NPAS_GRACE_SECONDS="1"):
+        with reading() as session:
+            job = jobs.get(session, job_id)
+        try:
+            Supervisor(job, is_draining).run()
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+        with reading() as session:
+            assert jobs.get(session, job_id).state == "running"  # until its lease runs out
+
+
+def family(pid):
+    """Return a process and its children."""
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
 
 def test_training_that_cannot_be_started_is_a_loss_of_the_machine(claimed):
