@@ -24,7 +24,7 @@ from npas_api import (
 from npas_api.loops import CHORES, Loop
 from npas_api.middleware import RequestContext
 from npas_api.origins import OwnOrigin
-from npas_api.planning import Planner, warm_up
+from npas_api.planning import Planner
 
 _DESCRIPTION = "Give it a network and a parameter budget; get back a trained network that fits."
 
@@ -57,8 +57,8 @@ def create_app(*, chores: Sequence[Callable[[], Loop]] = CHORES) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI, *, chores: Sequence[Callable[[], Loop]]) -> AsyncIterator[None]:
-    warm_up()
     app.state.planner = Planner()
+    app.state.planner.start()
     app.state.loops = [chore() for chore in chores]
     for loop in app.state.loops:
         loop.start()
@@ -68,3 +68,4 @@ async def _lifespan(app: FastAPI, *, chores: Sequence[Callable[[], Loop]]) -> As
         app.state.closing.set()
         for loop in app.state.loops:
             loop.stop()
+        await app.state.planner.stop()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from fastapi.concurrency import run_in_threadpool
 from npas import spec
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -23,6 +24,8 @@ MAX_DEPTH = 32
 """Nested arrays and objects; a job needs five."""
 MAX_VALUES = 20_000
 """Values and keys in all; a job of sixteen networks needs some hundreds."""
+MAX_COMPLAINTS = 10_000
+"""Pydantic lists all or none, and no other thread runs meanwhile."""
 
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -41,15 +44,24 @@ def body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     """Return a dependency that gives the request's body as a checked model."""
 
     async def read(request: Request) -> Model:
-        document = parse(await _bytes(request))
-        try:
-            return model.model_validate(document)
-        except ValidationError as error:
-            complaints = error.errors(include_url=False)
-            located = [{**c, "loc": ("body", *c["loc"])} for c in complaints]
-            raise errors.invalid(blamed(located, document)) from None
+        # In a thread: a large body takes a while, and others wait for the event loop.
+        return await run_in_threadpool(_checked, model, await _bytes(request))
 
     return read
+
+
+def _checked(model: type[Model], content: bytes) -> Model:
+    document = parse(content)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        if (count := error.error_count()) > MAX_COMPLAINTS:
+            message = f"{count:,} things are wrong; see /openapi.json for what a request holds"
+            whole = FieldError(pointer="", code="too_many_errors", message=message)
+            raise errors.invalid([whole]) from None
+        complaints = error.errors(include_url=False)
+        located = ({**c, "loc": ("body", *c["loc"])} for c in complaints)
+        raise errors.invalid(blamed(located, document)) from None
 
 
 async def _bytes(request: Request) -> bytes:

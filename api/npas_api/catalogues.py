@@ -1,9 +1,6 @@
 """/v1/architectures, /v1/methods, /v1/datasets: what a request can name, with its options."""
 
-import importlib
-
-from fastapi import APIRouter, Depends
-from npas_store.settings import settings
+from fastapi import APIRouter, Depends, Request
 
 from npas_api import accept, errors, shapes
 from npas_api.openapi import problems_of
@@ -12,24 +9,23 @@ router = APIRouter(
     prefix="/v1",
     tags=["catalogues"],
     dependencies=[Depends(accept.json_only)],
-    responses=problems_of(errors.NotAcceptableError),
+    responses=problems_of(errors.NotAcceptableError, errors.BusyError),
 )
 
 
 @router.get("/architectures")
-def list_architectures() -> shapes.Catalogue:
+async def list_architectures(request: Request) -> shapes.Catalogue:
     """List the architecture families, with the JSON Schema of their options."""
-    return shapes.Catalogue(data=importlib.import_module("npas.arch").catalogue())
+    return shapes.Catalogue(data=await request.app.state.planner.catalogue("architectures"))
 
 
 @router.get("/methods")
-def list_methods() -> shapes.Catalogue:
+async def list_methods(request: Request) -> shapes.Catalogue:
     """List the sharing methods, with the JSON Schema of their options."""
-    return shapes.Catalogue(data=importlib.import_module("npas.methods").catalogue())
+    return shapes.Catalogue(data=await request.app.state.planner.catalogue("methods"))
 
 
 @router.get("/datasets")
-def list_datasets() -> shapes.Catalogue:
+async def list_datasets(request: Request) -> shapes.Catalogue:
     """List the datasets, whether they are here, and how to get those that are not."""
-    catalogue = importlib.import_module("npas.data").catalogue
-    return shapes.Catalogue(data=catalogue(settings().data_folder))
+    return shapes.Catalogue(data=await request.app.state.planner.catalogue("datasets"))

@@ -202,6 +202,12 @@ class TooLargeError(ApiError):
     status = 422
 
 
+class PlanTooLargeError(ApiError):
+    """The plan takes more time or memory than one request may have."""
+
+    status = 422
+
+
 class InternalError(ApiError):
     """The service failed; the request was not at fault."""
 
@@ -232,30 +238,33 @@ class NotReadyError(ApiError):
     status = 503
 
 
-LIBRARY: Mapping[type[library.NpasError], type[ApiError]] = {
-    library.InfeasibleBudgetError: InfeasibleBudgetError,
-    library.InvalidSpecError: InvalidSpecError,
-    library.UnknownNameError: UnknownNameError,
-    library.DataError: DatasetUnusableError,
-    library.TooLargeError: TooLargeError,
+LIBRARY: Mapping[str, type[ApiError]] = {
+    library.InfeasibleBudgetError.code: InfeasibleBudgetError,
+    library.InvalidSpecError.code: InvalidSpecError,
+    library.UnknownNameError.code: UnknownNameError,
+    library.DataError.code: DatasetUnusableError,
+    library.TooLargeError.code: TooLargeError,
 }
-"""The library's errors that a request can cause; any other is the service's own fault."""
+"""By code, the library's errors that a request can cause; others are the service's own fault."""
 
 
-def from_library(error: library.NpasError) -> ApiError:
-    """Return the refusal that one of these errors of the library comes to."""
-    kind = next(LIBRARY[kind] for kind in type(error).__mro__ if kind in LIBRARY)
-    members: dict[str, Any] = {}
-    if isinstance(error, library.InfeasibleBudgetError):
-        members = {
-            "method": error.method,
-            "budget": error.budget,
-            "minimum": error.minimum,
-            "alternatives": error.alternatives,
-        }
-    pointer = error.field or ("/dataset" if kind is DatasetUnusableError else "")
-    blame = FieldError(pointer=pointer, code=code(kind), message=error.message)
-    return kind(error.message, errors=[blame], members=members)
+def from_library(
+    library_code: str, message: str, *, pointer: str, members: Mapping[str, Any]
+) -> ApiError | None:
+    """Return the refusal that an error of the library comes to; None: no request can cause it.
+
+    Args:
+        library_code: of the error.
+        message: its own.
+        pointer: JSON pointer of the part of the request that is to blame, "" for the whole.
+        members: more members of the problem document.
+    """
+    kind = LIBRARY.get(library_code)
+    if kind is None:
+        return None
+    pointer = pointer or ("/dataset" if kind is DatasetUnusableError else "")
+    blame = FieldError(pointer=pointer, code=code(kind), message=message)
+    return kind(message, errors=[blame], members=members)
 
 
 def invalid(errors: Sequence[FieldError]) -> InvalidRequestError:

@@ -22,7 +22,7 @@ _PLACES: Mapping[str, Place] = {"body": "body", "query": "query", "header": "hea
 
 
 def blamed(errors: Iterable[Mapping[str, Any]], document: Any) -> list[FieldError]:
-    """Return one error per field, in the order of the complaints.
+    """Return one error per field, in the order of the complaints, the first `MAX_ERRORS`.
 
     Pydantic complains once per member of a union, and puts the member's name into the location.
     Walking the document tells those names from the keys that the client wrote.
@@ -43,6 +43,8 @@ def blamed(errors: Iterable[Mapping[str, Any]], document: Any) -> list[FieldErro
         else:
             pointer = spec.pointer(*location[:1])
         key = (_PLACES.get(str(place), "query"), pointer)
+        if key not in found and len(found) == MAX_ERRORS:
+            break  # there may be thousands, and each takes a while to tell
         message = _MESSAGES.get(complaint["type"]) or complaint["msg"]
         message = message.removeprefix("Value error, ")
         found.setdefault(key, []).append((complaint["type"], message))
@@ -55,7 +57,7 @@ def blamed(errors: Iterable[Mapping[str, Any]], document: Any) -> list[FieldErro
             message=_told(dict.fromkeys(m for _, m in told), shown.get((place, pointer))),
             place=place,
         )
-        for (place, pointer), told in list(found.items())[:MAX_ERRORS]
+        for (place, pointer), told in found.items()
     ]
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from npas_store import broker, migrate, workers
 from npas_store.database import reading
 from pydantic import BaseModel, Field
@@ -50,9 +50,10 @@ async def livez() -> Liveness:
 
 
 @router.get("/readyz", responses=problems_of(errors.NotReadyError))
-def readyz() -> Readiness:
-    """Tell whether database, schema and broker are ready, and which workers there are."""
-    checks = {**_database(), "broker": _broker()}
+def readyz(request: Request) -> Readiness:
+    """Tell whether database, schema, broker and planner are ready, and which workers there are."""
+    planner = _OK if request.app.state.planner.is_ready else "is starting"
+    checks = {**_database(), "broker": _broker(), "planner": planner}
     bad = {name: told for name, told in checks.items() if told != _OK}
     if bad:
         detail = "; ".join(f"{name}: {told}" for name, told in bad.items())

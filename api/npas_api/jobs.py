@@ -12,9 +12,10 @@ from npas_store.tables import Job
 from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
-from npas_api import accept, errors, found, planning, queries, shapes
+from npas_api import accept, errors, found, queries, shapes
 from npas_api.bodies import body
 from npas_api.openapi import EXAMPLE, problems_of, request_body
+from npas_api.planning import while_awaited
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(accept.json_only)])
 
@@ -30,8 +31,8 @@ REPLAYED = "Idempotency-Replayed"
         *(errors.InvalidJsonError, errors.NotAcceptableError, errors.BodyTooLargeError),
         *(errors.UnsupportedMediaTypeError, errors.InvalidRequestError, errors.InvalidSpecError),
         *(errors.UnknownNameError, errors.InfeasibleBudgetError, errors.DatasetUnusableError),
-        *(errors.TooLargeError, errors.IdempotencyKeyReusedError, errors.BusyError),
-        errors.SchemaMismatchError,
+        *(errors.TooLargeError, errors.IdempotencyKeyReusedError, errors.PlanTooLargeError),
+        *(errors.BusyError, errors.SchemaMismatchError),
     ),
     openapi_extra=request_body(JobSpec, example=EXAMPLE),
 )
@@ -51,8 +52,7 @@ async def create_job(
     """
     earlier = await run_in_threadpool(_replay, spec, idempotency_key)
     if earlier is None:
-        plan = await request.app.state.planner.plan(spec)
-        await run_in_threadpool(planning.admit, spec)
+        plan = await while_awaited(request, request.app.state.planner.plan_job(spec))
         job, is_new = await run_in_threadpool(_create, spec, plan, idempotency_key)
         for loop in request.app.state.loops:
             loop.wake()  # the bell need not wait for the next round
@@ -124,11 +124,12 @@ def _replay(spec: JobSpec, key: str | None) -> shapes.Job | None:
         return None if job is None else _shape(session, _same(job, spec))
 
 
-def _create(spec: JobSpec, plan: Plan, key: str | None) -> tuple[shapes.Job, bool]:
+def _create(spec: JobSpec, plan: str, key: str | None) -> tuple[shapes.Job, bool]:
     """Return the job, and whether it is new: another request may have used the key just now."""
+    planned = Plan.from_json(plan)
     with transaction() as session:
         migrate.require(session)  # a newer version may have come since the start
-        job = jobs.create(session, spec, plan, key)
+        job = jobs.create(session, spec, planned, key)
         return _shape(session, _same(job, spec)), jobs.is_new(session, job)
 
 

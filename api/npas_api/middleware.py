@@ -5,7 +5,7 @@ import re
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from npas_api import problems
@@ -46,6 +46,8 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, named)
+        except ClientDisconnect:
+            log.info("%s: the client of %s %r left", request_id, scope["method"], scope["path"])
         except Exception as error:
             log.exception("%s: %s %r failed", request_id, scope["method"], scope["path"])
             if has_started:

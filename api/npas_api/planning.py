@@ -1,57 +1,154 @@
-"""Plans for requests: in a thread, only a few at a time, the last ones remembered.
+"""Plans for requests, made in other processes: the API itself imports no torch.
 
-Planning is pure Python over meta tensors. It can take a second for a large network and does not
-share the interpreter well; without a limit a burst of plans would starve everything else.
+A plan is seconds of pure Python over a network's layers, and can be minutes. In the API it would
+hold up everything else and could not be stopped; so a process beside it has the library, and
+forks for every question (docs/decisions/0015). A fork ends with its time, with its memory, or with
+the request that waits for it.
 """
 
 import asyncio
+import contextlib
 import functools
-import importlib
-import threading
-from collections.abc import AsyncIterator
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import Any, TypeVar
 
 from fastapi.concurrency import run_in_threadpool
-from npas.errors import NpasError
 from npas.spec import JobSpec, PlanRequest
 from npas_store import workers
+from npas_store.children import die_with
 from npas_store.database import reading
 from npas_store.settings import settings
+from starlette.requests import ClientDisconnect, Request
 
 from npas_api import errors
-
-if TYPE_CHECKING:
-    from npas.plans import Plan
+from npas_api.errors import FieldError
+from npas_api.messages import LENGTH_BYTES, framed, num_bytes
 
 AT_ONCE = 2
 MAX_WAITING = 200
 PATIENCE_SECONDS = 20
-_REMEMBERED = 64
+START_SECONDS = 120
+_PAUSE_SECONDS = 1.0
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""One thread each: a process that forks must have no others."""
+
+log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 
 class Planner:
-    """Plans on behalf of requests; belongs to one event loop."""
+    """Plans on behalf of requests; belongs to one event loop, from `start` to `stop`."""
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
+        self._ready = asyncio.Event()
+        self._control: socket.socket | None = None
+        self._known: dict[str, Any] = {}
+        self._keeper: asyncio.Task[None] | None = None
 
-    async def plan(self, request: PlanRequest) -> "Plan":
-        """Return the plan of a request.
+    @property
+    def is_ready(self) -> bool:
+        """Whether its process has imported everything and planned something small."""
+        return self._ready.is_set()
+
+    def start(self) -> None:
+        """Start the process, and again whenever it ends."""
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """End the process."""
+        assert self._keeper is not None
+        self._keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._keeper
+
+    async def plan(self, request: PlanRequest) -> str:
+        """Return the plan of a request, as JSON.
 
         Raises:
-            NpasError: the library refuses the request; `field` points into it.
+            ApiError: the library refuses the request; the pointers are into it.
+            PlanTooLargeError: it takes too much time or memory.
             BusyError: too many plans are asked for at once.
         """
         asked = request.model_dump_json(include=set(PlanRequest.model_fields))
+        return str(await self._ask("plan", asked, request))
+
+    async def plan_job(self, spec: JobSpec) -> str:
+        """Return the plan of a job that can be done with the data that are here; see `plan`."""
+        limit = await run_in_threadpool(_largest_memory)
+        asked = spec.model_dump_json()
+        return str(await self._ask("job", asked, spec, memory_bytes=limit))
+
+    async def catalogue(self, kind: str) -> list[dict[str, Any]]:
+        """Return what a request can name: "architectures", "methods" or "datasets"."""
+        if kind == "datasets":
+            found: list[dict[str, Any]] = await self._ask(kind)
+            return found
+        await self._started()
+        return list(self._known[kind])
+
+    async def _ask(
+        self,
+        question: str,
+        asked: str = "",
+        request: PlanRequest | None = None,
+        *,
+        memory_bytes: int | None = None,
+    ) -> Any:
+        folder = settings().data_folder
+        message = {
+            "question": question,
+            "request": asked,
+            "folder": str(folder) if folder else None,
+            "seconds": settings().plan_seconds,
+            "megabytes": settings().plan_megabytes,
+            "memory_bytes": memory_bytes,
+        }
+        await self._started()
         async with self._slot():
             try:
-                return await run_in_threadpool(_plan, request, asked)
-            except NpasError as error:
-                error.field = _pointer(error.field, request)
-                raise
+                async with asyncio.timeout(settings().plan_seconds):
+                    answer = await self._answer(message)
+            except TimeoutError:
+                answer = {"exceeded": "time"}
+        if "found" in answer:
+            return answer["found"]
+        raise _refusal(answer, request)
+
+    async def _started(self) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._ready.wait()
+        except TimeoutError:
+            raise _busy() from None
+
+    async def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a fork answer; however this ends, the fork ends with it."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                assert self._control is not None
+                socket.send_fds(self._control, [b"?"], [theirs.fileno()])
+            reader, writer = await asyncio.open_connection(sock=ours)
+        except OSError:
+            ours.close()
+            raise _busy() from None  # the process has just ended, and is started again
+        try:
+            writer.write(framed(message))
+            return await _received(reader)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return {"exceeded": "memory"}  # killed from outside: what else would the kernel kill
+        finally:
+            writer.transport.abort()
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -70,55 +167,118 @@ class Planner:
         finally:
             self._slots.release()
 
+    async def _keep(self) -> None:
+        """Keep a process running until this task is cancelled."""
+        while True:
+            ours, theirs = socket.socketpair()
+            number = str(theirs.fileno())
+            process = subprocess.Popen(
+                [sys.executable, "-m", "npas_api.planner_process", number],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in a terminal is for the API
+                preexec_fn=functools.partial(die_with, os.getpid()),
+                env={**os.environ, **dict.fromkeys(_THREADS, "1")},
+            )
+            theirs.close()
+            try:
+                await self._watch(ours)
+            finally:
+                self._ready.clear()
+                process.kill()
+                process.wait()
+            log.warning("the planner had ended (%s) and is started again", process.returncode)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
-def admit(spec: JobSpec) -> None:
-    """Check that a job can be done with what is here, before anybody waits for a worker.
+    async def _watch(self, control: socket.socket) -> None:
+        """Return when the process at the other end of a socket has ended."""
+        self._control = control.dup()
+        reader, writer = await asyncio.open_connection(sock=control)
+        try:
+            self._known = await _received(reader)
+            self._ready.set()
+            await reader.read()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.transport.abort()
+            self._control.close()
+
+
+def _largest_memory() -> int | None:
+    """Return what the largest device of a worker has; None: nothing is known."""
+    with reading() as session:
+        return workers.largest_memory_bytes(session)
+
+
+async def while_awaited(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
+    """Return what some work comes to; end it when the client goes away.
+
+    Args:
+        request: whose body has been read.
 
     Raises:
-        TooLargeError: it needs more memory than any worker has.
-        DataError: its dataset or its teacher is not in the data folder; the message says more.
-        InvalidSpecError: its training does not suit its dataset.
+        ClientDisconnect: nobody waits for the answer any more.
     """
-    with reading() as session:
-        limit = workers.largest_memory_bytes(session)
-    library = importlib.import_module("npas.admission")
-    library.admit(spec, settings().data_folder, memory_bytes=limit)
+    task, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        leaving.cancel()
+        task.cancel()
 
 
-def warm_up() -> None:
-    """Import what planning needs, in a thread of its own: torch takes seconds, the first time."""
-    threading.Thread(target=_library, name="warm-up", daemon=True).start()
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
-def _pointer(field: str, request: PlanRequest) -> str:
+async def _received(reader: asyncio.StreamReader) -> dict[str, Any]:
+    length = num_bytes(await reader.readexactly(LENGTH_BYTES))
+    found: dict[str, Any] = json.loads(await reader.readexactly(length))
+    return found
+
+
+def _refusal(answer: Mapping[str, Any], request: PlanRequest | None) -> Exception:
+    """Return what to raise for an answer that is none."""
+    if limit := answer.get("exceeded"):
+        return _too_large(limit, request)
+    if refused := answer.get("refused"):
+        pointer = _pointer(refused["field"], request)
+        refusal = errors.from_library(
+            refused["code"], refused["message"], pointer=pointer, members=answer["members"]
+        )
+        if refusal:
+            return refusal
+    return RuntimeError(answer.get("failed") or answer.get("trace"))
+
+
+def _too_large(limit: str, request: PlanRequest | None) -> errors.PlanTooLargeError:
+    allowed = (
+        f"{settings().plan_seconds} s (NPAS_PLAN_SECONDS)"
+        if limit == "time"
+        else f"{settings().plan_megabytes:,} MB of memory (NPAS_PLAN_MEGABYTES)"
+    )
+    message = (
+        f"planning needs more than {allowed}; ask for fewer layers or fewer different shapes of "
+        "layers, another method, or a dataset with fewer labels"
+    )
+    pointer = "/networks" if request is not None and request.networks else "/architecture"
+    blame = FieldError(pointer=pointer, code="plan_too_large", message=message)
+    return errors.PlanTooLargeError(message, errors=[blame])
+
+
+def _pointer(field: str, request: PlanRequest | None) -> str:
     """Return the JSON pointer into the request for what the library blames.
 
     It knows one architecture at a time, not which of several networks it came from.
     """
-    is_one_of_many = request.networks is not None and field.startswith("/architecture")
-    return "/networks" if is_one_of_many else field
+    is_one_of_many = request is not None and request.networks is not None
+    return "/networks" if is_one_of_many and field.startswith("/architecture") else field
 
 
 def _busy() -> errors.BusyError:
     return errors.BusyError(headers={"Retry-After": "5"})
-
-
-def _plan(request: PlanRequest, asked: str) -> "Plan":
-    """Return the plan of a request for the dataset as it lies in the folder now."""
-    dataset, sizes = request.dataset, None
-    if dataset is not None:
-        data = importlib.import_module("npas.data")
-        sizes = data.facts(dataset, settings().data_folder).sizes
-    return _planned(asked, sizes)
-
-
-@functools.lru_cache(maxsize=_REMEMBERED)
-def _planned(asked: str, _sizes: tuple[int, int, int] | None) -> "Plan":
-    # A dry run is usually followed by the job itself; the same request has the same plan.
-    request = PlanRequest.model_validate_json(asked)
-    made = _library().plan(request, data_folder=settings().data_folder)
-    return cast("Plan", made)
-
-
-def _library() -> ModuleType:
-    return importlib.import_module("npas.planner")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from npas_api import accept, errors, found
 from npas_api.bodies import body
 from npas_api.openapi import EXAMPLE, Responses, problems_of, request_body
+from npas_api.planning import while_awaited
 
 router = APIRouter(prefix="/v1", tags=["plans"], dependencies=[Depends(accept.json_only)])
 
@@ -46,7 +47,7 @@ class PlanQuery(BaseModel):
             *(errors.InvalidJsonError, errors.NotAcceptableError, errors.BodyTooLargeError),
             *(errors.UnsupportedMediaTypeError, errors.InvalidRequestError),
             *(errors.InvalidSpecError, errors.UnknownNameError, errors.InfeasibleBudgetError),
-            *(errors.DatasetUnusableError, errors.BusyError),
+            *(errors.DatasetUnusableError, errors.PlanTooLargeError, errors.BusyError),
         ),
     },
     openapi_extra=request_body(PlanBody, example=EXAMPLE),
@@ -55,8 +56,8 @@ async def make_plan(
     request: Request, wanted: Annotated[PlanBody, Depends(body(PlanBody))]
 ) -> Response:
     """Plan without training: which layers would share what, and the exact count."""
-    plan = await request.app.state.planner.plan(wanted)
-    return Response(plan.to_json(), media_type=accept.JSON)
+    plan = await while_awaited(request, request.app.state.planner.plan(wanted))
+    return Response(plan, media_type=accept.JSON)
 
 
 @router.get(

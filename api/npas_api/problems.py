@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from npas.errors import NpasError
 from npas_store.migrate import SchemaError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
@@ -57,8 +56,7 @@ class Problem(BaseModel):
 
 def handle_errors(app: FastAPI) -> None:
     """Make every error that reaches the application a problem document."""
-    known = (HTTPException, RequestValidationError, SchemaError, *errors.LIBRARY, *_DATABASE_AWAY)
-    for kind in known:
+    for kind in (HTTPException, RequestValidationError, SchemaError, *_DATABASE_AWAY):
         app.add_exception_handler(kind, _handle)
 
 
@@ -115,8 +113,6 @@ def response(connection: HTTPConnection, error: Exception) -> Response:
 def _refusal(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, NpasError) and isinstance(error, tuple(errors.LIBRARY)):
-        return errors.from_library(error)
     if isinstance(error, _DATABASE_AWAY):
         return errors.DatabaseUnavailableError(headers={"Retry-After": "2"})
     if isinstance(error, SchemaError):

@@ -34,7 +34,8 @@ class Settings(BaseSettings):
         False, description="whether the API may listen on addresses that others reach"
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="names beside this machine's own that requests may be for; *: any"
+        default_factory=tuple,
+        description="names beside this machine's own that requests may be for; *: any",
     )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -52,6 +53,10 @@ class Settings(BaseSettings):
     )
     silent_seconds: float = Field(
         60, gt=0, description="up: a part that does not answer for so long is started again"
+    )
+    plan_seconds: int = Field(30, ge=1, description="a plan that takes longer is refused")
+    plan_megabytes: int = Field(
+        2048, ge=64, description="a plan that needs more memory of its own is refused"
     )
     lease_seconds: float = Field(30, gt=0, description="a silent worker is replaced after this")
     grace_seconds: float = Field(60, ge=0, description="from a polite stop of a training to kill")

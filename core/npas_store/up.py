@@ -8,6 +8,7 @@ import fcntl
 import functools
 import http.client
 import itertools
+import json
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from npas_store import broker, embedded, homes, migrate
 from npas_store.children import Child, StartError
@@ -127,12 +129,25 @@ def programs(found: Settings, environment: dict[str, str]) -> list[Child]:
 
 
 def _answers(host: str, port: int) -> bool:
+    """Return whether the API is alive."""
+    return _get(host, port, "/livez") is not None
+
+
+def _plans(host: str, port: int) -> bool:
+    """Return whether the API's planner is ready, too; jobs can be taken without the rest."""
+    document = _get(host, port, "/readyz") or {}
+    return bool(document.get("checks", {}).get("planner") == "ok")
+
+
+def _get(host: str, port: int, path: str) -> dict[str, Any] | None:
+    """Return what the API says, None if it says nothing."""
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
-        connection.request("GET", "/livez")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        connection.request("GET", path)
+        found: dict[str, Any] = json.loads(connection.getresponse().read())
+        return found
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
     finally:
         connection.close()
 
@@ -165,7 +180,7 @@ def run(found: Settings, stop: threading.Event) -> None:
             for program in started:
                 program.start()
             started[0].wait_until(
-                lambda: stop.is_set() or _answers(found.host, port), seconds=_START_SECONDS
+                lambda: stop.is_set() or _plans(found.host, port), seconds=_START_SECONDS
             )
             if not stop.is_set():
                 _say(f"npas is ready: http://{found.host}:{port}")

@@ -37,7 +37,7 @@ def serving(app: FastAPI) -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def url(services: Path) -> Iterator[str]:
     """The address of the application, without its chores: nothing changes behind a test."""
     assert services.is_dir()
@@ -45,7 +45,7 @@ def url(services: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(url: str) -> Iterator[httpx.Client]:
     """An HTTP client of the application."""
     with httpx.Client(base_url=url, timeout=60) as client:

@@ -1,8 +1,13 @@
 """How a body is read: what is not strict JSON is refused with the pointer of the value."""
 
+import asyncio
+import threading
+
 import pytest
-from npas_api import bodies
+from npas_api import bodies, fields
 from npas_api.errors import InvalidJsonError, InvalidRequestError
+from pydantic import BaseModel, field_validator
+from starlette.requests import Request
 
 
 def refusal(content):
@@ -56,3 +61,54 @@ def test_parse_names_only_the_first_of_very_many():
 def test_parse_refuses_what_is_not_json(content):
     with pytest.raises(InvalidJsonError):
         bodies.parse(content)
+
+
+class Noted(BaseModel):
+    """Notes in which threads it is checked."""
+
+    numbers: list[int]
+
+    @field_validator("numbers")
+    @classmethod
+    def _note(cls, value):
+        THREADS.add(threading.get_ident())
+        return value
+
+
+THREADS = set()
+
+
+def read(content):
+    """Have a body read on an event loop of this thread."""
+
+    async def receive():
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    kind = [(b"content-type", b"application/json")]
+    request = Request({"type": "http", "method": "POST", "headers": kind}, receive)
+    return asyncio.run(bodies.body(Noted)(request))
+
+
+def test_body_is_checked_beside_the_event_loop():
+    THREADS.clear()
+    assert read(b'{"numbers": [1]}').numbers == [1]
+    assert THREADS.isdisjoint({threading.get_ident()})
+
+
+def test_body_with_too_much_wrong_is_not_told_field_by_field():
+    with pytest.raises(InvalidRequestError) as caught:
+        read(b'{"numbers": [%s0]}' % (b"[]," * bodies.MAX_COMPLAINTS + b"[],"))
+    assert [error.code for error in caught.value.errors] == ["too_many_errors"]
+
+
+def test_blamed_looks_no_further_than_it_tells():
+    looked_at = []
+
+    def complaints():
+        for index in range(9000):
+            looked_at.append(index)
+            yield {"loc": ("body", index), "type": "int_type", "msg": "no", "input": "x"}
+
+    told = fields.blamed(complaints(), ["x"] * 9000)
+    assert [error.pointer for error in told] == [f"/{i}" for i in range(fields.MAX_ERRORS)]
+    assert len(looked_at) == fields.MAX_ERRORS + 1

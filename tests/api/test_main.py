@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -44,10 +45,11 @@ def running(**environment):
 def wait_for(client, process):
     while process.poll() is None:
         try:
-            if client.get("/livez").status_code == 200:
+            if client.get("/readyz").status_code == 200:  # the planner has imported all
                 return
         except httpx.ConnectError:
-            time.sleep(0.05)
+            pass
+        time.sleep(0.05)
     raise AssertionError(process.stderr.read())
 
 
@@ -82,6 +84,17 @@ def test_main_ends_its_streams_when_asked_to_end(submit):
         asked_at = time.monotonic()
         assert process.wait(timeout=20) == -signal.SIGTERM
         assert time.monotonic() - asked_at < GRACE_SECONDS
+
+
+def test_main_serves_without_torch(asked):
+    with running() as (process, client):
+        for kind in ("architectures", "methods", "datasets"):
+            assert client.get(f"/v1/{kind}").status_code == 200
+        assert client.post("/v1/plans", json={**asked, "budget": 1}).status_code == 422
+        assert client.post("/v1/jobs", json=asked).status_code == 202
+        loaded = Path(f"/proc/{process.pid}/maps").read_text()
+    assert "pydantic_core" in loaded
+    assert "torch" not in loaded
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from npas.errors import PlanError
 from npas_api import bodies, errors, health, planning
 from npas_store import broker, database
 
@@ -226,7 +225,7 @@ def test_what_the_library_refuses_is_named(client, asked, changes, pointer, code
 
 
 def test_the_librarys_errors_have_one_code_everywhere():
-    codes = {kind.code: errors.code(refusal) for kind, refusal in errors.LIBRARY.items()}
+    codes = {code: errors.code(refusal) for code, refusal in errors.LIBRARY.items()}
     assert list(codes) == list(codes.values())
 
 
@@ -263,18 +262,6 @@ def test_what_nobody_foresaw_is_500_without_its_text(client, monkeypatch):
     assert "Traceback" not in answer.text
 
 
-def test_what_the_library_does_wrong_is_500_and_logged(client, asked, monkeypatch, caplog):
-    def fail(*_):
-        raise PlanError("the ledger does not add up")
-
-    monkeypatch.setattr(planning, "_plan", fail)
-    answer = client.post("/v1/plans", json=asked)
-    request_id = problem(answer, 500, "internal")["request_id"]
-    assert "ledger" not in answer.text
-    assert request_id in caplog.text
-    assert "the ledger does not add up" in caplog.text
-
-
 def test_without_a_database_the_answer_is_503(client, asked, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("NPAS_DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
@@ -288,7 +275,8 @@ def test_without_a_database_the_answer_is_503(client, asked, monkeypatch):
         problem(answer, 503, "database_unavailable")
         assert answer.headers["retry-after"] == "2"
     checks = problem(ready, 503, "not_ready")["checks"]
-    assert checks == {"database": "does not answer", "schema": "unknown", "broker": "ok"}
+    assert (checks["database"], checks["schema"]) == ("does not answer", "unknown")
+    assert (checks["broker"], checks["planner"]) == ("ok", "ok")
     assert client.get("/livez").status_code == 200
 
 
@@ -301,7 +289,8 @@ def test_without_a_broker_it_is_not_ready_but_takes_jobs(store, client, asked, m
         taken = client.post("/v1/jobs", json=asked)
     broker.settings.cache_clear()
     checks = problem(ready, 503, "not_ready")["checks"]
-    assert checks == {"database": "ok", "schema": "ok", "broker": "does not answer"}
+    assert checks.pop("broker") == "does not answer"
+    assert set(checks.values()) == {"ok"}
     assert taken.status_code == 202
 
 
