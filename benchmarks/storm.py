@@ -25,13 +25,12 @@ from npas_store.broker import BrokerDownError
 from npas_store.children import Child
 from npas_store.database import UNREACHABLE, forget, reading, transaction
 from npas_store.settings import settings
-from npas_store.states import TERMINAL
+from npas_store.states import is_terminal
 from npas_store.tables import Artifact, Attempt, Job
-from sqlalchemy import select
 
 VICTIMS = ("postgres", "redis", "worker", "supervisor", "training")
 STAGES = ("fork", "start", "training", "publishing")
-METHODS = ("superweights", "dense", "wavg")
+METHODS = ("superweights", "dense", "uniform")
 SAME = ("model.safetensors", "plan.json")
 """Files that do not tell how long something took."""
 _LONGEST_WAIT = 20.0  # seconds for a stage to come, then the fault strikes whatever there is
@@ -92,6 +91,7 @@ class Storm:
         ]
         for worker in self._workers:
             worker.start()
+        self._asked: list[str] = []
         self.faults: list[Fault] = []
 
     def stop(self) -> None:
@@ -100,6 +100,14 @@ class Storm:
             worker.ask_to_stop()
         for worker in self._workers:
             worker.stop()
+
+    def submit(self, method: str, *, epochs: int) -> str:
+        """Queue the job of a method; return its id."""
+        wanted = spec(method, epochs=epochs)
+        with transaction() as session:
+            made = jobs.create(session, wanted, npas.plan(wanted)).id
+        self._asked.append(made)
+        return made
 
     def round(self) -> None:
         """Do what the API's loops and `npas_store.up` do all the time, once."""
@@ -117,7 +125,8 @@ class Storm:
         while True:
             try:
                 with reading() as session:
-                    return list(session.scalars(select(Job).where(Job.state.not_in(TERMINAL))))
+                    found = [jobs.get(session, job_id) for job_id in self._asked]
+                    return [job for job in found if not is_terminal(job.state)]
             except UNREACHABLE:
                 self.round()
 
@@ -242,13 +251,6 @@ def _forget() -> None:
     broker.app.cache_clear()
 
 
-def submit(method: str, *, epochs: int) -> str:
-    """Queue the job of a method; return its id."""
-    wanted = spec(method, epochs=epochs)
-    with transaction() as session:
-        return jobs.create(session, wanted, npas.plan(wanted)).id
-
-
 def delivered(job_id: str) -> dict[str, str]:
     """Return the digests of the files that a job delivered and that do not tell times."""
     with reading() as session:
@@ -295,11 +297,11 @@ def run(home: Path, *, num_jobs: int, num_faults: int, seed: int, epochs: int) -
         epochs: of each training.
     """
     with service(home, workers=2, seed=seed) as storm:
-        calm = {method: submit(method, epochs=epochs) for method in METHODS[:num_jobs]}
+        calm = {method: storm.submit(method, epochs=epochs) for method in METHODS[:num_jobs]}
         storm.until_calm()
         right = {method: delivered(job_id) for method, job_id in calm.items()}
         order = [METHODS[n % len(METHODS)] for n in range(num_jobs)]
-        asked = [(submit(method, epochs=epochs), method) for method in order]
+        asked = [(storm.submit(method, epochs=epochs), method) for method in order]
         while len(storm.faults) < num_faults and storm.strike():
             pass
         storm.until_calm()
@@ -319,7 +321,8 @@ def _judged(
         elif len(right[method]) < len(SAME) or delivered(job_id) != right[method]:
             wrong.append(f"{job_id} ({method}) delivered other files")
     with reading() as session:
-        attempts = {(row.job_id, row.epoch): row for row in session.scalars(select(Attempt))}
+        rows = [row for job_id, _ in asked for row in jobs.attempts(session, job_id)]
+    attempts = {(row.job_id, row.epoch): row for row in rows}
     ends = Counter((f.victim, f.stage, _end(attempts, f)) for f in faults)
     return Outcome(faults=ends, wrong=wrong, num_jobs=len(asked) - len(wrong))
 

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import npas
+from npas.spec import JobSpec
 from npas_store import artifacts, claims, jobs, resumes
 from npas_store.database import reading, transaction
 from npas_worker.supervisor import Supervisor, killed_by
@@ -26,6 +27,17 @@ def test_training_ends_with_artifacts_and_a_clean_folder(claimed):
         names = [row.name for row in artifacts.listing(session, job.id)]
     assert {"model.safetensors", "plan.json", "report.json", "metrics.csv"} <= set(names)
     assert not resumes.folder(job.id, 1).exists()
+
+
+def test_only_a_training_that_was_lost_casts_doubt_on_the_machine(claimed, in_environment):
+    assert Supervisor(claimed, lambda: False).run() is False
+    with transaction() as session:
+        again = jobs.create(session, JobSpec.model_validate(claimed.spec), npas.plan("resnet-8"))
+    with transaction() as session:
+        job = claims.claim(session, "w")
+    assert job.id == again.id
+    with in_environment(NPAS_STALL_SECONDS="0.1"):
+        assert Supervisor(job, lambda: False).run() is True
 
 
 def test_cancel_before_the_first_step_still_delivers(claimed):

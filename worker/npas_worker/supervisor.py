@@ -23,7 +23,7 @@ from npas_store.settings import settings
 from npas_store.states import is_terminal
 from npas_store.tables import Job
 
-from npas_worker.words import ENDED, FENCED, FINISH, LOST, PAUSE, PAUSED, PULSE, SHOW, WORDS
+from npas_worker.words import FINISH, LOST, PAUSE, PAUSED, PULSE, SHOW, WORDS
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 1.0
@@ -170,12 +170,13 @@ class Supervisor:
             Whether it was a loss.
         """
         give_up = time.monotonic() + settings().grace_seconds
+        is_lost = False
         while True:
             try:
-                self._write_end(code)
+                is_lost = self._write_end(code) or is_lost
                 if self._is_over():
                     resumes.discard(self._job_id)
-                return code not in (ENDED, PAUSED, FENCED)
+                return is_lost
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)
             if self._is_draining() and time.monotonic() > give_up:
@@ -190,16 +191,20 @@ class Supervisor:
             except jobs.NoSuchJobError:
                 return True
 
-    def _write_end(self, code: int) -> None:
+    def _write_end(self, code: int) -> bool:
         was_stopped = self._is_draining() and self._loss is None
+        is_given_back = code == PAUSED or was_stopped
         try:
             with transaction() as session:
-                if code == PAUSED or was_stopped:
+                if is_given_back:
                     claims.drain(session, self._job_id, self._epoch)
                 else:
                     claims.lose(session, self._job_id, self._epoch, self._loss or self._why(code))
         except LeaseLostError:
+            # Killed while it was about to exit, a training that ended well is no loss.
             log.info("claim %d of %s has ended", self._epoch, self._job_id)
+            return code == LOST
+        return not is_given_back
 
     def _why(self, code: int) -> dict[str, str]:
         """Return the reason for a training that ended without a word of its own."""
