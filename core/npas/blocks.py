@@ -10,15 +10,18 @@ Shapes are seen as (out, in) boxes with corner (0, 0); the kernel rides along. E
 small as one wants, lie in a grid instead (recipe `stack`), cropped at the lower and right border.
 """
 
+import bisect
 import dataclasses
 import functools
-import itertools
 import math
+from collections.abc import Sequence
 
 Shape = tuple[int, ...]
 
 MOST_PADDING = 64
 """How many times the layers' own scalars their equal blocks may have together, with borders."""
+
+_ENDLESS = 2**63
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +55,43 @@ def ordered(shapes: set[Shape]) -> tuple[Shape, ...]:
     return tuple(sorted(shapes, key=lambda shape: (math.prod(shape), shape)))
 
 
-@functools.lru_cache(maxsize=4096)
+class _Stairs:
+    """The union of boxes with one corner at (0, 0): a staircase, and what each box adds to it.
+
+    A step is a row where the union gets narrower. A box adds one rectangle for every step that it
+    covers, and covers it for good: n boxes are worked through in n log n.
+    """
+
+    def __init__(self) -> None:
+        self._bottoms: list[int] = []
+        self._narrowness: list[int] = []
+        """Minus the width of each step, so that both lists ascend."""
+
+    def add(self, shape: Shape) -> tuple[Rect, ...]:
+        """Return the rectangles of a box that are new, and take it in."""
+        height, width = box(shape)
+        first = last = bisect.bisect_right(self._narrowness, -width)
+        top = self._bottoms[first - 1] if first else 0
+        if top >= height:
+            return ()
+        rects: list[Rect] = []
+        offset = 0
+        while top < height:
+            is_step = last < len(self._bottoms)
+            bottom = min(height, self._bottoms[last]) if is_step else height
+            left = -self._narrowness[last] if is_step else 0
+            rects.append(Rect(top=top, bottom=bottom, left=left, right=width, offset=offset))
+            offset += rects[-1].area
+            top = bottom
+            if is_step and self._bottoms[last] <= height:
+                last += 1
+        if first and self._narrowness[first - 1] == -width:
+            first -= 1  # the same width goes on
+        self._bottoms[first:last] = [height]
+        self._narrowness[first:last] = [-width]
+        return tuple(rects)
+
+
 def added(smaller: tuple[Shape, ...], shape: Shape) -> tuple[Rect, ...]:
     """Return the rectangles of `shape` that no smaller shape covers.
 
@@ -60,21 +99,7 @@ def added(smaller: tuple[Shape, ...], shape: Shape) -> tuple[Rect, ...]:
         smaller: all shapes ordered before it.
         shape: (out, in, *kernel).
     """
-    height, width = box(shape)
-    edges = sorted({0, height, *(min(height, box(other)[0]) for other in smaller)})
-    rects: list[Rect] = []
-    offset = 0
-    for top, bottom in itertools.pairwise(edges):
-        covered = max((box(s)[1] for s in smaller if box(s)[0] >= bottom), default=0)
-        if covered >= width:
-            continue
-        if rects and rects[-1].left == covered and rects[-1].bottom == top:
-            joined = rects.pop()
-            top, offset = joined.top, joined.offset
-        rect = Rect(top=top, bottom=bottom, left=covered, right=width, offset=offset)
-        rects.append(rect)
-        offset += rect.area
-    return tuple(rects)
+    return all_added((*smaller, shape))[-1]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -82,7 +107,7 @@ def sizes(shapes: tuple[Shape, ...]) -> tuple[int, ...]:
     """Return the scalars of each block, for ordered distinct shapes of one kernel."""
     return tuple(
         sum(rect.area for rect in rects) * math.prod(shape[2:])
-        for shape, rects in zip(shapes, _all_added(shapes), strict=True)
+        for shape, rects in zip(shapes, all_added(shapes), strict=True)
     )
 
 
@@ -94,18 +119,70 @@ def overlap(rect: Rect, shape: Shape) -> tuple[int, int]:
     return (rows, columns) if rows > 0 and columns > 0 else (0, 0)
 
 
-@functools.lru_cache(maxsize=65536)
 def reads(shapes: tuple[Shape, ...], shape: Shape) -> tuple[int, ...]:
     """Return the indices of the blocks that a layer of this shape reads."""
     height, width = box(shape)
     return tuple(
         index
-        for index, rects in enumerate(_all_added(shapes)[: shapes.index(shape) + 1])
+        for index, rects in enumerate(all_added(shapes)[: shapes.index(shape) + 1])
         if any(rect.top < height and rect.left < width for rect in rects)
     )
 
 
+def num_readers(shapes: tuple[Shape, ...], layers: Sequence[Shape]) -> list[int]:
+    """Return how many layers read each block, without saying which: n log n, not n * n.
+
+    A layer reads a block if its last row and column lie beyond the corner of one of its
+    rectangles. From one rectangle of a block to the next the corner moves down and to the left, so
+    that each corner has the layers to itself that are too narrow for the one before.
+
+    Args:
+        shapes: ordered and distinct.
+        layers: their shapes, each one of `shapes`.
+    """
+    corners = []
+    for index, rects in enumerate(all_added(shapes)):
+        right = _ENDLESS
+        for rect in rects:
+            corners.append((rect.top, rect.left, right, index))
+            right = rect.left
+    boxes = sorted((box(shape) for shape in layers), reverse=True)
+    widths = sorted({width for _, width in boxes})
+    seen = _Tally(len(widths))
+    found, taken = [0] * len(shapes), 0
+    for top, left, right, index in sorted(corners, reverse=True):
+        while taken < len(boxes) and boxes[taken][0] > top:
+            seen.add(bisect.bisect_left(widths, boxes[taken][1]))
+            taken += 1
+        found[index] += seen.before(bisect.bisect_right(widths, right))
+        found[index] -= seen.before(bisect.bisect_right(widths, left))
+    return found
+
+
+class _Tally:
+    """Counts by place, and how many are before a place: a Fenwick tree."""
+
+    def __init__(self, places: int) -> None:
+        self._sums = [0] * (places + 1)
+
+    def add(self, place: int) -> None:
+        """Count one at a place."""
+        place += 1
+        while place < len(self._sums):
+            self._sums[place] += 1
+            place += place & -place
+
+    def before(self, place: int) -> int:
+        """Return how many were counted at smaller places."""
+        total = 0
+        while place:
+            total += self._sums[place]
+            place -= place & -place
+        return total
+
+
 @functools.lru_cache(maxsize=1024)
-def _all_added(shapes: tuple[Shape, ...]) -> tuple[tuple[Rect, ...], ...]:
+def all_added(shapes: tuple[Shape, ...]) -> tuple[tuple[Rect, ...], ...]:
     """Return the rectangles of every block."""
-    return tuple(added(shapes[:index], shape) for index, shape in enumerate(shapes))
+    stairs = _Stairs()
+    return tuple(stairs.add(shape) for shape in shapes)

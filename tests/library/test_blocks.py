@@ -79,3 +79,19 @@ def test_ordered_is_by_size_then_shape(shapes):
     found = blocks.ordered(set(shapes))
     assert [math.prod(s) for s in found] == sorted(math.prod(s) for s in set(shapes))
     assert set(found) == set(shapes)
+
+
+@MANY
+@given(shapes=SHAPES, counts=st.lists(st.integers(0, 3), min_size=6, max_size=6))
+def test_num_readers_counts_the_layers_that_read_each_block(shapes, counts):
+    layers = [shape for shape, count in zip(shapes, counts, strict=False) for _ in range(count)]
+    reads = [block for layer in layers for block in blocks.reads(shapes, layer)]
+    expected = [reads.count(block) for block in range(len(shapes))]
+    assert blocks.num_readers(shapes, layers) == expected
+
+
+def test_blocks_of_many_shapes_have_hardly_more_rectangles_than_shapes():
+    boxes = {(1 + 37 * i % 4001, 1 + 91 * i % 4003) for i in range(4000)}
+    shapes = blocks.ordered(boxes)
+    rects = [rect for own in blocks.all_added(shapes) for rect in own]
+    assert len(rects) <= 2 * len(shapes)

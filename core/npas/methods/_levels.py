@@ -29,24 +29,25 @@ def level(parts: Sequence[Part], spare: int, cap: int, *, to_users: bool) -> int
     def raise_to(count: int) -> None:
         for part, bank in banks:
             limit = min(count, part.users[bank]) if to_users else count
-            part.templates[bank] = max(part.templates[bank], limit)
+            part.give(bank, max(part.templates[bank], limit))
 
     before = [list(part.templates) for part in parts]
     for count in range(2, cap + 1):
         raise_to(count)
         if cost(parts) > total:
             for part, templates in zip(parts, before, strict=True):
-                part.templates = list(templates)
+                for bank, had in enumerate(templates):
+                    part.give(bank, had)
             break
         before = [list(part.templates) for part in parts]
     left = total - cost(parts)
     for part, bank in sorted(banks, key=lambda at: at[0].sizes[at[1]], reverse=True):
         had, price = part.templates[bank], part.cost
         if had < (min(cap, part.users[bank]) if to_users else cap):
-            part.templates[bank] += 1
+            part.give(bank, had + 1)
             price = part.cost - price
             if price > left:
-                part.templates[bank] = had
+                part.give(bank, had)
             else:
                 left -= price
     return left

@@ -1,7 +1,7 @@
 """The banks of layers that may share, while a method deals out its budget."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from npas import blocks
 from npas.arch.layers import Layer
@@ -21,12 +21,14 @@ class Part:
         self.layers = layers
         self.shapes = blocks.ordered({layer.shape for layer in layers})
         self.sizes = blocks.sizes(self.shapes)
-        self.reads = [blocks.reads(self.shapes, layer.shape) for layer in layers]
-        users = Counter(bank for own in self.reads for bank in own)
-        self.users = [users[bank] for bank in range(len(self.shapes))]
+        self.users = blocks.num_readers(self.shapes, [layer.shape for layer in layers])
         self.templates = [1] * len(self.shapes)
         self.tied = tied
         self.own = sum(layer.size for layer in layers)
+        self.shared = sum(self.price(bank, 1) for bank in range(len(self.shapes)))
+        """Parameters of all banks."""
+        self._num_rich = 0
+        """Banks with more templates than readers."""
 
     def rows(self, bank: int, templates: int) -> int:
         """Return a bank's coefficient vectors; a lone reader of a lone template needs none."""
@@ -38,16 +40,17 @@ class Part:
         """Return the parameters of a bank with so many templates."""
         return templates * (self.sizes[bank] + self.rows(bank, templates))
 
-    @property
-    def shared(self) -> int:
-        """Parameters of all banks."""
-        return sum(self.price(bank, k) for bank, k in enumerate(self.templates))
+    def give(self, bank: int, templates: int) -> None:
+        """Change a bank's number of templates."""
+        had, users = self.templates[bank], self.users[bank]
+        self.shared += self.price(bank, templates) - self.price(bank, had)
+        self._num_rich += (templates > users) - (had > users)
+        self.templates[bank] = templates
 
     @property
     def is_private(self) -> bool:
         """Whether sharing saves nothing, so that plain weights are as small and as free."""
-        few = all(k <= u for k, u in zip(self.templates, self.users, strict=True))
-        return self.shared >= self.own and few
+        return self.shared >= self.own and not self._num_rich
 
     @property
     def cost(self) -> int:
@@ -63,12 +66,14 @@ class Part:
                 read; None: each its own. Tied parts have one vector a bank all the same.
         """
         owners = range(len(self.layers)) if owners is None else owners
+        read = {shape: blocks.reads(self.shapes, shape) for shape in self.shapes}
+        all_reads = [read[layer.shape] for layer in self.layers]
         places: list[dict[int, int]] = [{} for _ in self.sizes]
         slots = []
-        for index, (layer, reads) in enumerate(zip(self.layers, self.reads, strict=True)):
+        for index, (layer, reads) in enumerate(zip(self.layers, all_reads, strict=True)):
             rows: list[int | None] = [None] * len(self.sizes)
             for bank in reads:
-                owner = owners[index] if bank in self.reads[owners[index]] else index
+                owner = owners[index] if bank in all_reads[owners[index]] else index
                 place = places[bank]
                 rows[bank] = place.setdefault(0 if self.tied else owner, len(place))
             slots.append(
@@ -89,7 +94,8 @@ class Part:
         """Return the part without a layer; templates stay, at most one per reader."""
         rest = Part(tuple(other for other in self.layers if other != layer), tied=self.tied)
         had = dict(zip(self.shapes, self.templates, strict=True))
-        rest.templates = [min(had[s], u) for s, u in zip(rest.shapes, rest.users, strict=True)]
+        for bank, (shape, users) in enumerate(zip(rest.shapes, rest.users, strict=True)):
+            rest.give(bank, min(had[shape], users))
         return rest
 
 
@@ -131,38 +137,65 @@ def fill(parts: Sequence[Part], spare: int, cap: int, *, to_users: bool) -> int:
                 if part.templates[bank] != count or (to_users and users <= count):
                     continue
                 before = part.cost
-                part.templates[bank] += 1
+                part.give(bank, count + 1)
                 price = part.cost - before
                 if price > spare:
-                    part.templates[bank] -= 1
+                    part.give(bank, count)
                 else:
                     spare -= price
     return spare
 
 
-Removal = tuple[int, int, Layer, Part]
-"""Price of taking a layer out, the index of its part, the layer, what is left of the part."""
+MOST_SHAPES = 128
+"""Parts of more shapes are kept whole: densenet-100-24 has 97 of one kernel."""
+
+MOST_PRICES = 5_000
+"""Prices of single layers that are worked out at once; then the parts stay as they are. The
+networks of the papers need 1,600 at most."""
+
+Removal = tuple[int, Layer]
+"""Price of taking a layer out of its part, and the layer."""
 
 
-def _removals(parts: Sequence[Part], *, only_lone: bool = False) -> Iterator[Removal]:
-    """Yield every way to give one layer weights of its own; of layers of one shape the first.
+class _Removals:
+    """The ways to give one layer weights of its own, while parts change.
+
+    Every price is one of a part without that layer, which is dear: the prices of a part are worked
+    out once, and no more than `MOST_PRICES` in all, so that a plan ends however many layers there
+    are.
 
     Args:
-        parts: all of them.
         only_lone: leave out layers whose shape others in the part have.
     """
-    for index, part in enumerate(parts):
+
+    def __init__(self, *, only_lone: bool) -> None:
+        self._only_lone = only_lone
+        self._known: dict[Part, list[Removal]] = {}
+        self._left = MOST_PRICES
+
+    def of(self, part: Part) -> list[Removal]:
+        """Return the removals of a part; of layers of one shape the first."""
+        if part not in self._known:
+            layers = self._candidates(part)
+            self._left -= len(layers)
+            self._known[part] = [
+                (layer.size + part.without(layer).cost - part.cost, layer) for layer in layers
+            ]
+        return self._known[part]
+
+    def _candidates(self, part: Part) -> list[Layer]:
+        if part.is_private or len(part.shapes) > MOST_SHAPES:
+            return []
         firsts = {layer.shape: layer for layer in reversed(part.layers)}
         counts = Counter(layer.shape for layer in part.layers)
-        for layer in () if part.is_private else firsts.values():
-            if only_lone and counts[layer.shape] > 1:
-                continue
-            rest = part.without(layer)
-            yield layer.size + rest.cost - part.cost, index, layer, rest
+        found = [
+            layer for layer in firsts.values() if not (self._only_lone and counts[layer.shape] > 1)
+        ]
+        return found if len(found) <= self._left else []
 
 
-def _removed(parts: Sequence[Part], removal: Removal) -> list[Part]:
-    _, index, layer, rest = removal
+def _removed(parts: Sequence[Part], index: int, layer: Layer) -> list[Part]:
+    rest = parts[index].without(layer)
     alone = Part((layer,), tied=rest.tied)
     return [*parts[:index], rest, alone, *parts[index + 1 :]]
 
@@ -170,26 +203,38 @@ def _removed(parts: Sequence[Part], removal: Removal) -> list[Part]:
 def freed(parts: Sequence[Part], spare: int) -> list[Part]:
     """Let single layers keep weights of their own while it fits, the dearest that fits first.
 
-    Equal prices go by the order of the parts.
+    Equal prices go by the order of the parts. Parts of very many shapes stay whole, see
+    `MOST_SHAPES` and `MOST_PRICES`.
     """
+    removals = _Removals(only_lone=False)
     while True:
-        fitting = (removal for removal in _removals(parts) if removal[0] <= spare)
-        dearest = max(fitting, key=lambda removal: removal[0], default=None)
+        fitting = (
+            (price, index, layer)
+            for index, part in enumerate(parts)
+            for price, layer in removals.of(part)
+            if price <= spare
+        )
+        dearest = max(fitting, key=lambda each: each[0], default=None)
         if dearest is None:
             return list(parts)
         spare -= dearest[0]
-        parts = _removed(parts, dearest)
+        parts = _removed(parts, *dearest[1:])
 
 
 def trimmed(parts: Sequence[Part]) -> list[Part]:
     """Let layers go whose sharing costs more than it saves: shapes that hardly nest.
 
-    A layer whose shape others have saves all its weights but a few coefficients.
+    A layer whose shape others have saves all its weights but a few coefficients. Parts of very
+    many shapes stay whole, see `MOST_SHAPES` and `MOST_PRICES`.
     """
+    removals = _Removals(only_lone=True)
     while True:
-        cheapest = min(
-            _removals(parts, only_lone=True), key=lambda removal: removal[0], default=None
+        found = (
+            (price, index, layer)
+            for index, part in enumerate(parts)
+            for price, layer in removals.of(part)
         )
+        cheapest = min(found, key=lambda each: each[0], default=None)
         if cheapest is None or cheapest[0] >= 0:
             return list(parts)
-        parts = _removed(parts, cheapest)
+        parts = _removed(parts, *cheapest[1:])

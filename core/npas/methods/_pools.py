@@ -1,5 +1,8 @@
 """Banks whose size follows from a budget, while a method deals it out."""
 
+import functools
+import heapq
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -105,7 +108,7 @@ class FlatPool(Pool[int]):
         """Return the trainable scalars of a bank and all that reads it."""
         return bank + sum(self.counts(bank))
 
-    @property
+    @functools.cached_property
     def least_cost(self) -> int:
         """The fewest scalars: of the cheapest bank, or of plain weights."""
         return min(self.cost(self.least), self.own)
@@ -128,7 +131,7 @@ class FlatPool(Pool[int]):
     def group(self, name: str, bank: int) -> Group:
         """Return the pool as a group of the plan."""
         counts = self.counts(bank)
-        firsts = [sum(counts[:index]) for index in range(len(counts))]
+        firsts = [0, *itertools.accumulate(counts)][:-1]
         largest = max(self.shapes, key=math.prod)
         return Group(
             name=name,
@@ -223,14 +226,19 @@ def deal(pools: Sequence[Pool[Any]], spare: int) -> Dealt:
     """
     total = sum(pool.own for pool in pools)
     shares = [max(pool.least_cost, spare * pool.own // max(1, total)) for pool in pools]
-    while True:
-        dealt = [(pool, pool.fitting(share)) for pool, share in zip(pools, shares, strict=True)]
-        over = dealt_cost(dealt) - spare
-        if over <= 0:
-            return dealt
-        room = [share - pool.least_cost for pool, share in zip(pools, shares, strict=True)]
-        index = max(range(len(pools)), key=lambda i: (room[i], -i))
-        shares[index] -= min(over, room[index])
+    dealt = [(pool, pool.fitting(share)) for pool, share in zip(pools, shares, strict=True)]
+    over = dealt_cost(dealt) - spare
+    most = [(pools[i].least_cost - share, i) for i, share in enumerate(shares)]
+    heapq.heapify(most)
+    while over > 0:
+        # The pool with most room above its least, of equals the first.
+        room, index = -most[0][0], most[0][1]
+        shares[index] -= min(over, room)
+        pool, before = pools[index], dealt_cost([dealt[index]])
+        dealt[index] = (pool, pool.fitting(shares[index]))
+        over += dealt_cost([dealt[index]]) - before
+        heapq.heapreplace(most, (pool.least_cost - shares[index], index))
+    return dealt
 
 
 def without_lone(pools: Sequence[Pool[Any]], spare: int) -> tuple[list[Pool[Any]], Layers]:
@@ -245,16 +253,17 @@ def without_lone(pools: Sequence[Pool[Any]], spare: int) -> tuple[list[Pool[Any]
     Returns:
         The pools left, and the layers taken out.
     """
-    left, private, used = list(pools), list[Layer](), 0
-    for pool in sorted((p for p in pools if len(p.layers) == 1), key=lambda p: p.own):
-        rest = [other for other in left if other is not pool]
-        if used + pool.own > spare // 2:
+    private, used = dict[int, Layers](), 0
+    needed = sum(pool.least_cost for pool in pools)
+    lone = [(index, pool) for index, pool in enumerate(pools) if len(pool.layers) == 1]
+    for index, pool in sorted(lone, key=lambda each: each[1].own):
+        needed -= pool.least_cost
+        if used + pool.own > spare // 2 or used + pool.own + needed > spare:
             break
-        if used + pool.own + sum(p.least_cost for p in rest) > spare:
-            break
-        left, used = rest, used + pool.own
-        private.extend(pool.layers)
-    return left, tuple(private)
+        used += pool.own
+        private[index] = pool.layers
+    left = [pool for index, pool in enumerate(pools) if index not in private]
+    return left, tuple(layer for layers in private.values() for layer in layers)
 
 
 def dealt_freely(pools: Sequence[Pool[Any]], spare: int) -> Dealt:

@@ -4,8 +4,10 @@ import functools
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
+
+import numpy as np
 
 from npas.arch.layers import Layer, LayerTable
 from npas.blocks import MOST_PADDING, num_blocks
@@ -25,6 +27,9 @@ cost coefficients, which give less than as many scalars in templates."""
 
 _RATIOS = (0.5, 0.75, 1.0, 4 / 3, 2.0)
 """Proportions of blocks that are tried, outputs over inputs."""
+
+MOST_BOXES = 4096
+"""Blocks to try that are made for the layers' shapes; where there would be more, none is."""
 
 _WHOLE_PARTS = range(1, 9)
 """Layers are cut in so many blocks along one axis without a border."""
@@ -56,27 +61,40 @@ class StackPool(Pool[Block]):
         A block is no larger than some layer, which then reads all of it.
         """
         kernel = self.shapes[0][2:]
-        lengths = {side for shape in self.shapes for side in shape[:2]}
-        sides = {side // part for side in lengths for part in _WHOLE_PARTS if side % part == 0}
-        sides |= set(_sides(max(shape[0] for shape in self.shapes)))
-        found = {(o, max(1, round(o / ratio))) for o in sides for ratio in _RATIOS}
-        found |= {(shape[0], shape[1]) for shape in self.shapes}
         distinct = Counter(self.shapes)
+        shapes = np.array([shape[:2] for shape in distinct], dtype=np.int64)
+        times = np.array([*distinct.values()], dtype=np.int64)
         blocks = []
-        for high, wide in sorted(found):
+        for high, wide in sorted(self._boxes(distinct)):
             block = (high, wide, *kernel)
-            if any(shape[0] >= high and shape[1] >= wide for shape in distinct):
-                count = sum(n * math.prod(num_blocks(s, block)) for s, n in distinct.items())
+            if (shapes >= (high, wide)).all(axis=1).any():
+                count = int((-(-shapes // (high, wide))).prod(axis=1) @ times)
                 if count * math.prod(block) <= MOST_PADDING * self.own:
                     blocks.append((block, math.prod(block), count))
         return sorted(blocks, key=lambda entry: (entry[1], entry[0]))
+
+    def _boxes(self, shapes: Collection[tuple[int, ...]]) -> set[tuple[int, int]]:
+        """Return the outputs and inputs of blocks to try: `MOST_BOXES`, or hardly more.
+
+        Beside steps between one channel and the most, these are the shapes themselves and whole
+        parts of their sides; of more shapes than there is room for, the steps alone.
+        """
+        sides = set(_sides(max(shape[0] for shape in shapes)))
+        found = {(o, max(1, round(o / ratio))) for o in sides for ratio in _RATIOS}
+        if len(shapes) > MOST_BOXES:
+            return found
+        lengths = {side for shape in shapes for side in shape[:2]}
+        whole = {side // part for side in lengths for part in _WHOLE_PARTS if side % part == 0}
+        fitted = {(o, max(1, round(o / ratio))) for o in whole for ratio in _RATIOS}
+        fitted |= {(shape[0], shape[1]) for shape in shapes}
+        return found | fitted if len(fitted) <= MOST_BOXES else found
 
     @functools.cached_property
     def _least(self) -> Block:
         block, _, _ = min(self._blocks, key=lambda entry: (entry[1] + entry[2], entry[0]))
         return block, 1
 
-    @property
+    @functools.cached_property
     def least_cost(self) -> int:
         """The fewest scalars: of one template of the cheapest block, or of plain weights."""
         return min(self.cost(self._least), self.own)
@@ -84,7 +102,10 @@ class StackPool(Pool[Block]):
     def cost(self, choice: Block) -> int:
         """Return the templates' scalars and a coefficient of each for every block."""
         block, templates = choice
-        count = sum(math.prod(num_blocks(shape, block)) for shape in self.shapes)
+        count = sum(
+            times * math.prod(num_blocks(shape, block))
+            for shape, times in Counter(self.shapes).items()
+        )
         return templates * (math.prod(block) + count)
 
     def fitting(self, budget: int) -> Block | None:

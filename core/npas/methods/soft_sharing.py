@@ -10,7 +10,6 @@ the dense size. Coefficients may start sparse or as the identity (`npas.start`),
 layers to be alike (`npas.recurrence`), and what came out alike may be folded (`npas.folding`).
 """
 
-import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -114,17 +113,17 @@ def climb(groups: Sequence[Sequence[Layer]], start: list[int], spare: int) -> li
     ladders = [rungs(layers) for layers in groups]
     reached = list(start)
     order = sorted(range(len(groups)), key=lambda g: (-len(groups[g]), g))
-    for _ in itertools.count():
-        moved = False
+    while order:
+        moved = []
         for g in order:
             if reached[g] + 1 == len(ladders[g]):
                 continue
             now, then = ladders[g][reached[g]], ladders[g][reached[g] + 1]
             price = num_parameters(groups[g], then) - num_parameters(groups[g], now)
             if price <= spare:
-                reached[g], spare, moved = reached[g] + 1, spare - price, True
-        if not moved:
-            break
+                reached[g], spare = reached[g] + 1, spare - price
+                moved.append(g)
+        order = moved  # what did not fit never will: less and less is left
     return reached
 
 

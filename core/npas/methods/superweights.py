@@ -181,13 +181,14 @@ class SuperWeights(Method):
 
     def smallest(self, table: LayerTable, options: SuperWeightsOptions) -> Allocation:
         """Return the cheapest of all bins, one template each; or of equal blocks."""
-        nesting = nested(table, self._nests(table, options).cheapest())
-        if options.blocks == "nest":
-            return nesting
-        stacked = smallest_stack(table, _banked(table, options), shuffled=False)
-        if options.blocks == "stack" or stacked.num_parameters < nesting.num_parameters:
-            return stacked
-        return nesting
+        parts = self._nests(table, options).cheapest()
+        if options.blocks != "nest":
+            banked = _banked(table, options)
+            stacked = smallest_stack(table, banked, shuffled=False)
+            private = table.dense - table.others - sum(layer.size for layer in banked)
+            if options.blocks == "stack" or stacked.num_parameters < cost(parts) + private:
+                return stacked
+        return nested(table, parts)
 
     def allocate(
         self,
