@@ -122,7 +122,7 @@ def in_threads(call, count=8):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_threads_get_the_outputs_of_one_right_after_load_and_eval(method, tmp_path):
-    fraction = 0.1 if method in ("superweights", "ssn", "random") else 0.75
+    fraction = 0.1 if method in ("block_mix", "ssn", "random") else 0.75
     model = made(method, fraction).eval()
     npas.save(model, tmp_path / "model.safetensors")
     wanted = outputs(model)
