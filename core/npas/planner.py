@@ -23,6 +23,7 @@ from npas.evidence import (
 from npas.matching import resolve
 from npas.methods import Allocation
 from npas.plans import Ledger, Plan, PrivateLayer, Stage, check_plan
+from npas.scale import at_scale
 from npas.spec import (
     ArchitectureSpec,
     BudgetSpec,
@@ -285,6 +286,7 @@ def _allocate(
             known=((layer.network, layer.name) for layer in known),
         )
     allocation = method.allocate(table, limit, options, evidence=evidence, stage=stage)
+    groups = at_scale(allocation.groups, table.layers)
     ledger = _ledger(table, allocation, limit if budget is not None else None)
     return Plan(
         version=methods.find(asked.name).plan_version,
@@ -292,7 +294,7 @@ def _allocate(
         options=_canonical_options(asked),
         stage=stage,
         networks=networks,
-        groups=allocation.groups,
+        groups=groups,
         private=_private(allocation.private),
         ledger=ledger,
         minimum=least,

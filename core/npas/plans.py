@@ -17,6 +17,20 @@ meaning since, see `npas.methods.maker_of`; all other plans are the same bytes a
 Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=5)]
 """(out, in, *kernel)."""
 
+Positive = Annotated[float | None, Field(gt=0, le=1e6, exclude_if=lambda value: value is None)]
+"""A number that is left out of the JSON where nothing is said."""
+
+
+def kaiming(shape: tuple[int, ...]) -> float:
+    """Return sqrt(2 / fan-in), He et al., 2015; the fan-in is all dimensions but the first."""
+    return math.sqrt(2 / math.prod(shape[1:]))
+
+
+def rounded(deviation: float) -> float:
+    """Return six digits of a number: the same on every machine, and short in a plan."""
+    return float(f"{deviation:.6g}")
+
+
 Stage = Literal["search", "train"]
 """What is planned for: to train briefly before measuring, or to train for good."""
 
@@ -56,12 +70,20 @@ class Slot(Spec):
     Attributes:
         rows: one entry per bank of the group; None where the layer does not read that bank. A
             number where the bank has no coefficients means that it is read as it is.
+        deviation: standard deviation at which the layer's own network starts its weight; None:
+            that of Kaiming, sqrt(2 / fan-in).
     """
 
     network: str
     layer: str
     shape: Shape
     rows: tuple[int | None, ...]
+    deviation: Positive = None
+
+    @property
+    def start_deviation(self) -> float:
+        """Standard deviation at which the layer's weight starts."""
+        return kaiming(self.shape) if self.deviation is None else self.deviation
 
 
 class Group(Spec):
@@ -69,6 +91,9 @@ class Group(Spec):
 
     Attributes:
         settings: what the recipe wants to know beside; it refuses what it does not know.
+        deviation: standard deviation at which templates start; None: each bank's that of Kaiming
+            for the shape that it completes. See `npas.scale`.
+        row_length: length at which every row of coefficients starts; None: 1. See `npas.scale`.
     """
 
     name: str = Field(pattern=r"^g\d+$")
@@ -76,6 +101,8 @@ class Group(Spec):
     settings: dict[str, Option] = Field(default_factory=dict, max_length=8)
     banks: tuple[Bank, ...] = Field(min_length=1)
     slots: tuple[Slot, ...] = Field(min_length=1)
+    deviation: Positive = None
+    row_length: Positive = None
 
     @property
     def num_parameters(self) -> int:
@@ -86,6 +113,21 @@ class Group(Spec):
     def num_dense(self) -> int:
         """Trainable scalars of the same layers without sharing."""
         return sum(math.prod(slot.shape) for slot in self.slots)
+
+    def template_deviation(self, bank: Bank) -> float:
+        """Return the standard deviation at which the templates of a bank start."""
+        return kaiming(bank.shape) if self.deviation is None else self.deviation
+
+    def gain(self, bank: Bank, slot: Slot, *, mixed: bool) -> float:
+        """Return the fixed factor of a layer that reads a bank: its deviation over the bank's.
+
+        Args:
+            bank: that is read.
+            slot: of the layer.
+            mixed: by a row of coefficients, whose length is taken out again.
+        """
+        length = (self.row_length or 1.0) if mixed else 1.0
+        return slot.start_deviation / self.template_deviation(bank) / length
 
 
 class PrivateLayer(Spec):

@@ -7,7 +7,6 @@ completes, coefficient rows have length 1, and a reader of another fan-in has a 
 rate by the gain's square.)
 """
 
-import math
 from collections.abc import Sequence
 from typing import get_args
 
@@ -32,37 +31,34 @@ class BankSettings(Spec):
     coefficients: CoefficientStart = "orthogonal"
 
 
-def fan_in(shape: tuple[int, ...]) -> int:
-    """Return the inputs of one output unit."""
-    return math.prod(shape[1:])
-
-
-def gain(bank: Bank, shape: tuple[int, ...]) -> float:
-    """Return the fixed factor of a layer that reads a bank: its own deviation over the bank's."""
-    return math.sqrt(fan_in(bank.shape) / fan_in(shape))
-
-
 def readers_of(group: Group, index: int) -> list[Reader]:
     """Return the readers of a bank of which every slot takes one row of coefficients."""
     bank = group.banks[index]
     return [
-        Reader(slot, row if bank.rows else None, gain(bank, group.slots[slot].shape))
-        for slot, row in ((number, s.rows[index]) for number, s in enumerate(group.slots))
+        Reader(number, row if bank.rows else None, group.gain(bank, slot, mixed=bank.rows > 0))
+        for number, slot, row in ((n, s, s.rows[index]) for n, s in enumerate(group.slots))
         if row is not None
     ]
 
 
 def fresh_bank(
-    bank: Bank, generator: torch.Generator, kind: CoefficientStart = "orthogonal"
+    group: Group,
+    index: int,
+    generator: torch.Generator,
+    kind: CoefficientStart = "orthogonal",
 ) -> Start:
     """Return random values for one bank: first the templates are drawn, then the coefficients."""
-    templates = fresh_templates(bank, generator)
-    return Start(templates, fresh_coefficients(bank, generator, kind) if bank.rows else None)
+    templates, bank = fresh_templates(group, index, generator), group.banks[index]
+    if not bank.rows:
+        return Start(templates, None)
+    rows = fresh_coefficients(bank, generator, kind)
+    return Start(templates, rows * (group.row_length or 1.0))
 
 
-def fresh_templates(bank: Bank, generator: torch.Generator) -> Tensor:
-    """Return (K, D) normal templates with variance 2 / fan_in of the shape the bank completes."""
-    std = math.sqrt(2 / fan_in(bank.shape))
+def fresh_templates(group: Group, index: int, generator: torch.Generator) -> Tensor:
+    """Return (K, D) normal templates of the deviation that the group says."""
+    bank = group.banks[index]
+    std = group.template_deviation(bank)
     return torch.randn(bank.templates, bank.size, generator=generator) * std
 
 
@@ -102,16 +98,20 @@ def orthogonal_rows(rows: int, columns: int, generator: torch.Generator) -> Tens
     return nn.functional.normalize(q if rows >= columns else q.t(), dim=1)
 
 
-def fit_bank(bank: Bank, readers: Sequence[Reader], weights_MD: Tensor, *, seed: int = 0) -> Start:
+def fit_bank(
+    group: Group, index: int, readers: Sequence[Reader], weights_MD: Tensor, *, seed: int = 0
+) -> Start:
     """Return the templates and coefficients of one bank that come nearest to given weights.
 
     Args:
-        bank: which templates, and how many.
+        group: of the bank.
+        index: of the bank: which templates, and how many.
         readers: of the bank.
         weights_MD: what the bank is to give each reader; readers of one row of coefficients get
             their mean.
         seed: for templates that are not needed.
     """
+    bank = group.banks[index]
     exact = torch.promote_types(weights_MD.dtype, torch.float32)  # nothing shorter has an SVD
     scale_M1 = torch.tensor([reader.gain for reader in readers], dtype=exact).unsqueeze(1)
     wanted_MD = weights_MD.to(exact) / scale_M1
@@ -124,7 +124,7 @@ def fit_bank(bank: Bank, readers: Sequence[Reader], weights_MD: Tensor, *, seed:
     u, s, v = torch.linalg.svd(merged, full_matrices=False)
     rank = min(bank.templates, len(s))
     scales = s[:rank].clamp(min=1e-12).sqrt()
-    templates = fresh_templates(bank, torch.Generator().manual_seed(seed)).to(exact)
+    templates = fresh_templates(group, index, torch.Generator().manual_seed(seed)).to(exact)
     coefficients = wanted_MD.new_zeros(bank.rows, bank.templates)
     templates[:rank] = v[:rank] * scales.unsqueeze(1)
     coefficients[:, :rank] = u[:, :rank] * (s[:rank] / scales)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from npas import complaints, registry
+from npas.arch.deviation import Deviations
 from npas.arch.layers import Layer, LayerTable, RoleOf, tabulate, without_embeddings
 from npas.arch.meta import SkipInit
 from npas.errors import InvalidSpecError, UnknownNameError
@@ -205,7 +206,7 @@ def build(
     """
     spec = resolve(as_spec(architecture))
     if device == "meta":
-        return _build_without_init(spec, "meta")
+        return _build_without_init(spec, "meta")[0]
     # On the CPU first, whatever the default device: a seed gives the same weights everywhere.
     with torch.device("cpu"), torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
@@ -215,12 +216,12 @@ def build(
 
 def build_uninitialised(spec: ArchitectureSpec, *, device: str = "cpu") -> nn.Module:
     """Build a network with zeros for random weights: to be loaded at once."""
-    return _build_without_init(resolve(spec), device)
+    return _build_without_init(resolve(spec), device)[0]
 
 
-def _build_without_init(spec: ArchitectureSpec, device: str) -> nn.Module:
-    with torch.device("cpu"), SkipInit(device):
-        return family_of(spec).build(spec)
+def _build_without_init(spec: ArchitectureSpec, device: str) -> tuple[nn.Module, Deviations]:
+    with torch.device("cpu"), SkipInit(device) as building:
+        return family_of(spec).build(spec), building.deviations
 
 
 def layer_table(networks: Sequence[NetworkSpec], *, embeddings: bool = False) -> LayerTable:
@@ -243,10 +244,11 @@ def _layer_table(jsons: tuple[str, ...]) -> LayerTable:
     models: dict[str, nn.Module] = {}
     roles: dict[str, RoleOf | None] = {}
     classes: dict[str, int] = {}
+    deviations: dict[str, Deviations] = {}
     num_layers = 0
     for network in networks:
         spec = network.architecture
-        models[network.name] = _build_without_init(spec, "meta")
+        models[network.name], deviations[network.name] = _build_without_init(spec, "meta")
         num_layers += sum(p.dim() > 1 for p in models[network.name].parameters())
         if num_layers > MAX_LAYERS:
             raise InvalidSpecError(
@@ -257,7 +259,7 @@ def _layer_table(jsons: tuple[str, ...]) -> LayerTable:
         _try(spec, models[network.name])
         roles[network.name] = family_of(spec).role_of(spec)
         classes[network.name] = spec.num_classes or 0
-    table = tabulate(models, roles, classes)
+    table = tabulate(models, roles, classes, deviations)
     if table.dense > MAX_PARAMETERS:
         raise InvalidSpecError(
             f"the dense size is {table.dense:,} parameters; at most {MAX_PARAMETERS:,} are "

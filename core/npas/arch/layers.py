@@ -4,11 +4,14 @@ import dataclasses
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from typing import Literal
 
 from torch import nn
+
+from npas.arch.deviation import Deviations
+from npas.plans import kaiming, rounded
 
 Role = Literal["stem", "body", "transition", "shortcut", "classifier"]
 """The stem reads the image, a transition changes the width, a classifier writes the logits."""
@@ -56,6 +59,7 @@ class Layer:
             (entries, width).
         role: what it does in the network.
         stage: the part of the network it stands in, for pictures and for grouping by stage.
+        deviation: standard deviation at which its network starts it; None: sqrt(2 / fan-in).
     """
 
     network: str
@@ -64,6 +68,7 @@ class Layer:
     shape: tuple[int, ...]
     role: Role
     stage: str
+    deviation: float | None = None
 
     @property
     def size(self) -> int:
@@ -184,10 +189,18 @@ def without_embeddings(table: LayerTable) -> LayerTable:
     return LayerTable(layers=layers, others=others)
 
 
+def _said(deviation: float | None, shape: tuple[int, ...]) -> float | None:
+    """Return a deviation in six digits; None where it is Kaiming's, unknown, or none at all."""
+    if not deviation or math.isclose(deviation, kaiming(shape), rel_tol=1e-6):
+        return None
+    return rounded(deviation)
+
+
 def tabulate(
     models: dict[str, nn.Module],
     roles: dict[str, RoleOf | None],
     num_classes: dict[str, int],
+    deviations: Mapping[str, Deviations],
 ) -> LayerTable:
     """Walk the modules of every network and return the layer table, embeddings included.
 
@@ -195,6 +208,7 @@ def tabulate(
         models: network name -> module, real or on the meta device.
         roles: network name -> its family's rule, None for the general one.
         num_classes: network name -> outputs.
+        deviations: network name -> what its initialisers would have drawn.
     """
     layers: list[Layer] = []
     total = 0
@@ -205,8 +219,15 @@ def tabulate(
         total += sum(p.numel() for p in model.parameters() if p.requires_grad)
         for name, kind, parameter in rows:
             role, stage = role_of(name)
-            shape = tuple(parameter.shape)
             layers.append(
-                Layer(network=network, name=name, kind=kind, shape=shape, role=role, stage=stage)
+                Layer(
+                    network=network,
+                    name=name,
+                    kind=kind,
+                    shape=tuple(parameter.shape),
+                    role=role,
+                    stage=stage,
+                    deviation=_said(deviations[network].of(parameter), tuple(parameter.shape)),
+                )
             )
     return LayerTable(layers=tuple(layers), others=total - sum(row.size for row in layers))

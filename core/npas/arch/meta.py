@@ -5,6 +5,10 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from npas.arch.deviation import CONSTANT, Deviations, let_modes_see_truncated_normal
+
+let_modes_see_truncated_normal()
+
 RANDOM_INITIALISERS = frozenset(
     {
         *("uniform_", "normal_", "trunc_normal_", "orthogonal_", "sparse_", "dirac_"),
@@ -23,18 +27,25 @@ class SkipInit(TorchFunctionMode):
 
     Args:
         device: where new tensors go; "meta" for planning, a real device for loading.
+
+    Attributes:
+        deviations: what the initialisers would have drawn.
     """
 
     def __init__(self, device: str) -> None:
         super().__init__()
         self._device = torch.device(device)
+        self.deviations = Deviations()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Answer one torch call: random initialisers return their tensor as it is."""
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in RANDOM_INITIALISERS:
+        name = getattr(func, "__name__", "")
+        if name in RANDOM_INITIALISERS | CONSTANT:
+            self.deviations.note(name, args, kwargs)
+        if name in RANDOM_INITIALISERS:
             return _blank(args[0] if args else kwargs["tensor"])
         if func in CONSTRUCTORS and kwargs.get("device") is None:
             kwargs = {**kwargs, "device": self._device}

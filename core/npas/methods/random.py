@@ -8,11 +8,12 @@ import math
 
 from pydantic import Field
 
-from npas.arch.layers import LayerTable, Role
+from npas.arch.layers import LayerTable
 from npas.evidence import Evidence
 from npas.methods import Allocation, Method, ungrouped
 from npas.methods._parts import Layers
 from npas.methods._pools import MOST_READERS
+from npas.methods._small import Private, banked, banked_within, private_field
 from npas.plans import Bank, Group, Slot, Stage
 from npas.spec import Spec
 
@@ -21,7 +22,7 @@ class RandomOptions(Spec):
     """Options of `random`."""
 
     seed: int = Field(0, ge=0, lt=2**31, description="of the map")
-    private: tuple[Role, ...] = Field((), strict=False, description="roles that never share")
+    private: Private = private_field()
 
 
 class Random(Method):
@@ -30,11 +31,9 @@ class Random(Method):
     title = "Random sharing: fixed random places in one bank (baseline, WACV 2023)"
     Options = RandomOptions
 
-    def _banked(self, table: LayerTable, options: RandomOptions) -> Layers:
-        return tuple(layer for layer in table.layers if layer.role not in options.private)
-
-    def _with_bank(self, table: LayerTable, options: RandomOptions, size: int) -> Allocation:
-        layers = self._banked(table, options)
+    def _with_bank(
+        self, table: LayerTable, layers: Layers, options: RandomOptions, size: int
+    ) -> Allocation:
         if size >= sum(layer.size for layer in layers):
             return Allocation(groups=(), private=table.layers)
         largest = max((layer.shape for layer in layers), key=math.prod)
@@ -52,8 +51,9 @@ class Random(Method):
 
     def smallest(self, table: LayerTable, options: RandomOptions) -> Allocation:
         """Return a bank that the largest layer reads 256 times over, as `ssn` allows too."""
-        top = max((layer.size for layer in self._banked(table, options)), default=0)
-        return self._with_bank(table, options, -(-top // MOST_READERS))
+        layers = banked(table, options.private)
+        top = max((layer.size for layer in layers), default=0)
+        return self._with_bank(table, layers, options, -(-top // MOST_READERS))
 
     def allocate(
         self,
@@ -65,8 +65,10 @@ class Random(Method):
         stage: Stage,  # noqa: ARG002
     ) -> Allocation:
         """Return a bank as large as the budget."""
-        private = sum(la.size for la in table.layers if la.role in options.private)
-        return self._with_bank(table, options, budget - table.others - private)
+        least = self.smallest(table, options).num_parameters
+        layers = banked_within(table, options.private, budget, least)
+        private = table.dense - table.others - sum(layer.size for layer in layers)
+        return self._with_bank(table, layers, options, budget - table.others - private)
 
 
 METHOD = Random()

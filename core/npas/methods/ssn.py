@@ -19,13 +19,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from npas.arch.layers import Layer, LayerTable, Role, named
+from npas.arch.layers import Layer, LayerTable, named
 from npas.errors import InvalidSpecError
 from npas.evidence import Evidence, EvidenceKind
 from npas.methods import Allocation, Method, ungrouped
 from npas.methods._linkage import nearest_groups
 from npas.methods._parts import Layers
 from npas.methods._pools import Dealt, EmbeddedPool, FlatPool, dealt_freely, finished, without_lone
+from npas.methods._small import Private, banked, banked_within, private_field
 from npas.plans import Bank, Group, Slot, Stage
 from npas.spec import Spec
 from npas.windows import Upsample, num_read
@@ -66,7 +67,7 @@ class SSNOptions(Spec):
     search_epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description='for learned; "auto": a tenth of all epochs, at least 1'
     )
-    private: tuple[Role, ...] = Field((), strict=False, description="roles that never share")
+    private: Private = private_field()
 
     @field_validator("manual")
     @classmethod
@@ -173,17 +174,14 @@ class SSN(Method):
             for layers in partition
         ]
 
-    def _banked(self, table: LayerTable, options: SSNOptions) -> Layers:
-        return tuple(layer for layer in table.layers if layer.role not in options.private)
-
-    def _smallest(self, table: LayerTable, options: SSNOptions) -> list[FlatPool]:
+    def _smallest(self, layers: Layers, options: SSNOptions) -> list[FlatPool]:
         """Return the pools of the fewest parameters: one, if groups are still to be learned."""
-        partition = self._partition(self._banked(table, options), options, None)
+        partition = self._partition(layers, options, None)
         return self._pools([group for group in partition if group], options)
 
     def smallest(self, table: LayerTable, options: SSNOptions) -> Allocation:
         """Return the cheapest bank of every group."""
-        pools = self._smallest(table, options)
+        pools = self._smallest(banked(table, options.private), options)
         return finished(table.layers, [(pool, pool.fitting(pool.least_cost)) for pool in pools])
 
     def allocate(
@@ -196,17 +194,17 @@ class SSN(Method):
         stage: Stage,
     ) -> Allocation:
         """Return banks in proportion to their layers."""
-        banked = self._banked(table, options)
-        private = sum(layer.size for layer in table.layers) - sum(la.size for la in banked)
-        spare = budget - table.others - private
-        if stage == "search" and banked and (group := one_group(banked, spare)):
+        least = self.smallest(table, options).num_parameters
+        layers = banked_within(table, options.private, budget, least)
+        spare = budget - table.dense + sum(layer.size for layer in layers)
+        if stage == "search" and layers and (group := one_group(layers, spare)):
             return Allocation(groups=(group,), private=ungrouped(table.layers, (group,)))
         if budget >= table.dense:
-            return finished(table.layers, self._each_alone(banked, options, spare))
-        partition = self._partition(banked, options, evidence)
+            return finished(table.layers, self._each_alone(layers, options, spare))
+        partition = self._partition(layers, options, evidence)
         pools = self._pools([group for group in partition if group], options)
         if sum(pool.least_cost for pool in pools) > spare:
-            pools = self._smallest(table, options)
+            pools = self._smallest(layers, options)
         left, lone = without_lone(pools, spare)
         dealt = dealt_freely(left, spare - sum(layer.size for layer in lone))
         return finished(table.layers, dealt)

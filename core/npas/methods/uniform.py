@@ -10,12 +10,13 @@ from typing import Any
 
 from pydantic import Field
 
-from npas.arch.layers import LayerTable, Role
+from npas.arch.layers import LayerTable
 from npas.evidence import Evidence
 from npas.methods import Allocation, Method
 from npas.methods._bins import bins_of
 from npas.methods._parts import Layers
 from npas.methods._pools import FlatPool, dealt_freely, finished
+from npas.methods._small import Private, banked, banked_within, private_field
 from npas.plans import Stage
 from npas.spec import Spec
 
@@ -26,7 +27,7 @@ class UniformOptions(Spec):
     """Options of `uniform`."""
 
     bins: int = Field(4, ge=1, le=1000, description="groups in depth, over all kernel classes")
-    private: tuple[Role, ...] = Field((), strict=False, description="roles that never share")
+    private: Private = private_field()
 
 
 class Uniform(Method):
@@ -35,19 +36,18 @@ class Uniform(Method):
     title = "Uniform sharing: neighbours read the same scalars (baseline)"
     Options = UniformOptions
 
-    def _pools(self, table: LayerTable, options: UniformOptions, bins: int) -> list[FlatPool]:
-        layers: Layers = tuple(la for la in table.layers if la.role not in options.private)
+    def _pools(self, layers: Layers, bins: int) -> list[FlatPool]:
         return [FlatPool(group, **HOW) for group in bins_of(layers, bins, "depth")]
 
-    def _fewest(self, table: LayerTable, options: UniformOptions) -> list[FlatPool]:
+    def _fewest(self, layers: Layers, options: UniformOptions) -> list[FlatPool]:
         """Return the pools that can be smallest: one per kernel class has the fewest banks."""
-        few = self._pools(table, options, 1)
-        asked = self._pools(table, options, options.bins)
+        few = self._pools(layers, 1)
+        asked = self._pools(layers, options.bins)
         return min(few, asked, key=lambda pools: sum(pool.least_cost for pool in pools))
 
     def smallest(self, table: LayerTable, options: UniformOptions) -> Allocation:
         """Return the smallest bank of every group, of as few groups as need be."""
-        pools = self._fewest(table, options)
+        pools = self._fewest(banked(table, options.private), options)
         return finished(table.layers, [(pool, pool.fitting(pool.least_cost)) for pool in pools])
 
     def allocate(
@@ -62,11 +62,12 @@ class Uniform(Method):
         """Return banks in proportion to their layers."""
         if budget >= table.dense:
             return Allocation(groups=(), private=table.layers)
-        private = sum(la.size for la in table.layers if la.role in options.private)
-        spare = budget - table.others - private
-        pools = self._pools(table, options, options.bins)
+        least = self.smallest(table, options).num_parameters
+        layers = banked_within(table, options.private, budget, least)
+        spare = budget - table.dense + sum(layer.size for layer in layers)
+        pools = self._pools(layers, options.bins)
         if sum(pool.least_cost for pool in pools) > spare:
-            pools = self._fewest(table, options)
+            pools = self._fewest(layers, options)
         dealt = dealt_freely(pools, spare)
         return finished(table.layers, dealt)
 

@@ -17,7 +17,6 @@ from npas.recipes import Reader, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._readings import WAYS, Way
 from npas.spec import Spec
-from npas.start import fan_in, gain
 from npas.windows import Reading, Upsample, reading
 
 
@@ -34,13 +33,13 @@ class Own(NamedTuple):
     Attributes:
         ones: rows of mixing weights without a scalar of its own, before those with one.
         scalars: how many.
-        gain: fixed factor of its rows.
+        gains: fixed factors of the ones, and of the rows with a scalar.
         others: rows that its slot has of other banks.
     """
 
     ones: int
     scalars: int
-    gain: float
+    gains: tuple[float, float]
     others: tuple[int | None, ...]
 
 
@@ -51,6 +50,7 @@ class Flat:
         readings: one per layer.
         ways: one per layer.
         gains: what brings each layer to its own variance.
+        row_length: of the group.
     """
 
     def __init__(self, group: Group) -> None:
@@ -60,6 +60,8 @@ class Flat:
             PlanError: they cannot, or none reads all of it.
         """
         self._bank = bank = group.banks[0]
+        self._deviation = group.template_deviation(bank)
+        self.row_length = group.row_length
         self._shapes = shapes = [slot.shape for slot in group.slots]
         settings = settings_of(group, FlatSettings)
         if any(bank.size < min(math.prod(s), math.prod(s[2:])) for s in shapes):
@@ -74,15 +76,16 @@ class Flat:
             for shape, each in zip(shapes, self.readings, strict=True)
         ]
         self.gains = [
-            gain(bank, shape) / math.sqrt(way.power)
-            for shape, way in zip(shapes, self.ways, strict=True)
+            group.gain(bank, slot, mixed=False) / math.sqrt(way.power)
+            for slot, way in zip(group.slots, self.ways, strict=True)
         ]
         self._weights: list[Tensor | None] = [None] * len(shapes)
 
     def own(self, index: int, others: tuple[int | None, ...] = ()) -> Own:
         """Return what a layer has that mixes by coefficients, if by any."""
         count = self.readings[index].coefficients
-        return Own(self.ways[index].ones, count, self.gains[index], others)
+        gain = self.gains[index]
+        return Own(self.ways[index].ones, count, (gain, gain / (self.row_length or 1.0)), others)
 
     def checked(self, group: Group, owns: Sequence[Own]) -> tuple[list[Reader], list[slice]]:
         """Check that the bank's rows are the layers' own scalars, in order.
@@ -101,9 +104,10 @@ class Flat:
         for index, (slot, own) in enumerate(zip(group.slots, owns, strict=True)):
             if slot.rows != (first, *own.others):
                 raise PlanError(f"group {group.name}: rows of {slot.layer} are not in order")
-            rows = [*[None] * own.ones, *range(first, first + own.scalars)]
-            parts.append(slice(len(readers), len(readers) + len(rows)))
-            readers += [Reader(index, row, own.gain) for row in rows]
+            rows = range(first, first + own.scalars)
+            parts.append(slice(len(readers), len(readers) + own.ones + len(rows)))
+            readers += [Reader(index, None, own.gains[0])] * own.ones
+            readers += [Reader(index, row, own.gains[1]) for row in rows]
             first += own.scalars
         if self._bank.rows != first:
             raise PlanError(f"group {group.name}: the layers have {first} scalars of their own")
@@ -141,4 +145,4 @@ class Flat:
         bank_B = torch.randn(self._bank.size, generator=generator)
         if len(bank_B) > 1:
             bank_B = (bank_B - bank_B.mean()) / bank_B.std(correction=0)
-        return (bank_B * math.sqrt(2 / fan_in(self._bank.shape))).unsqueeze(0)
+        return (bank_B * self._deviation).unsqueeze(0)

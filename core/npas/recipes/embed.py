@@ -7,6 +7,7 @@ released code crashes as soon as a layer has two windows.) The maps are the seco
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,22 @@ from npas.recipes import Reader, Start
 from npas.recipes._flat import Flat, Own
 from npas.start import fit_by_descent
 from npas.windows import num_map
+
+
+class _Scale(NamedTuple):
+    """Scales of what mixes the windows of a layer.
+
+    Attributes:
+        vector: length at which the layer's vector starts.
+        map: deviation at which the weights of the map start.
+        mix: fixed factor of vector times map.
+        bias: fixed factor of the map's biases.
+    """
+
+    vector: float
+    map: float
+    mix: float
+    bias: float
 
 
 class Embed:
@@ -50,8 +67,28 @@ class Embed:
     def _own(self, index: int) -> Own:
         """Return what a layer has of its own: a vector, or coefficients as in `slice`."""
         if self._windows[index] > 1:
-            return Own(0, self._embedding, 1.0, (0,))
+            return Own(0, self._embedding, (1.0, self._scale(self._windows[index]).mix), (0,))
         return self._flat.own(index, (None,))
+
+    def _scale(self, windows: int) -> _Scale:
+        """Return at what scale layers of so many windows start.
+
+        A step of the vectors and one of the maps both move what mixes the windows; these scales
+        make them move it as far, together, as coefficients of the group's length would. Without
+        such a length all is 1, as in files of before there was one.
+        """
+        length = self._flat.row_length
+        if length is None:
+            return _Scale(1.0, 1.0 / math.sqrt(windows), 1.0, 1.0)
+        map_scale = 2 * length / math.sqrt(windows)
+        vector = map_scale * math.sqrt(self._embedding)
+        layers = self._windows.count(windows)
+        return _Scale(
+            vector=vector,
+            map=map_scale,
+            mix=1 / (vector * map_scale * math.sqrt(windows)),
+            bias=1 / (length * math.sqrt(2 * layers)),
+        )
 
     def _map(self, maps_D: Tensor, windows: int) -> tuple[Tensor, Tensor]:
         """Return views of one map: weights (embedding, windows) and biases (windows,)."""
@@ -67,7 +104,7 @@ class Embed:
             own_M = mixing_M[part]
             if windows > 1:
                 weight, bias = self._map(maps_D, windows)
-                own_M = (own_M @ weight + bias) * factor
+                own_M = (own_M @ weight + bias * self._scale(windows).bias) * factor
             found.append(own_M)
         return found
 
@@ -95,7 +132,7 @@ class Embed:
                 of_alpha = of_own_M * self._flat.gains[index]
                 of_weight, of_bias = self._map(of_maps_D, windows)
                 of_weight += torch.outer(mixing_M[part], of_alpha)
-                of_bias += of_alpha
+                of_bias += of_alpha * self._scale(windows).bias
                 of_own_M = self._map(maps_D, windows)[0] @ of_alpha
             of_mixing_M[part] = of_own_M
         return (
@@ -111,12 +148,15 @@ class Embed:
             own = way.fresh(generator)
             if windows > 1:
                 own = torch.randn(self._embedding, generator=generator)
-                own = own / own.norm()
+                own = own / own.norm() * self._scale(windows).vector
+            else:
+                own = own * (self._flat.row_length or 1.0)
             rows.append(own)
         maps_D = torch.zeros(self._maps.size)
         for windows in self._map_at:
             weight = self._map(maps_D, windows)[0]
-            weight.copy_(torch.randn(weight.shape, generator=generator) / math.sqrt(windows))
+            drawn = torch.randn(weight.shape, generator=generator)
+            weight.copy_(drawn * self._scale(windows).map)
         return [
             Start(templates, torch.cat(rows).unsqueeze(1)),
             Start(maps_D.unsqueeze(0), None),

@@ -51,7 +51,7 @@ def loop_group(
     for slot, repeat, index in zip(slots, repeats, range(len(slots)), strict=True):
         scalar = sum(scaled[:index]) if scaled[index] else None
         own = (repeat, scalar) if any(scaled) else (repeat,)
-        made.append(slot.model_copy(update={"rows": own}))
+        made.append(slot.model_copy(update={"rows": own, "deviation": None}))
     return Group(name=name, recipe="loop", banks=tuple(banks), slots=tuple(made))
 
 
@@ -66,16 +66,19 @@ class Loop:
     def __init__(self, group: Group) -> None:
         _check(group)
         settings_of(group, Spec)
-        self._bank, self._shape = group.banks[0], group.slots[0].shape
+        self._group, self._shape = group, group.slots[0].shape
         self._repeats = [slot.rows[0] or 0 for slot in group.slots]
         self._scalars = {
             index: slot.rows[1]
             for index, slot in enumerate(group.slots)
             if len(slot.rows) > 1 and slot.rows[1] is not None
         }
-        rows = self._repeats if self._bank.rows else [None] * len(self._repeats)
+        rows = self._repeats if group.banks[0].rows else [None] * len(self._repeats)
         self.readers = [
-            [Reader(slot, row, 1.0) for slot, row in enumerate(rows)],
+            [
+                Reader(number, row, group.gain(group.banks[0], slot, mixed=row is not None))
+                for number, (slot, row) in enumerate(zip(group.slots, rows, strict=True))
+            ],
             [Reader(slot, None, 1.0) for slot in self._scalars],
         ][: len(group.banks)]
         self._weights_LD: Tensor | None = None
@@ -117,7 +120,7 @@ class Loop:
 
     def fresh(self, generator: torch.Generator) -> list[Start]:
         """Return random values, all scalars 1; see `Composer`."""
-        starts = [fresh_bank(self._bank, generator)]
+        starts = [fresh_bank(self._group, 0, generator)]
         if self._scalars:
             starts.append(Start(torch.ones(len(self._scalars), 1), None))
         return starts
@@ -143,7 +146,7 @@ class Loop:
             for index in members:
                 scales_L1[index] = 1 if index in plain else along[index] / length
             wanted_LD[members] = length * direction_D
-        starts = [fit_bank(self._bank, self.readers[0], wanted_LD)]
+        starts = [fit_bank(self._group, 0, self.readers[0], wanted_LD)]
         if self._scalars:
             scalars = wanted_LD.new_empty(len(self._scalars), 1)
             scalars[list(self._scalars.values())] = scales_L1[list(self._scalars)]

@@ -25,7 +25,7 @@ class Mix:
             raise PlanError(f"group {group.name}: mix needs one bank, of its layers' shape")
         size = math.prod(group.banks[0].shape)
         check(group, reads=[(0,)] * len(group.slots), sizes=[size])
-        self._bank, self._start = group.banks[0], settings_of(group, BankSettings).coefficients
+        self._group, self._start = group, settings_of(group, BankSettings).coefficients
         self.readers = [readers_of(group, 0)]
         self._shapes = [slot.shape for slot in group.slots]
         self._weights_LD: Tensor | None = None
@@ -53,11 +53,12 @@ class Mix:
 
     def fresh(self, generator: torch.Generator) -> list[Start]:
         """Return random values; see `Composer`."""
-        return [fresh_bank(self._bank, generator, self._start)]
+        return [fresh_bank(self._group, 0, generator, self._start)]
 
     def fit(self, weights: Sequence[Tensor]) -> list[Start]:
         """Return the nearest values, by truncated SVD; see `Composer`."""
-        return [fit_bank(self._bank, self.readers[0], self._gathered(weights, weights[0]))]
+        gathered_LD = self._gathered(weights, weights[0])
+        return [fit_bank(self._group, 0, self.readers[0], gathered_LD)]
 
     def _gathered(self, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """Return weights or their gradients as rows, (L, D)."""

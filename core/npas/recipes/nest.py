@@ -115,18 +115,20 @@ class Nest:
 
     def fresh(self, generator: torch.Generator) -> list[Start]:
         """Return random values; see `Composer`."""
-        return [fresh_bank(bank, generator, self._start) for bank in self._group.banks]
+        banks = range(len(self._group.banks))
+        return [fresh_bank(self._group, index, generator, self._start) for index in banks]
 
     def fit(self, weights: Sequence[Tensor]) -> list[Start]:
         """Return near values, bank by bank by truncated SVD; see `Composer`."""
         return [
             fit_bank(
-                bank,
+                self._group,
+                index,
                 self.readers[index],
-                self._gathered(self._banks[index], weights, weights[0]),
+                self._gathered(bank, weights, weights[0]),
                 seed=index,
             )
-            for index, bank in enumerate(self._group.banks)
+            for index, bank in enumerate(self._banks)
         ]
 
     def _gathered(self, bank: _Bank, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import Reader, Start
 from npas.recipes._enlarge import Enlarger
-from npas.start import fit_by_descent, fresh_bank, gain
+from npas.start import fit_by_descent, fresh_bank
 from npas.windows import grid_of, num_read
 
 
@@ -35,7 +35,7 @@ class Resize:
             raise PlanError(f"group {group.name}: rows are not those in use")
         if any(len(own) != 1 for own in rows):
             raise PlanError(f"group {group.name}: every layer reads the one bank")
-        self._bank = bank
+        self._group = group
         self._shapes = [slot.shape for slot in group.slots]
         self._spans = [num_read(shape, bank.size) for shape in self._shapes]
         if max(self._spans) < bank.size:
@@ -45,7 +45,11 @@ class Resize:
         ]
         self.readers: Sequence[Sequence[Reader]] = [
             [
-                Reader(index, slot.rows[0], gain(bank, slot.shape) / math.sqrt(enlarger.power))
+                Reader(
+                    index,
+                    slot.rows[0],
+                    group.gain(bank, slot, mixed=True) / math.sqrt(enlarger.power),
+                )
                 for index, (slot, enlarger) in enumerate(
                     zip(group.slots, self._enlargers, strict=True)
                 )
@@ -82,7 +86,7 @@ class Resize:
 
     def fresh(self, generator: torch.Generator) -> list[Start]:
         """Return random values; see `Composer`."""
-        return [fresh_bank(self._bank, generator)]
+        return [fresh_bank(self._group, 0, generator)]
 
     def fit(self, weights: Sequence[Tensor]) -> list[Start]:
         """Return the templates that are nearest for random coefficients; see `Composer`."""

@@ -24,7 +24,7 @@ from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffled_ring
 from npas.recipes._places import Places
 from npas.spec import Spec
-from npas.start import fan_in, fit_by_descent, gain
+from npas.start import fit_by_descent, fresh_bank
 
 
 class ScatterSettings(Spec):
@@ -43,7 +43,7 @@ class Scatter:
             raise PlanError(f"group {group.name}: scatter needs one bank without coefficients")
         if any(slot.rows != (0,) for slot in group.slots):
             raise PlanError(f"group {group.name}: every layer reads the one bank")
-        self._bank, self._shapes = bank, [slot.shape for slot in group.slots]
+        self._group, self._shapes = group, [slot.shape for slot in group.slots]
         sizes = [math.prod(shape) for shape in self._shapes]
         if sum(sizes) < bank.size:
             raise PlanError(f"group {group.name}: the bank is larger than all its layers")
@@ -51,7 +51,10 @@ class Scatter:
         self._places = Places(ring)
         self._firsts = [0, *itertools.accumulate(sizes)]
         self.readers: Sequence[Sequence[Reader]] = [
-            [Reader(index, None, gain(bank, shape)) for index, shape in enumerate(self._shapes)]
+            [
+                Reader(index, None, group.gain(bank, slot, mixed=False))
+                for index, slot in enumerate(group.slots)
+            ]
         ]
         self._weights: list[Tensor | None] = [None] * len(sizes)
 
@@ -82,8 +85,7 @@ class Scatter:
 
     def fresh(self, generator: torch.Generator) -> list[Start]:
         """Return random values; see `Composer`."""
-        std = math.sqrt(2 / fan_in(self._bank.shape))
-        return [Start(torch.randn(1, self._bank.size, generator=generator) * std, None)]
+        return [fresh_bank(self._group, 0, generator)]
 
     def fit(self, weights: Sequence[Tensor]) -> list[Start]:
         """Return the nearest bank; exact where every scalar has one reader; see `Composer`."""

@@ -53,6 +53,7 @@ class Slice:
         """Return random values, the bank with exactly mean 0 and its variance; see `Composer`."""
         templates = self._flat.fresh_bank(generator)
         own = torch.cat([way.fresh(generator) for way in self._flat.ways])
+        own = own * (self._flat.row_length or 1.0)
         return [Start(templates, own.unsqueeze(1) if len(own) else None)]
 
     def fit(self, weights: Sequence[Tensor]) -> list[Start]:

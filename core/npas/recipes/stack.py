@@ -26,7 +26,7 @@ from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffled_rows
 from npas.recipes._places import Places
 from npas.spec import Spec
-from npas.start import fit_bank, fresh_bank, gain
+from npas.start import fit_bank, fresh_bank
 
 
 class StackSettings(Spec):
@@ -44,7 +44,7 @@ class Stack:
 
     def __init__(self, group: Group) -> None:
         bank = group.banks[0]
-        self._bank, self._block = bank, bank.shape
+        self._group, self._block = group, bank.shape
         self._shapes = [slot.shape for slot in group.slots]
         if len(group.banks) > 1 or any(shape[2:] != bank.shape[2:] for shape in self._shapes):
             raise PlanError(f"group {group.name}: stack needs one bank, of its layers' kernel")
@@ -64,9 +64,9 @@ class Stack:
             raise PlanError(f"group {group.name}: the block is larger than every layer")
         self.readers = [
             [
-                Reader(slot, row, gain(bank, shape))
-                for slot, shape in enumerate(self._shapes)
-                for row in range(self._firsts[slot], self._firsts[slot + 1])
+                Reader(number, row, group.gain(bank, slot, mixed=True))
+                for number, slot in enumerate(group.slots)
+                for row in range(self._firsts[number], self._firsts[number + 1])
             ]
         ]
         self._shuffle: Places | None = None
@@ -132,11 +132,12 @@ class Stack:
 
     def fresh(self, generator: torch.Generator) -> list[Start]:
         """Return random values; see `Composer`."""
-        return [fresh_bank(self._bank, generator)]
+        return [fresh_bank(self._group, 0, generator)]
 
     def fit(self, weights: Sequence[Tensor]) -> list[Start]:
         """Return the nearest values, by truncated SVD of all blocks; see `Composer`."""
-        return [fit_bank(self._bank, self.readers[0], self._gathered(weights, weights[0]))]
+        gathered_MD = self._gathered(weights, weights[0])
+        return [fit_bank(self._group, 0, self.readers[0], gathered_MD)]
 
     def _gathered(self, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """Return weights or their gradients as rows of blocks, (M, D), zeros behind borders."""

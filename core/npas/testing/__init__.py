@@ -29,6 +29,7 @@ from npas.testing.recipes import (
     banks,
     check_recipe,
     check_recipe_law,
+    gain_of,
     group_of,
 )
 
@@ -49,6 +50,7 @@ __all__ = [
     "check_method_table_law",
     "check_recipe",
     "check_recipe_law",
+    "gain_of",
     "group_of",
     "table_laws",
 ]

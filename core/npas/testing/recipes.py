@@ -99,6 +99,23 @@ def group_of(
     )
 
 
+def gain_of(group: Group, bank: Bank, slot: Slot, *, mixed: bool) -> float:
+    """Return the fixed factor of a layer that reads a bank, for twins.
+
+    The deviation at which the layer starts over that of the bank's templates, Kaiming's where
+    the plan says none; over the length of a row of coefficients where there is one.
+
+    Args:
+        group: of both.
+        bank: that is read.
+        slot: of the layer.
+        mixed: whether a row of coefficients mixes the templates.
+    """
+    start = slot.deviation or math.sqrt(2 / math.prod(slot.shape[1:]))
+    templates = group.deviation or math.sqrt(2 / math.prod(bank.shape[1:]))
+    return start / templates / ((mixed and group.row_length) or 1)
+
+
 def check_recipe(name: str, twin: Twin, *, effort: Effort | None = None) -> None:
     """Check all promises of a recipe; see `npas.recipes.Composer`.
 
@@ -128,7 +145,10 @@ def check_recipe_law(law: str, name: str, twin: Twin, *, effort: Effort | None =
 def _drawn(data: st.DataObject, name: str, groups: st.SearchStrategy[Group]) -> Group:
     group = data.draw(groups, label="group")
     assert group.recipe == name, f"the twin of {name} draws groups of {group.recipe}"
-    return group
+    said = st.sampled_from([None, 0.03, 0.2, 1.7])
+    slots = [slot.model_copy(update={"deviation": data.draw(said)}) for slot in group.slots]
+    scale = {"deviation": data.draw(said), "row_length": data.draw(st.sampled_from([None, 1, 3]))}
+    return group.model_copy(update={"slots": tuple(slots), **scale})
 
 
 def _generator(data: st.DataObject) -> torch.Generator:
@@ -250,8 +270,8 @@ def _num_moving(parameter: nn.Parameter) -> int:
     return 0 if parameter.grad is None else int(parameter.grad.count_nonzero())
 
 
-def _starts_at_the_variance_of_the_fan_in(name: str, twin: Twin, data: st.DataObject) -> None:
-    """Kaiming's: mean 0, mean square 2 / fan-in, over many seeds."""
+def _starts_at_the_deviation_of_its_slots(name: str, twin: Twin, data: st.DataObject) -> None:
+    """Mean 0 and the mean square that the slot says, else Kaiming's 2 / fan-in; many seeds."""
     group = _drawn(data, name, twin.groups)
     shared, generator = SharedGroup(group), _generator(data)
     means, squares = np.zeros((2, NUM_STARTS, len(group.slots)))
@@ -261,7 +281,7 @@ def _starts_at_the_variance_of_the_fan_in(name: str, twin: Twin, data: st.DataOb
         means[seed] = [weight.mean() for weight in weights]
         squares[seed] = [weight.square().mean() for weight in weights]
     for index, slot in enumerate(group.slots):
-        wanted = 2 / math.prod(slot.shape[1:])
+        wanted = slot.start_deviation**2
         for found, right in ((means[:, index], 0.0), (squares[:, index], wanted)):
             error = found.std() / math.sqrt(NUM_STARTS)
             assert abs(found.mean() - right) <= NUM_ERRORS * error + ROUNDING * wanted, (
@@ -359,7 +379,7 @@ RECIPE_LAWS: dict[str, Law] = {
     "gradients are the twin's": _gradients_are_the_twins,
     "nothing is remembered": _nothing_is_remembered,
     "every scalar is read": _every_scalar_is_read,
-    "starts at the variance of the fan-in": _starts_at_the_variance_of_the_fan_in,
+    "starts at the deviation of its slots": _starts_at_the_deviation_of_its_slots,
     "the same seed gives the same start": _the_same_seed_gives_the_same_start,
     "fit is exact where it can be": _fit_is_exact_where_it_can_be,
     "keeps the precision of its banks": _keeps_the_precision_of_its_banks,
@@ -368,5 +388,5 @@ RECIPE_LAWS: dict[str, Law] = {
 }
 """The promises of a recipe, by name."""
 
-COSTLY = {"starts at the variance of the fan-in", *CONTEXTS}
+COSTLY = {"starts at the deviation of its slots", *CONTEXTS}
 """Laws that are tried on a quarter of the examples: many starts, fits or threads for each."""

@@ -1,4 +1,4 @@
-"""As the twin of `slice`, with alpha = phi W + b for the layers that mix windows.
+"""As the twin of `slice`, with alpha = c phi W + d b for the layers that mix windows.
 
 phi are the layer's own scalars of the first bank's coefficients. The second bank holds, for each
 number K of windows in ascending order, b (K) and then W (embedding, K), row by row.
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 from npas.plans import Bank
-from npas.testing import Twin, group_of
+from npas.testing import Twin, gain_of, group_of
 from npas.windows import reading
 
 SLICE = runpy.run_path(str(Path(__file__).with_name("slice.py")))
@@ -23,6 +23,20 @@ def windows_of(shape, bank, settings):
     """Return how many windows a layer mixes."""
     size = math.prod(shape)
     return min(math.ceil(bank / size), settings["max_windows"]) if size <= bank else 1
+
+
+def scales(group, layers, windows):
+    """Return the factors of phi W and of b: 1 where the group has no row length r.
+
+    The first brings alpha to length 1 where W has the deviation 2 r / sqrt(windows) and phi
+    sqrt(E) times that length; the second is 1 / (r sqrt(2 layers)).
+    """
+    r = group.row_length
+    if r is None:
+        return 1.0, 1.0
+    of_map = 2 * r / math.sqrt(windows)
+    of_phi = of_map * math.sqrt(group.banks[1].shape[0])
+    return 1 / (of_map * of_phi * math.sqrt(windows)), 1 / (r * math.sqrt(2 * layers))
 
 
 def weights(group, templates, coefficients):
@@ -38,14 +52,15 @@ def weights(group, templates, coefficients):
     for slot, count in zip(group.slots, counts, strict=True):
         if count > 1:
             phi = own[first : first + maps.shape[0]]
-            alphas = phi @ at[count][0] + at[count][1]
+            mix, bias = scales(group, counts.count(count), count)
+            alphas = mix * (phi @ at[count][0]) + bias * at[count][1]
             first += maps.shape[0]
         else:
             number = reading(slot.shape, bank.size, **group.settings).coefficients
-            alphas = own[first : first + number]
+            alphas = own[first : first + number] / (group.row_length or 1)
             first += number
         W, power = SLICE["one"](slot, bank, templates[0][0], alphas, group.settings)
-        gain = math.sqrt(math.prod(bank.shape[1:]) / math.prod(slot.shape[1:]) / power)
+        gain = gain_of(group, bank, slot, mixed=False) / math.sqrt(power)
         found.append((gain * np.asarray(W)).reshape(slot.shape))
     return found
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 from npas.plans import Bank
-from npas.testing import Twin, group_of
+from npas.testing import Twin, gain_of, group_of
 
 SIDE = st.integers(1, 6)
 SHAPES = st.tuples(SIDE, SIDE, st.sampled_from([(), (1,), (2, 2), (3, 1)])).map(
@@ -21,9 +21,9 @@ def weights(group, templates, coefficients):
     found = []
     for slot in group.slots:
         alphas = np.ones(1) if coefficients[0] is None else coefficients[0][slot.rows[0]]
-        scalar = 1.0
+        scalar = gain_of(group, group.banks[0], slot, mixed=coefficients[0] is not None)
         if len(slot.rows) > 1 and slot.rows[1] is not None:
-            scalar = templates[1][slot.rows[1], 0]
+            scalar *= templates[1][slot.rows[1], 0]
         weight = np.zeros(math.prod(slot.shape))
         for alpha, template in zip(alphas, templates[0], strict=True):
             weight += scalar * alpha * template

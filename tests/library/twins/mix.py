@@ -5,7 +5,7 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 from npas.plans import Bank
-from npas.testing import Twin, banks, group_of
+from npas.testing import Twin, banks, gain_of, group_of
 
 SIDE = st.integers(1, 6)
 SHAPES = st.tuples(SIDE, SIDE, st.sampled_from([(), (1,), (2, 2), (3, 1)])).map(
@@ -18,9 +18,10 @@ def weights(group, templates, coefficients):
     found = []
     for slot in group.slots:
         alphas = np.ones(1) if coefficients[0] is None else coefficients[0][slot.rows[0]]
+        gain = gain_of(group, group.banks[0], slot, mixed=coefficients[0] is not None)
         weight = np.zeros(math.prod(slot.shape))
         for alpha, template in zip(alphas, templates[0], strict=True):
-            weight += alpha * template
+            weight += gain * alpha * template
         found.append(weight.reshape(slot.shape))
     return found
 

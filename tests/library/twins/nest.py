@@ -1,7 +1,7 @@
 """W[o, i] = gain * sum_k alpha_k T_k[cell (o, i)], alpha and T of the bank that owns the cell.
 
 A cell belongs to the bank of the smallest shape that holds it; a bank stores its cells row by
-row. The gain is sqrt(fan-in of the bank's shape / fan-in of the layer's).
+row. The gain is that of `gain_of`.
 """
 
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 from npas import blocks
 from npas.plans import Bank
-from npas.testing import Twin, banks, group_of
+from npas.testing import Twin, banks, gain_of, group_of
 
 SIDE = st.integers(1, 6)
 KERNEL = st.sampled_from([(), (1,), (2, 2), (3, 1)])
@@ -36,7 +36,7 @@ def weights(group, templates, coefficients):
             for i in range(slot.shape[1]):
                 index, place = taken[o, i]
                 bank, alphas = group.banks[index], coefficients[index]
-                gain = math.sqrt(math.prod(bank.shape[1:]) / math.prod(slot.shape[1:]))
+                gain = gain_of(group, bank, slot, mixed=alphas is not None)
                 for k in range(bank.templates):
                     alpha = 1 if alphas is None else alphas[slot.rows[index], k]
                     cell = templates[index][k, place * taps : (place + 1) * taps]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from npas.plans import Bank
-from npas.testing import Twin, banks, group_of
+from npas.testing import Twin, banks, gain_of, group_of
 from npas.windows import grid_of, num_read
 
 SIDE = st.integers(1, 5)
@@ -40,8 +40,8 @@ def weights(group, templates, coefficients):
             a * T for a, T in zip(coefficients[0][slot.rows[0]], templates[0], strict=True)
         )
         cells = mixed[: grid[0] * grid[1] * taps].reshape(*grid, taps)
-        gain = math.prod(bank.shape[1:]) / math.prod(slot.shape[1:]) / power_left(grid, slot.shape)
-        found.append((math.sqrt(gain) * enlarge(cells, slot.shape)).reshape(slot.shape))
+        gain = gain_of(group, bank, slot, mixed=True) / math.sqrt(power_left(grid, slot.shape))
+        found.append((gain * enlarge(cells, slot.shape)).reshape(slot.shape))
     return found
 
 

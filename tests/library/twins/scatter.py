@@ -1,8 +1,8 @@
 """W[j] = gain * s(p) * T[rank(p) mod B], p the place of the scalar among those of all layers.
 
 rank(p) is how many of the hashes of all places are smaller; s(p) is -1 for an even hash, 1 for an
-odd one; a hash is splitmix64 of the place, in Python's own integers. The gain is sqrt(fan-in of
-the bank's shape / fan-in of the layer's).
+odd one; a hash is splitmix64 of the place, in Python's own integers. The gain is
+that of `gain_of`.
 """
 
 import math
@@ -10,7 +10,7 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 from npas.plans import Bank
-from npas.testing import Twin, group_of
+from npas.testing import Twin, gain_of, group_of
 
 SIDE = st.integers(1, 4)
 SHAPE = st.builds(
@@ -36,7 +36,7 @@ def weights(group, templates, coefficients):
     rank = {place: n for n, place in enumerate(sorted(range(total), key=hashes.__getitem__))}
     place, found = 0, []
     for slot in group.slots:
-        gain = math.sqrt(math.prod(bank.shape[1:]) / math.prod(slot.shape[1:]))
+        gain = gain_of(group, bank, slot, mixed=False)
         weight = np.zeros(math.prod(slot.shape))
         for j in range(len(weight)):
             sign = 1 if hashes[place] % 2 else -1

@@ -4,8 +4,9 @@ N <= B: K = min(ceil(B / N), max_windows) windows from floor(k (B - N) / (K - 1)
 alpha_k T[start_k + j]; a lone window has no alpha. N > B: `repeat` W[j] = T[j mod B]; `mask` the
 same times m[j div B - 1, (j mod B) mod 9] but for the first copy; `wavg` W[j] = a[p, 0] T[q] +
 a[p, 1] T[h + q] with h = B div 2, p = j div h, q = j mod h; `interpolate` takes T as a grid of
-kernels and enlarges it, as torch does with align_corners=False. All times sqrt(fan-in of the
-bank's shape / fan-in of the layer's), and over the root of the variance that enlarging leaves.
+kernels and enlarges it, as torch does with align_corners=False. All alphas over
+the group's row length, all W times `gain_of`, and over the root of the variance that enlarging
+leaves.
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from npas.plans import Bank
-from npas.testing import Twin, group_of
+from npas.testing import Twin, gain_of, group_of
 from npas.windows import reading
 
 SIDE = st.integers(1, 5)
@@ -74,9 +75,9 @@ def weights(group, templates, coefficients):
     alphas = np.zeros(0) if coefficients[0] is None else coefficients[0][:, 0]
     for slot in group.slots:
         count = reading(slot.shape, bank.size, **group.settings).coefficients
-        own = alphas[first : first + count]
+        own = alphas[first : first + count] / (group.row_length or 1)
         W, power = one(slot, bank, templates[0][0], own, group.settings)
-        gain = math.sqrt(math.prod(bank.shape[1:]) / math.prod(slot.shape[1:]) / power)
+        gain = gain_of(group, bank, slot, mixed=False) / math.sqrt(power)
         found.append((gain * W).reshape(slot.shape))
         first += count
     return found

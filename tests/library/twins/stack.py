@@ -2,7 +2,7 @@
 
 The blocks of a layer lie in a grid from its first row and column, cropped at the far borders; a
 slot's row is that of its first block, the others follow, grid row by grid row. The gain is
-sqrt(fan-in of the block / fan-in of the layer). Shuffled, scalar d of block m is the mixed scalar
+that of `gain_of`. Shuffled, scalar d of block m is the mixed scalar
 with the d-th smallest hash of the block times the sign of the hash at d, -1 for an even one.
 """
 
@@ -11,7 +11,7 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 from npas.plans import Bank
-from npas.testing import Twin, group_of
+from npas.testing import Twin, gain_of, group_of
 
 SIDE = st.integers(1, 4)
 KERNEL = st.sampled_from([(), (2,), (1, 1), (3, 2)])
@@ -46,7 +46,7 @@ def weights(group, templates, coefficients):
         for m, alpha in enumerate(alphas)
     ]
     for slot in group.slots:
-        gain = math.sqrt(math.prod(bank.shape[1:]) / math.prod(slot.shape[1:]))
+        gain = gain_of(group, bank, slot, mixed=True)
         in_a_row = math.ceil(slot.shape[1] / wide)
         weight = np.zeros((*slot.shape[:2], math.prod(slot.shape[2:])))
         for o in range(slot.shape[0]):
