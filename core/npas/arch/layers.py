@@ -200,7 +200,7 @@ def tabulate(
     models: dict[str, nn.Module],
     roles: dict[str, RoleOf | None],
     num_classes: dict[str, int],
-    deviations: Mapping[str, Deviations],
+    deviations: Mapping[str, Deviations] | None = None,
 ) -> LayerTable:
     """Walk the modules of every network and return the layer table, embeddings included.
 
@@ -208,11 +208,12 @@ def tabulate(
         models: network name -> module, real or on the meta device.
         roles: network name -> its family's rule, None for the general one.
         num_classes: network name -> outputs.
-        deviations: network name -> what its initialisers would have drawn.
+        deviations: network name -> what its initialisers would have drawn; None: not known.
     """
     layers: list[Layer] = []
     total = 0
     for network, model in models.items():
+        known = deviations[network] if deviations else Deviations()
         rows = list(_weights(model))
         names, shapes = [r[0] for r in rows], [tuple(r[2].shape) for r in rows]
         role_of = roles[network] or general_roles(names, shapes, num_classes[network])
@@ -227,7 +228,7 @@ def tabulate(
                     shape=tuple(parameter.shape),
                     role=role,
                     stage=stage,
-                    deviation=_said(deviations[network].of(parameter), tuple(parameter.shape)),
+                    deviation=_said(known.of(parameter), tuple(parameter.shape)),
                 )
             )
     return LayerTable(layers=tuple(layers), others=total - sum(row.size for row in layers))

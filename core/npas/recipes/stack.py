@@ -105,7 +105,7 @@ class Stack:
 
     def _first(self, slot: int) -> int:
         """Return which scalar of all blocks is the slot's first."""
-        return self._firsts[slot] * self._bank.size
+        return self._firsts[slot] * self._group.banks[0].size
 
     def _blocks(self, slot: int, rows_RD: Tensor) -> Tensor:
         """Return a view of one slot's rows: (high, wide, block out, block in, taps)."""
