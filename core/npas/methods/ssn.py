@@ -129,6 +129,12 @@ def manual_groups(layers: Layers, patterns: tuple[tuple[str, ...], ...]) -> list
     return _by_label(layers, [labels.get(n, alone + n) for n in range(len(layers))])
 
 
+def _private(options: SSNOptions) -> Private:
+    """Return what shares nothing: groups that were named by hand are taken at their word."""
+    is_default = options.groups == "manual" and options.private == "small"
+    return () if is_default else options.private
+
+
 class SSN(Method):
     """Flat banks, read by layers of any shape."""
 
@@ -181,7 +187,7 @@ class SSN(Method):
 
     def smallest(self, table: LayerTable, options: SSNOptions) -> Allocation:
         """Return the cheapest bank of every group."""
-        pools = self._smallest(banked(table, options.private), options)
+        pools = self._smallest(banked(table, _private(options)), options)
         return finished(table.layers, [(pool, pool.fitting(pool.least_cost)) for pool in pools])
 
     def allocate(
@@ -195,7 +201,7 @@ class SSN(Method):
     ) -> Allocation:
         """Return banks in proportion to their layers."""
         least = self.smallest(table, options).num_parameters
-        layers = banked_within(table, options.private, budget, least)
+        layers = banked_within(table, _private(options), budget, least)
         spare = budget - table.dense + sum(layer.size for layer in layers)
         if stage == "search" and layers and (group := one_group(layers, spare)):
             return Allocation(groups=(group,), private=ungrouped(table.layers, (group,)))
