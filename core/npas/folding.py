@@ -164,14 +164,15 @@ def _shared(model: SharedModel, group: Group) -> SharedGroup:
 
 
 def _mixes(model: SharedModel, group: Group) -> bool:
-    """Return whether the group's weights are its rows times its templates."""
+    """Return whether the group's weights are its rows times its templates and a gain."""
     if not has_own_rows(group) or group.banks[0].size != math.prod(group.slots[0].shape):
         return False
     shared = _shared(model, group)
     rows = [slot.rows[0] or 0 for slot in group.slots]
     alpha_LK, templates_KD = cast(Tensor, shared.coefficients[0])[rows], shared.templates[0]
     with torch.no_grad():
-        made = alpha_LK @ cast(Tensor, templates_KD)
+        gains = [group.gain(group.banks[0], slot, mixed=True) for slot in group.slots]
+        made = alpha_LK.new_tensor(gains).unsqueeze(1) * (alpha_LK @ cast(Tensor, templates_KD))
         weights = torch.stack([weight.reshape(-1) for weight in shared.weights()])
         return torch.allclose(made, weights, rtol=1e-3, atol=1e-5)
 
