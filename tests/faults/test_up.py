@@ -125,9 +125,13 @@ def test_up_says_when_the_port_is_taken(home):
     assert "NPAS_PORT" in ended.stderr
 
 
+def command(pid):
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
 def named(word, pid):
-    """Return the one process below another whose command has a word."""
-    (found,) = [p for p in below(pid) if word in Path(f"/proc/{p}/cmdline").read_text()]
+    """Return the one process below another whose command has a word of its own."""
+    (found,) = [p for p in below(pid) if word in command(p)]
     return found
 
 
