@@ -127,16 +127,18 @@ def test_level_gives_every_bank_as_many_templates_and_leaves_less_than_one_more(
     for (part, bank), count, limit in zip(banks, counts, limits, strict=True):
         if count == lowest < limit:
             before = part.cost
-            part.templates[bank] += 1
+            part.give(bank, part.templates[bank] + 1)
             assert part.cost - before > left
-            part.templates[bank] -= 1
+            part.give(bank, part.templates[bank] - 1)
 
 
 def test_normalised_spreads_a_large_budget_where_templates_fill_some_banks_to_the_brim():
     """The first groups in the order get all they may have from the one, all alike by the other."""
     counts = {}
     for allocation in ("templates", "normalised"):
-        plan = npas.plan("wrn-28-10", budget={"fraction": 1.5}, allocation=allocation)
+        plan = npas.plan(
+            "wrn-28-10", budget={"fraction": 1.5}, method="superweights", allocation=allocation
+        )
         assert plan.ledger.total <= plan.ledger.budget
         counts[allocation] = [bank.templates for group in plan.groups for bank in group.banks]
     assert max(counts["templates"]) == 8

@@ -37,7 +37,9 @@ def logits(model, x):
 def model(request):
     """A model with statistics and coefficients that are not the initial ones."""
     networks, how = STARTS[request.param]
-    plan = npas.plan(networks, budget={"fraction": 0.4}, coefficients=how, bins=2)
+    plan = npas.plan(
+        networks, method="superweights", budget={"fraction": 0.4}, coefficients=how, bins=2
+    )
     built = {n.name: npas.build(n.architecture, seed=3) for n in plan.networks}
     shared = npas.share(built, plan, seed=3)
     shared.extra = {"kept": 1}
@@ -144,7 +146,9 @@ def test_agreement_is_that_of_each_layers_own_gradient(model):
 
 def test_agreement_sees_layers_of_one_network_apart():
     """In the released code they have one gradient, and never part."""
-    plan = npas.plan("resnet-14", budget={"fraction": 0.4}, coefficients="shared", bins=1)
+    plan = npas.plan(
+        "resnet-14", method="superweights", budget={"fraction": 0.4}, coefficients="shared", bins=1
+    )
     model = npas.share(npas.build("resnet-14", seed=0), plan)
     found = coefficient_agreement(model, batches(3))
     assert any(min(min(row) for row in bank.cosine) < 0.9 for bank in found.banks)
@@ -153,7 +157,7 @@ def test_agreement_sees_layers_of_one_network_apart():
 
 @pytest.mark.parametrize("blocks", ["nest", "stack"])
 def test_agreement_of_own_coefficients_has_nothing_to_say(blocks):
-    plan = npas.plan("resnet-14", budget={"fraction": 0.4}, blocks=blocks)
+    plan = npas.plan("resnet-14", method="superweights", budget={"fraction": 0.4}, blocks=blocks)
     model = npas.share(npas.build("resnet-14"), plan)
     found = coefficient_agreement(model, batches(1))
     assert found.banks == ()
@@ -167,13 +171,15 @@ def test_agreement_needs_a_batch(model):
 
 
 def test_untie_refuses_what_is_not_a_refinement():
-    plan = npas.plan("resnet-14", budget={"fraction": 0.4}, coefficients="shared")
+    plan = npas.plan(
+        "resnet-14", method="superweights", budget={"fraction": 0.4}, coefficients="shared"
+    )
     model = npas.share(npas.build("resnet-14"), plan)
     apart = separated(plan)
     with pytest.raises(PlanError, match="no lone origin"):
         untie(untie(model, apart).model, plan)
     with pytest.raises(PlanError, match="not the same"):
-        untie(model, npas.plan("resnet-14", budget={"fraction": 0.5}))
+        untie(model, npas.plan("resnet-14", method="superweights", budget={"fraction": 0.5}))
     with pytest.raises(PlanError, match="not the same plan"):
         untie(model, apart.model_copy(update={"groups": apart.groups[:-1]}))
 
