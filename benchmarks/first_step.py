@@ -53,6 +53,9 @@ NUM_IMAGES = 64
 TRAINING = {"epochs": 2, "batch_size": 64}
 """All else is the default."""
 
+TRAINED = {"accuracy", "diverged"}
+"""What is known of a training."""
+
 Cell = tuple[str, str, str, float]
 
 
@@ -76,26 +79,30 @@ def spec_of(cell: Cell) -> JobSpec:
     )
 
 
-def made(cell: Cell) -> dict[str, Any]:
-    """Measure one cell."""
+def stepped(cell: Cell) -> dict[str, Any]:
+    """Return the ratio of the first step, or the minimum where the budget is below it."""
     spec = spec_of(cell)
     try:
         plan = npas.plan(spec)
     except InfeasibleBudgetError as error:
         return {"minimum": error.minimum}
-    found: dict[str, Any] = {"ratio": None}
-    if plan.groups:
-        images = data.load(spec.dataset, None)
-        inputs = images.inputs(input_size=plan.networks[0].architecture.input_size)
-        x, labels = inputs(images.x_train[:NUM_IMAGES]), images.y_train[:NUM_IMAGES].long()
-        moved, alone = first_step(fresh.model(plan, seed=0), x, labels)
-        found["ratio"] = round(moved / alone, 3)
+    if not plan.groups:
+        return {"ratio": None}
+    images = data.load(spec.dataset, None)
+    inputs = images.inputs(input_size=plan.networks[0].architecture.input_size)
+    x, labels = inputs(images.x_train[:NUM_IMAGES]), images.y_train[:NUM_IMAGES].long()
+    moved, alone = first_step(fresh.model(plan, seed=0), x, labels)
+    return {"ratio": round(moved / alone, 3)}
+
+
+def trained(cell: Cell) -> dict[str, Any]:
+    """Return the accuracy of a short job, or how it diverged."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found["accuracy"] = run_job(spec, folder=folder, device="cpu").report["accuracy"]
+            report = run_job(spec_of(cell), folder=folder, device="cpu").report
         except NonFiniteLossError as error:
-            found["diverged"] = error.message
-    return found
+            return {"diverged": error.message}
+    return {"accuracy": report["accuracy"]}
 
 
 def path_of(cell: Cell) -> Path:
@@ -104,35 +111,43 @@ def path_of(cell: Cell) -> Path:
     return STORE / f"{name}.json"
 
 
+def stored(cell: Cell) -> dict[str, Any]:
+    """Return what is known of a cell."""
+    path = path_of(cell)
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
 def run() -> None:
-    """Make what is not stored yet."""
+    """Make what is not stored yet: all first steps, then all short trainings."""
     torch.set_num_threads(1)
     STORE.mkdir(parents=True, exist_ok=True)
-    for cell in cells():
-        path = path_of(cell)
-        if not path.exists():
-            text = json.dumps(made(cell), sort_keys=True)
-            path.write_text(text + "\n")
-            print(*cell, text, flush=True)
+    for measure, keys in ((stepped, {"ratio", "minimum"}), (trained, TRAINED | {"minimum"})):
+        for cell in cells():
+            found = stored(cell)
+            if keys.isdisjoint(found):
+                found |= measure(cell)
+                path_of(cell).write_text(json.dumps(found, sort_keys=True) + "\n")
+                print(*cell, found, flush=True)
 
 
 def _told(cell: Cell) -> str:
     """Return one entry of the table."""
-    found = json.loads(path_of(cell).read_text()) if path_of(cell).exists() else {}
+    found = stored(cell)
     if "minimum" in found:
         return "infeasible"
+    parts = [f"{found['ratio']:.2f}"] if found.get("ratio") else []
     if "diverged" in found:
-        return "**diverged**"
-    if "accuracy" not in found:
-        return "-"
-    ratio = "" if found["ratio"] is None else f"{found['ratio']:.2f}, "
-    return f"{ratio}{found['accuracy']:.0%}"
+        parts.append("**diverged**")
+    if "accuracy" in found:
+        parts.append(f"{found['accuracy']:.0%}")
+    return ", ".join(parts) or "-"
 
 
 def report() -> None:
     """Write the table from the stored cells."""
     parts = [
-        f"Ratio of the first step, and test accuracy after {TRAINING['epochs']} epochs of 1,024 "
+        f"Ratio of the first step and, where it was run, test accuracy after {TRAINING['epochs']} epochs of 1,024 "
         f"images, batch {TRAINING['batch_size']}, all else default; one seed. {machine()}."
     ]
     for dataset in DATASETS:

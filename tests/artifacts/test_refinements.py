@@ -17,7 +17,9 @@ NETWORKS = [
 
 def plans() -> dict[int, npas.Plan]:
     """The groups of 2 are those of 1 in another order, under other names."""
-    plan = npas.plan(NETWORKS, budget={"fraction": 0.4}, coefficients="shared", bins=3)
+    plan = npas.plan(
+        NETWORKS, budget={"fraction": 0.4}, method="superweights", coefficients="shared", bins=3
+    )
     groups = [g.model_copy(update={"name": f"g{i}"}) for i, g in enumerate(reversed(plan.groups))]
     renamed = plan.model_copy(update={"groups": tuple(groups)})
     return {1: plan, 2: renamed, 3: separated(plan)}

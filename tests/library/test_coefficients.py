@@ -59,7 +59,8 @@ def test_networks_start_as_the_plan_says(kind):
     for group in plan.groups:
         assert group.settings == ({} if kind == COEFFICIENTS[0] else {"coefficients": kind})
         (coefficients,) = model.groups[group.name].coefficients
-        torch.testing.assert_close(coefficients.norm(dim=1).data, torch.ones(len(coefficients)))
+        lengths = torch.full((len(coefficients),), group.row_length)
+        torch.testing.assert_close(coefficients.norm(dim=1).data, lengths)
         share_of_zeros = {"orthogonal": 0, "sparse": 1 / 2, "identity": 3 / 4}[kind]
         assert (coefficients == 0).float().mean().item() == share_of_zeros
 

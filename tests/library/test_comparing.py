@@ -88,7 +88,13 @@ def test_a_layer_that_leaves_its_group_has_moved():
 
 
 def test_rows_that_part_are_told():
-    plan = npas.plan("resnet-20", budget={"fraction": 0.4}, coefficients="shared", bins=2)
+    plan = npas.plan(
+        "resnet-20",
+        budget={"fraction": 0.4},
+        method="superweights",
+        coefficients="shared",
+        bins=2,
+    )
     found = npas.compare(plan, separated(plan))
     assert not found.is_same
     assert found.moves == ()
