@@ -147,8 +147,8 @@ def _told(cell: Cell) -> str:
 def report() -> None:
     """Write the table from the stored cells."""
     parts = [
-        f"Ratio of the first step and, where it was run, test accuracy after {TRAINING['epochs']} epochs of 1,024 "
-        f"images, batch {TRAINING['batch_size']}, all else default; one seed. {machine()}."
+        f"Ratio of the first step and, where it was run, test accuracy after "
+        f"{TRAINING['epochs']} epochs of 1,024 images, batch {TRAINING['batch_size']}, all else default; one seed. {machine()}."
     ]
     for dataset in DATASETS:
         rows = [["dense", "100 %", *[_told((f, dataset, "dense", 1.0)) for f in NETWORKS]]]
