@@ -148,7 +148,8 @@ def report() -> None:
     """Write the table from the stored cells."""
     parts = [
         f"Ratio of the first step and, where it was run, test accuracy after "
-        f"{TRAINING['epochs']} epochs of 1,024 images, batch {TRAINING['batch_size']}, all else default; one seed. {machine()}."
+        f"{TRAINING['epochs']} epochs of 1,024 images, batch {TRAINING['batch_size']}, "
+        f"all else default; one seed. {machine()}."
     ]
     for dataset in DATASETS:
         rows = [["dense", "100 %", *[_told((f, dataset, "dense", 1.0)) for f in NETWORKS]]]
