@@ -36,7 +36,9 @@ def batches(count, size=8):
 @pytest.fixture
 def model():
     """Two networks under a search plan, with statistics that are not the initial ones."""
-    return shared_under(npas.plan(NETWORKS, budget=60_000, stage="search", blocks="nest"))
+    return shared_under(
+        npas.plan(NETWORKS, budget=60_000, method="superweights", stage="search", blocks="nest")
+    )
 
 
 def shared_under(plan):
@@ -50,7 +52,9 @@ def shared_under(plan):
 @pytest.fixture(scope="module")
 def evidence():
     """A small piece of real evidence."""
-    plan = npas.plan("resnet-8", budget=40_000, stage="search", blocks="nest")
+    plan = npas.plan(
+        "resnet-8", budget=40_000, method="superweights", stage="search", blocks="nest"
+    )
     return gradient_agreement(npas.share(npas.build("resnet-8"), plan), batches(1))
 
 
@@ -68,7 +72,9 @@ def plain_gradients(model, data):
 
 
 def test_agreement_of_blocks_is_about_what_layers_ask_of_the_templates():
-    model = shared_under(npas.plan(NETWORKS, budget=20_000, stage="search", blocks="stack"))
+    model = shared_under(
+        npas.plan(NETWORKS, budget=20_000, method="superweights", stage="search", blocks="stack")
+    )
     found = gradient_agreement(model, batches(3))
     plain = plain_gradients(model, batches(3))
     asked = {}
@@ -234,12 +240,15 @@ def test_evidence_without_a_layer_is_refused(evidence):
         npas.plan("resnet-14", budget=100_000, evidence=evidence)
 
 
-def test_evidence_about_other_layers_only_says_nothing(evidence):
+def test_evidence_about_no_layer_says_nothing_and_about_others_is_refused(evidence):
     nothing = Similarity(layers=(), cosine=())
     other = Similarity(layers=(("other", "fc.weight"),), cosine=((1.0,),), energy=(5.0,))
-    more = evidence.model_copy(update={"classes": (nothing, *evidence.classes, other)})
+    more = evidence.model_copy(update={"classes": (nothing, *evidence.classes)})
     plans = [npas.plan("resnet-8", budget=45_000, evidence=each) for each in (evidence, more)]
     assert plans[0] == plans[1]
+    strange = evidence.model_copy(update={"classes": (*evidence.classes, other)})
+    with pytest.raises(PlanError, match="other/fc.weight"):
+        npas.plan("resnet-8", budget=45_000, evidence=strange)
 
 
 def changed(part, value):

@@ -113,7 +113,14 @@ def test_superweights_ensembles_have_the_published_size_unshared(widths, depths,
 
 def test_superweights_blocks_have_the_published_sizes():
     """WRN-28-10, first bin of 3x3 layers: pieces of 432, 22,608 and 207,360 scalars."""
-    plan = npas.plan("wrn-28-10", budget=9 * MILLION, bins=4, stage="search", blocks="nest")
+    plan = npas.plan(
+        "wrn-28-10",
+        budget=9 * MILLION,
+        method="superweights",
+        bins=4,
+        stage="search",
+        blocks="nest",
+    )
     first = next(
         group for group in plan.groups if any(slot.layer == "conv.weight" for slot in group.slots)
     )
