@@ -43,7 +43,8 @@ def test_run_delivers_what_was_asked_for(method, make_spec, make_ear, tmp_path):
 
 def test_learned_groups_come_from_what_the_one_group_learned(make_spec, make_ear, tmp_path):
     ear = make_ear()
-    spec = make_spec(method={"name": "ssn", "num_groups": 3}, budget={"fraction": 0.3})
+    method = {"name": "ssn", "num_groups": 3, "private": []}
+    spec = make_spec(method=method, budget={"fraction": 0.3})
     outcome = run(spec, folder=tmp_path, device="cpu", listener=ear)
     (searched,) = ear.plans[1].groups
     assert ear.plans[1].stage == "search"

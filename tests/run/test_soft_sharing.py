@@ -79,7 +79,7 @@ def test_folded_network_is_delivered_with_its_ledger_and_accuracy(
     make_job: MakeSpec, tmp_path: Path
 ) -> None:
     """Pulled towards recurrence, a network trained on real digits folds at little loss."""
-    spec = make_job(8, templates=3, recurrence=0.1, fold=0.9)
+    spec = make_job(8, templates=3, recurrence=0.3, fold=0.9)
 
     outcome = run(spec, folder=tmp_path, device="cpu")
 

@@ -18,6 +18,7 @@ def shared_trainer(few_digits: Dataset, **options: Any) -> Trainer:
     plan = npas.plan(
         npas.spec.ArchitectureSpec.model_validate(architecture),
         budget={"fraction": 0.4},
+        method="superweights",
         coefficients="shared",
         bins=2,
     )
