@@ -1,4 +1,4 @@
-"""Computing in the tensors' own precision, whatever the caller's autocast says."""
+"""Computing in the tensors' own precision, whatever the caller's autocast and thread are."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,11 +17,14 @@ _KINDS = _kinds()
 
 @contextlib.contextmanager
 def own_precision() -> Iterator[None]:
-    """Compute without autocast.
+    """Compute without autocast, in as many threads as PyTorch is set to.
 
     What is made of parameters outlives the context that it is made in, and rounded once it would
     stay so. A function decorated with `own_precision()` runs in it.
     """
+    # A new Python thread multiplies matrices in as many threads as there are cores, and so rounds
+    # otherwise, until something asks it for PyTorch's setting.
+    torch.get_num_threads()
     with contextlib.ExitStack() as stack:
         for kind in _KINDS:
             if torch.is_autocast_enabled(kind):

@@ -116,12 +116,19 @@ def children(pid):
 
 
 def planners():
-    """Return the processes that plan for applications of this process."""
-    return [
-        pid
-        for pid in children(os.getpid())
-        if b"npas_api.planner_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    """Return the processes that plan for the application that knows `odd`, and for no other.
+
+    Another one's would start again with the environment of these tests, and know `odd` for good.
+    """
+    return [pid for pid in children(os.getpid()) if is_planner_of_odd(Path(f"/proc/{pid}"))]
+
+
+def is_planner_of_odd(process):
+    is_planner = b"npas_api.planner_process" in (process / "cmdline").read_bytes()
+    environment = dict(
+        entry.partition("=")[::2] for entry in (process / "environ").read_text().split("\0")
+    )
+    return is_planner and environment.get("PYTHONPATH") == os.environ["PYTHONPATH"]
 
 
 def forks():
