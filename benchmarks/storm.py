@@ -20,13 +20,12 @@ from pathlib import Path
 
 import npas
 from npas.spec import JobSpec
-from npas_store import artifacts, broker, embedded, jobs, listings, migrate, outbox, reaper
-from npas_store.broker import BrokerDownError
+from npas_store import artifacts, embedded, jobs, listings, migrate
 from npas_store.children import Child
-from npas_store.database import UNREACHABLE, forget, reading, transaction
-from npas_store.settings import settings
+from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.states import is_terminal
 from npas_store.tables import Artifact, Attempt, Job
+from npas_store.testing import environment, parent, tend, trainings
 
 VICTIMS = ("postgres", "redis", "worker", "supervisor", "training")
 STAGES = ("fork", "start", "training", "publishing")
@@ -35,7 +34,6 @@ SAME = ("model.safetensors", "plan.json")
 """Files that do not tell how long something took."""
 _LONGEST_WAIT = 20.0  # seconds for a stage to come, then the fault strikes whatever there is
 _LONGEST_CALM = 3600.0  # seconds
-_PAUSE = 0.02  # seconds
 
 SETTINGS = {
     "NPAS_LEASE_SECONDS": "5",
@@ -110,15 +108,8 @@ class Storm:
         return made
 
     def round(self) -> None:
-        """Do what the API's loops and `npas_store.up` do all the time, once."""
-        for child in [*self._servers.children.values(), *self._workers]:
-            child.tend()
-        for chore in (outbox.relay_once, reaper.reap_once):
-            try:
-                chore()
-            except (*UNREACHABLE, BrokerDownError):
-                continue
-        time.sleep(_PAUSE)
+        """Keep it alive for a moment."""
+        tend([*self._servers.children.values(), *self._workers])
 
     def live(self) -> list[Job]:
         """Return the jobs that have not ended, however long Postgres is away."""
@@ -194,25 +185,6 @@ def stage_of(job: Job) -> str:
     return "fork" if age < 1 else "start"
 
 
-def trainings() -> dict[tuple[str, int], int]:
-    """Return the processes that train, by job and epoch."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().decode().split("\0")
-        except (OSError, UnicodeDecodeError):
-            continue
-        if "npas_worker.child" in words:
-            at = words.index("npas_worker.child")
-            found[words[at + 1], int(words[at + 2])] = int(entry.name)
-    return found
-
-
-def parent(pid: int) -> int:
-    """Return the parent of a process."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
 @contextmanager
 def service(home: Path, *, workers: int, seed: int) -> Iterator[Storm]:
     """Run servers and workers on a folder; the settings must be those of `place`."""
@@ -223,32 +195,13 @@ def service(home: Path, *, workers: int, seed: int) -> Iterator[Storm]:
             "NPAS_DATABASE_URL": servers.database_url,
             "NPAS_REDIS_URL": servers.redis_url,
         }
-        with _environment(place):
+        with environment(**place):
             migrate.upgrade()
             storm = Storm(home, servers, workers=workers, seed=seed)
             try:
                 yield storm
             finally:
                 storm.stop()
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    _forget()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        _forget()
-
-
-def _forget() -> None:
-    forget()
-    settings.cache_clear()
-    broker.app.cache_clear()
 
 
 def delivered(job_id: str) -> dict[str, str]:
@@ -331,10 +284,13 @@ def _end(attempts: dict[tuple[str, int], Attempt], fault: Fault) -> str:
     hit = attempts[fault.job_id, fault.epoch]
     if hit.outcome == "succeeded":
         return "unnoticed"
-    after = attempts.get((fault.job_id, fault.epoch + 1))
-    if after is None:
+    after = [
+        a for (job, epoch), a in attempts.items() if job == fault.job_id and epoch > fault.epoch
+    ]
+    if not after:
         return f"ended: {hit.outcome}"
-    return "went on from a file" if after.resumed_from_step else "began again"
+    # The next claim may itself be lost before it has read a file.
+    return "went on from a file" if any(a.resumed_from_step for a in after) else "began again"
 
 
 def main() -> int:

@@ -1,35 +1,12 @@
 """Real PostgreSQL and Redis for every test that asks for `services` or `store`."""
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-
-
-@contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """Set environment variables for the length of the block, and have settings read anew."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    _forget()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        _forget()
-
-
-def _forget() -> None:
-    from npas_store import broker, database
-    from npas_store.settings import settings
-
-    database.forget()
-    settings.cache_clear()
-    broker.app.cache_clear()
+from npas_store.testing import environment
 
 
 @pytest.fixture(scope="session")

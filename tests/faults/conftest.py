@@ -21,14 +21,12 @@ from npas_store import (
     jobs,
     listings,
     migrate,
-    outbox,
-    reaper,
 )
-from npas_store.broker import BrokerDownError
 from npas_store.children import Child
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.states import is_terminal
 from npas_store.tables import Job
+from npas_store.testing import parent, tend, trainings
 from sqlalchemy import text
 
 DEADLINE_SECONDS = 240
@@ -87,14 +85,7 @@ class Service:
 
     def round(self) -> None:
         """Do what the API's loops and `npas_store.up` do all the time, once."""
-        for child in [*self.servers.children.values(), *self.workers]:
-            child.tend()
-        for chore in (outbox.relay_once, reaper.reap_once):
-            try:
-                chore()
-            except (*UNREACHABLE, BrokerDownError):
-                continue
-        time.sleep(0.05)
+        tend([*self.servers.children.values(), *self.workers])
 
     def until(self, job_id: str, holds: Callable[[Job], bool]) -> Job:
         """Let the service live until something holds for a job; return the job."""
@@ -128,16 +119,7 @@ class Service:
 
     def trainings(self, job_id: str) -> dict[int, int]:
         """Return the processes that train a job, by the epoch of their claim."""
-        words = f"npas_worker.child\0{job_id}\0".encode()
-        found = {}
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                line = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if words in line:
-                found[int(line.split(b"\0")[-2])] = int(entry.name)
-        return found
+        return {epoch: pid for (job, epoch), pid in trainings().items() if job == job_id}
 
     def is_training(self, job: Job) -> bool:
         """Tell whether a job is past its preparations, in a process that lives."""
@@ -173,11 +155,6 @@ class Service:
         """Return all states that a job went through."""
         with reading() as session:
             return [row.to_state for row in listings.histories(session, [job_id])[job_id]]
-
-
-def parent(pid: int) -> int:
-    """Return the parent of a process."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @contextmanager

@@ -1,0 +1,69 @@
+"""For tests and benchmarks that run the service: its settings, its loops, its processes."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from npas_store import broker, database, outbox, reaper
+from npas_store.broker import BrokerDownError
+from npas_store.children import Child
+from npas_store.settings import settings
+
+_PAUSE = 0.02  # seconds
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set environment variables for the length of the block, and have settings read anew."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    _forget()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        _forget()
+
+
+def _forget() -> None:
+    database.forget()
+    settings.cache_clear()
+    broker.app.cache_clear()
+
+
+def tend(children: Iterable[Child]) -> None:
+    """Do once what the API's loops and `npas_store.up` do all the time, then wait a little."""
+    for child in children:
+        child.tend()
+    for chore in (outbox.relay_once, reaper.reap_once):
+        try:
+            chore()
+        except (*database.UNREACHABLE, BrokerDownError):
+            continue
+    time.sleep(_PAUSE)
+
+
+def trainings() -> dict[tuple[str, int], int]:
+    """Return the processes that train, by the job and the epoch of their claim."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if "npas_worker.child" in words:
+            at = words.index("npas_worker.child")
+            found[words[at + 1], int(words[at + 2])] = int(entry.name)
+    return found
+
+
+def parent(pid: int) -> int:
+    """Return the parent of a process.
+
+    Raises:
+        FileNotFoundError: it has ended.
+    """
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
