@@ -25,8 +25,9 @@ up: install
 migrate: install
 	$(BIN)/python -m npas_store.migrate
 
+# The tests of one file stay in one process: they may share servers.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: install
 	$(BIN)/ruff format --check .
