@@ -11,7 +11,7 @@ import pytest
 from npas_client.client import Client
 from npas_client.local import LocalService, LocalServiceError
 
-SECONDS = 60
+SECONDS = 300
 
 
 def processes(word):

@@ -26,7 +26,7 @@ def test_job_is_previewed_submitted_found_and_cancelled(client):
     assert client.plan(job.id) == plan
     assert job.id in [found.id for found in client.jobs(**{"label[test]": "client"})]
     client.cancel(job.id)
-    ended = client.wait(job.id, timeout=100)
+    ended = client.wait(job.id, timeout=600)
     assert (ended.state, ended.reason["code"]) == ("cancelled", "user_cancelled")
     events = client.events(job.id)
     assert [event.seq for event in events] == [*range(1, len(events) + 1)]

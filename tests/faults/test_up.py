@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from npas_store import embedded
 
-START_SECONDS = 120
+START_SECONDS = 300
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ class Up:
     def end(self, number):
         """Send a signal; return exit code and what was said since."""
         self.process.send_signal(number)
-        out, error = self.process.communicate(timeout=60)
+        out, error = self.process.communicate(timeout=300)
         return self.process.returncode, out, error
 
 
@@ -95,7 +95,7 @@ def test_up_leaves_nothing_behind_and_starts_again(home):
     again = Up(home)
     url = again.url()
     second = Up(home)
-    _, error = second.process.communicate(timeout=60)
+    _, error = second.process.communicate(timeout=300)
     assert second.process.returncode == 1
     assert "already runs npas" in error
 
@@ -118,7 +118,7 @@ def test_up_says_when_the_port_is_taken(home):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     assert ended.returncode == 1
@@ -190,7 +190,7 @@ def test_programs_say_in_one_line_why_they_cannot_start(program, cause, home):
         env={**os.environ, "NPAS_HOME": str(home), "NPAS_PORT": "0", **setting},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert ended.returncode in (1, 2)

@@ -99,7 +99,7 @@ def test_programs_say_in_one_line_that_the_schema_is_newer(revision, program, tm
         env={**os.environ, "NPAS_PORT": "0", "NPAS_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert ended.returncode in (1, 2)

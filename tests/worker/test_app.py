@@ -28,7 +28,7 @@ def test_worker_on_another_folder_does_not_start(tmp_path):
         env={**os.environ, "NPAS_HOME": str(tmp_path / "other")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 1
