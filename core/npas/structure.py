@@ -4,39 +4,26 @@ Weights and statistics may be anyone's: they lie in a file. What a module does w
 and is built anew from the plan's architecture when the file is read.
 """
 
-import enum
-import functools
-import types
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import nn
 
 from npas import arch
 from npas.errors import PlanError
+from npas.likeness import comparable, described
 from npas.plans import Plan
 
 _OF_TORCH = frozenset(vars(nn.Module()))
 """What every module has: its mode, its hooks, and its parts, which are compared apart."""
 
-_HARMLESS = frozenset({"inplace"})
+_HARMLESS = frozenset({"inplace", "_compiled_call_impl"})
 """Settings that change no output."""
 
-_PLAIN = (int, float, complex, str, bytes, torch.dtype, enum.Enum, types.NoneType)
-_NAMED = (type, types.FunctionType, types.BuiltinFunctionType)
+_MISSING = object()
 
-
-class _Anything:
-    """Stands for what cannot be compared, such as tensors; equal to everything."""
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    __hash__ = None  # type: ignore[assignment]  # equal to everything, it cannot have one
-
-
-_ANYTHING = _Anything()
+Parts = Mapping[str, object]
+"""What a module is made of, by name."""
 
 
 def check_structure(networks: Mapping[str, nn.Module], plan: Plan) -> None:
@@ -80,18 +67,42 @@ def _difference(given: nn.Module, wanted: nn.Module) -> str:
     """Return in words how two modules differ, children left out; "" if they do not."""
     if not _is_of_kind(given, wanted):
         return f"is {type(given).__name__}, not {type(wanted).__name__}"
-    for what in (_children, _parameters, _buffers):
-        ours, theirs = what(wanted), what(given)
-        if ours != theirs:
-            return f"has {what.__name__[1:]} {theirs}, not {ours}"
-    if "forward" in vars(given) and "forward" not in vars(wanted):
-        return "has a forward of its own"
-    for key, value in vars(wanted).items():
-        if key in _OF_TORCH or key in _HARMLESS:
-            continue
-        if _comparable(value) != _comparable(vars(given).get(key)):
-            return f"has {key} {vars(given).get(key)!r}, not {value!r}"
-    return ""
+    return next(_differences(given, wanted), "")
+
+
+def _differences(given: nn.Module, wanted: nn.Module) -> Iterator[str]:
+    """Yield in words how two modules of one class differ, children left out."""
+    for word, parts_of in _PARTS.items():
+        ours, theirs = parts_of(given), parts_of(wanted)
+        for name in dict.fromkeys((*theirs, *ours)):
+            if name not in ours:
+                yield f"lacks the {word} {name}"
+            elif name not in theirs:
+                yield f"has a {word} too many, {name}"
+            elif ours[name] != theirs[name]:
+                yield f"has a {word} {name} of {ours[name]}, not {theirs[name]}"
+    if list(given._modules) != list(wanted._modules):
+        yield f"has its children in another order: {', '.join(given._modules)}"
+    settings = vars(wanted).items()
+    for key, value in ((k, v) for k, v in settings if k not in _OF_TORCH | _HARMLESS):
+        found = getattr(given, key, _MISSING)
+        if found is _MISSING:
+            yield f"lacks {key}, which is {described(value)}"
+        elif comparable(found) != comparable(value):
+            yield f"has {key} {described(found)}, not {described(value)}"
+    for key, value in vars(given).items():
+        if key not in vars(wanted).keys() | _OF_TORCH | _HARMLESS and _has_say(wanted, key, value):
+            yield f"has a {key} of its own, {described(value)}"
+
+
+def _has_say(wanted: nn.Module, key: str, value: object) -> bool:
+    """Return whether what a module has beside its settings may change what it does.
+
+    Notes of the owner's change nothing; a function may be called, and what stands in for an
+    attribute of the class is read in its place.
+    """
+    of_class = getattr(type(wanted), key, value)
+    return callable(value) or comparable(of_class) != comparable(value)
 
 
 def _is_of_kind(given: nn.Module, wanted: nn.Module) -> bool:
@@ -102,32 +113,28 @@ def _is_of_kind(given: nn.Module, wanted: nn.Module) -> bool:
     return type(given) is type(wanted) or is_synchronised
 
 
-def _children(module: nn.Module) -> list[str]:
-    return [f"{name} (none)" if child is None else name for name, child in module._modules.items()]
+def _children(module: nn.Module) -> Parts:
+    return {
+        name: "nothing" if child is None else "a module" for name, child in module._modules.items()
+    }
 
 
-def _parameters(module: nn.Module) -> dict[str, Any]:
+def _parameters(module: nn.Module) -> Parts:
     return _shapes(module._parameters)
 
 
-def _buffers(module: nn.Module) -> dict[str, Any]:
+def _buffers(module: nn.Module) -> Parts:
     return _shapes(module._buffers)
 
 
-def _shapes(tensors: Mapping[str, torch.Tensor | None]) -> dict[str, Any]:
-    return {name: None if t is None else tuple(t.shape) for name, t in tensors.items()}
+_PARTS: Mapping[str, Callable[[nn.Module], Parts]] = {
+    "child": _children,
+    "parameter": _parameters,
+    "buffer": _buffers,
+}
 
 
-def _comparable(value: object) -> object:
-    """Return what two settings are compared by."""
-    if isinstance(value, _PLAIN):
-        return value
-    if isinstance(value, tuple | list):
-        return [_comparable(each) for each in value]
-    if isinstance(value, dict):
-        return {key: _comparable(each) for key, each in value.items()}
-    if isinstance(value, functools.partial):
-        return [_comparable(each) for each in (value.func, value.args, value.keywords)]
-    if isinstance(value, _NAMED):
-        return (value.__module__, value.__qualname__)
-    return _ANYTHING
+def _shapes(tensors: Mapping[str, torch.Tensor | None]) -> Parts:
+    return {
+        name: "nothing" if t is None else f"shape {tuple(t.shape)}" for name, t in tensors.items()
+    }

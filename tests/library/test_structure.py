@@ -1,12 +1,20 @@
 """Shared and saved is only what a plan's architecture builds; files give that back."""
 
+import copy
 import functools
 
 import npas
+import numpy as np
 import pytest
 import torch
 from npas.errors import PlanError
+from npas.likeness import comparable
 from torch import nn
+from torch.nn import functional
+
+
+def scaled(by):
+    return lambda x: by * x
 
 
 @functools.cache
@@ -43,6 +51,14 @@ def test_share_refuses_another_activation():
         npas.share(network, plan_for("torchvision:mobilenet_v2"))
 
 
+def test_share_refuses_an_activation_left_out():
+    network = npas.build("torchvision:mobilenet_v2", seed=1)
+    parent, attribute, path = parts(network, nn.ReLU6)[0]
+    delattr(parent, attribute)
+    with pytest.raises(PlanError, match=f"{path.rpartition('.')[0]} lacks the child {attribute};"):
+        npas.share(network, plan_for("torchvision:mobilenet_v2"))
+
+
 def other_eps(network):
     parent, attribute, path = parts(network, nn.BatchNorm2d)[-1]
     getattr(parent, attribute).eps = 1e-3
@@ -63,7 +79,60 @@ def other_forward(network):
 
 def one_module_more(network):
     network.extra = nn.Tanh()
-    return "ResNet has children .*'extra'"
+    return "ResNet has a child too many, extra; take"
+
+
+def children_in_another_order(network):
+    first, *others = network._modules.items()
+    network._modules = dict([*others, first])
+    return f"ResNet has its children in another order: {others[0][0]}, "
+
+
+def other_shape(network):
+    parent, attribute, path = parts(network, nn.BatchNorm2d)[0]
+    getattr(parent, attribute).register_buffer("running_var", torch.ones(1))
+    return f"{path} has a buffer running_var of shape .1,., not shape .16,."
+
+
+def number_of_numpy(network):
+    parent, attribute, path = parts(network, nn.BatchNorm2d)[0]
+    getattr(parent, attribute).eps = np.float64(1e-3)
+    return f"{path} has eps 0.001, not 1e-05"
+
+
+def tensor_for_a_number(network):
+    parent, attribute, path = parts(network, nn.BatchNorm2d)[0]
+    getattr(parent, attribute).momentum = torch.tensor(0.5)
+    return f"{path} has momentum a tensor of shape .., not 0.1"
+
+
+def object_for_a_number(network):
+    parent, attribute, path = parts(network, nn.BatchNorm2d)[0]
+    getattr(parent, attribute).momentum = object()
+    return f"{path} has momentum <object object.*, not 0.1"
+
+
+def setting_missing(network):
+    parent, attribute, path = parts(network, nn.BatchNorm2d)[0]
+    del getattr(parent, attribute).momentum
+    return f"{path} lacks momentum, which is 0.1"
+
+
+def function_of_its_own(network):
+    network.act = torch.relu
+    return "ResNet has a act of its own, torch.relu; take"
+
+
+def lambda_for_a_method(network):
+    parent, attribute, path = parts(network, nn.BatchNorm2d)[0]
+    getattr(parent, attribute).forward = lambda x: x.sigmoid()
+    return f"{path} has a forward of its own, a lambda of .*test_structure; take"
+
+
+def setting_of_the_class_hidden(network):
+    parent, attribute, path = parts(network, nn.Conv2d)[0]
+    getattr(parent, attribute).dump_patches = True
+    return f"{path} has a dump_patches of its own, True"
 
 
 def other_class(network):
@@ -71,7 +140,12 @@ def other_class(network):
     return "is Other, not"
 
 
-EDITS = [other_eps, other_stride, other_forward, one_module_more, other_class]
+EDITS = [
+    *(other_eps, other_stride, other_forward, other_class, other_shape),
+    *(one_module_more, children_in_another_order),
+    *(number_of_numpy, tensor_for_a_number, object_for_a_number, setting_missing),
+    *(function_of_its_own, lambda_for_a_method, setting_of_the_class_hidden),
+]
 
 
 @pytest.mark.parametrize("edit", EDITS)
@@ -140,7 +214,10 @@ def test_weights_statistics_and_harmless_settings_are_the_users(tmp_path):
     for module in network.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = np.float64(module.eps)
     network.notes = "mine"
+    network.statistics = torch.zeros(3)
     network.register_forward_hook(lambda *_: None)
     synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     model = npas.share(synchronised, plan_for("resnet-8"), seed=1).eval()
@@ -148,6 +225,33 @@ def test_weights_statistics_and_harmless_settings_are_the_users(tmp_path):
     loaded = npas.load(tmp_path / "model")
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (functional.max_pool2d, functional.max_pool1d),
+        (functools.partial(nn.BatchNorm2d, eps=1e-3), functools.partial(nn.BatchNorm2d, eps=1e-5)),
+        (scaled(2), scaled(3)),
+        (np.float32(2), 3),
+        (np.arange(3), np.arange(1, 4)),
+        ([1, {"a": 2}], [1, {"a": 3}]),
+        (torch.zeros(3), torch.zeros(4)),
+        (nn.ReLU().forward, nn.GELU().forward),
+        (torch.ops.aten.relu, torch.ops.aten.gelu),
+    ],
+)
+def test_settings_are_alike_if_they_do_the_same(one, other):
+    assert comparable(one) == comparable(copy.deepcopy(one))
+    assert comparable(one) != comparable(other)
+    assert comparable(one) != comparable("a word")
+
+
+def test_a_setting_that_holds_itself_is_compared():
+    one, other = [1], [1]
+    one.append(one)
+    other.append(other)
+    assert comparable(one) == comparable(other) != comparable([1, 1])
 
 
 @pytest.mark.parametrize(
