@@ -21,7 +21,7 @@ _LONGEST = 60
 """Characters of a setting that a message shows."""
 
 
-def comparable(value: object, within: tuple[int, ...] = ()) -> object:
+def likeness(value: object, within: tuple[int, ...] = ()) -> object:
     """Return what a setting is compared by.
 
     Args:
@@ -36,8 +36,8 @@ def comparable(value: object, within: tuple[int, ...] = ()) -> object:
         return "itself"
     parts, within = _parts(value), (*within, id(value))
     if isinstance(parts, dict):
-        return {key: comparable(each, within) for key, each in parts.items()}
-    return [comparable(each, within) for each in parts]
+        return {key: likeness(each, within) for key, each in parts.items()}
+    return [likeness(each, within) for each in parts]
 
 
 def _parts(value: Any) -> list[Any] | dict[Any, Any]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from npas import arch
 from npas.errors import PlanError
-from npas.likeness import comparable, described
+from npas.likeness import described, likeness
 from npas.plans import Plan
 
 _OF_TORCH = frozenset(vars(nn.Module()))
@@ -88,7 +88,7 @@ def _differences(given: nn.Module, wanted: nn.Module) -> Iterator[str]:
         found = getattr(given, key, _MISSING)
         if found is _MISSING:
             yield f"lacks {key}, which is {described(value)}"
-        elif comparable(found) != comparable(value):
+        elif likeness(found) != likeness(value):
             yield f"has {key} {described(found)}, not {described(value)}"
     for key, value in vars(given).items():
         if key not in vars(wanted).keys() | _OF_TORCH | _HARMLESS and _has_say(wanted, key, value):
@@ -102,7 +102,7 @@ def _has_say(wanted: nn.Module, key: str, value: object) -> bool:
     attribute of the class is read in its place.
     """
     of_class = getattr(type(wanted), key, value)
-    return callable(value) or comparable(of_class) != comparable(value)
+    return callable(value) or likeness(of_class) != likeness(value)
 
 
 def _is_of_kind(given: nn.Module, wanted: nn.Module) -> bool:

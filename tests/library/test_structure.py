@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from npas.errors import PlanError
-from npas.likeness import comparable
+from npas.likeness import likeness
 from torch import nn
 from torch.nn import functional
 
@@ -242,16 +242,16 @@ def test_weights_statistics_and_harmless_settings_are_the_users(tmp_path):
     ],
 )
 def test_settings_are_alike_if_they_do_the_same(one, other):
-    assert comparable(one) == comparable(copy.deepcopy(one))
-    assert comparable(one) != comparable(other)
-    assert comparable(one) != comparable("a word")
+    assert likeness(one) == likeness(copy.deepcopy(one))
+    assert likeness(one) != likeness(other)
+    assert likeness(one) != likeness("a word")
 
 
 def test_a_setting_that_holds_itself_is_compared():
     one, other = [1], [1]
     one.append(one)
     other.append(other)
-    assert comparable(one) == comparable(other) != comparable([1, 1])
+    assert likeness(one) == likeness(other) != likeness([1, 1])
 
 
 @pytest.mark.parametrize(
