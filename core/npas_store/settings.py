@@ -2,6 +2,7 @@
 
 import functools
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,9 +39,11 @@ class Settings(BaseSettings):
         description="names beside this machine's own that requests may be for; *: any",
     )
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
-    slots: int = Field(1, ge=1, description="workers on this machine, which share its cores")
+    port: int = Field(8000, ge=0, le=65535, description="0 to 65535; 0: any that is free")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, ..."
+    )
+    slots: int = Field(1, ge=1, description="workers among which this machine's cores are divided")
     threads: int = Field(
         default_factory=lambda given: max(1, machine.num_cores() // given.get("slots", 1)),
         ge=1,
@@ -81,7 +84,7 @@ class Settings(BaseSettings):
         if info.data.get("allow_unauthenticated") or is_loopback(value):
             return value
         raise ValueError(
-            f"{value!r} is an address that other machines may reach, and the API has no "
+            "other machines may reach this address, and the API has no "
             "authentication: who reaches it reads, queues and cancels all jobs; listen on "
             "127.0.0.1, or set NPAS_ALLOW_UNAUTHENTICATED=true where something before it keeps "
             "strangers out"
@@ -110,6 +113,20 @@ class SettingError(Exception):
     """A setting is not there, or cannot be used; the message says how to give it."""
 
 
+_FOLLOWS = "default_factory_not_called"
+"""What pydantic says of a default that is made of a setting that is wrong."""
+_SECRET = ("database_url", "redis_url")
+"""Their values may hold passwords, and are not repeated."""
+
+
+def _refusal(wrong: Mapping[str, Any]) -> str:
+    """Return what is wrong with one setting: what was given, and what is allowed."""
+    name, why = str(wrong["loc"][0]), wrong["msg"].removeprefix("Value error, ")
+    given = "" if name in _SECRET else f"{str(wrong['input'])[:100]!r}: "
+    allowed = Settings.model_fields[name].description
+    return f"NPAS_{name.upper()}: {given}{why}" + (f" ({allowed})" if allowed else "")
+
+
 @functools.cache
 def settings() -> Settings:
     """Return the settings of this process; after `settings.cache_clear()` they are read anew.
@@ -120,14 +137,8 @@ def settings() -> Settings:
     try:
         found = Settings()
     except ValidationError as error:
-        # Values are not repeated: some hold passwords.
-        raise SettingError(
-            "; ".join(
-                f"NPAS_{wrong['loc'][0]}".upper()
-                + f": {wrong['msg'].removeprefix('Value error, ')}"
-                for wrong in error.errors()
-            )
-        ) from None
+        wrong = [told for told in error.errors() if told["type"] != _FOLLOWS]
+        raise SettingError("; ".join(map(_refusal, wrong))) from None
     return found.model_copy(update={"home": found.home.absolute()})
 
 

@@ -62,22 +62,25 @@ def _locked(home: Path) -> Iterator[None]:
         yield
 
 
-def _free_port(found: Settings) -> int:
+def free_port(found: Settings) -> int:
     """Return the port to listen on; 0 stands for any that is free.
 
     Raises:
         StartError: someone else listens there.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((found.host, found.port))
-        except OSError as error:
-            raise StartError(
-                f"cannot listen on {found.host}:{found.port} ({error.strerror}); "
-                "choose another port (NPAS_PORT)"
-            ) from None
-        return int(probe.getsockname()[1])
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            found.host or None, found.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {found.host}:{found.port} ({error.strerror}); "
+            "choose another port (NPAS_PORT) or address (NPAS_HOST)"
+        ) from None
 
 
 def devices(device: str) -> list[str]:
@@ -162,7 +165,7 @@ def run(found: Settings, stop: threading.Event) -> None:
         SchemaError: the database belongs to another version.
     """
     own = {"postgres": not found.database_url, "redis": not found.redis_url}
-    port = _free_port(found)
+    port = free_port(found)
     with _locked(found.home), embedded.running(found.home, **own) as servers:
         os.environ |= {
             "NPAS_HOME": str(found.home),
@@ -183,7 +186,8 @@ def run(found: Settings, stop: threading.Event) -> None:
                 lambda: stop.is_set() or _plans(found.host, port), seconds=_START_SECONDS
             )
             if not stop.is_set():
-                _say(f"npas is ready: http://{found.host}:{port}")
+                host = f"[{found.host}]" if ":" in found.host else found.host
+                _say(f"npas is ready: http://{host}:{port}")
                 _say(f"logs: {found.home / 'logs'}    Ctrl-C ends it")
                 _say_if_jobs_must_wait()
             _watch([*servers.children.values(), *started], probes, stop)
@@ -242,10 +246,10 @@ def _watch(children: list[Child], probes: list[Probe], stop: threading.Event) ->
     while not stop.wait(_LOOK_SECONDS):
         for probe in probes:
             if probe.ask():
-                _say(f"{probe.child.name} did not answer any more and is started again")
+                _say(f"{probe.child.name} did not answer any more and was ended")
         for child in children:
             if child.tend():
-                _say(f"{child.name} had died and was started again")
+                _say(f"{child.name} had ended and was started again")
                 for probe in probes:
                     if probe.child is child:
                         probe.started()

@@ -1,10 +1,12 @@
 """Which programs `up` runs, and on which devices."""
 
 import os
+import socket
 
 import pytest
+from npas_store.children import StartError
 from npas_store.settings import settings
-from npas_store.up import devices, programs
+from npas_store.up import devices, free_port, programs
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,27 @@ def test_programs_on_the_cpu_are_one_worker(tmp_path, in_environment, monkeypatc
     assert [(worker.name, worker.environment["NPAS_SLOTS"]) for worker in workers] == [
         ("worker", "1")
     ]
+
+
+def test_free_port_is_one_of_the_loopback_of_either_family(in_environment):
+    with in_environment(NPAS_HOST="::1", NPAS_PORT="0"):
+        found = settings()
+    try:
+        with socket.socket(socket.AF_INET6) as mine:
+            mine.bind(("::1", 0))
+    except OSError:  # a machine without IPv6
+        with pytest.raises(StartError, match=r"cannot listen on ::1:0 .*NPAS_HOST"):
+            free_port(found)
+        return
+    with socket.socket(socket.AF_INET6) as mine:
+        mine.bind(("::1", free_port(found)))
+
+
+def test_free_port_is_not_one_that_is_taken(in_environment):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with (
+            in_environment(NPAS_HOST="127.0.0.1", NPAS_PORT=str(port)),
+            pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port} .*NPAS_PORT"),
+        ):
+            free_port(settings())

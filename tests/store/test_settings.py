@@ -26,6 +26,29 @@ def test_settings_names_all_that_is_wrong(read):
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("NPAS_PORT", "70000", "0 to 65535"),
+        ("NPAS_DEVICE", "gpu", "auto, cpu, cuda, cuda:1"),
+        ("NPAS_DEVICE", "cuda:first", "auto, cpu, cuda, cuda:1"),
+    ],
+)
+def test_settings_say_what_was_given_and_what_is_allowed(read, name, value, allowed):
+    with pytest.raises(SettingError) as caught:
+        read(**{name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{name}: {value!r}: ")
+    assert allowed in message
+
+
+def test_settings_do_not_complain_of_a_default_that_follows_from_what_is_wrong(read, monkeypatch):
+    monkeypatch.delenv("NPAS_THREADS", raising=False)
+    with pytest.raises(SettingError) as caught:
+        read(NPAS_PORT="eighty")
+    assert "NPAS_THREADS" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("NPAS_DATABASE_URL", "mysql://me:secret@host/x"),
