@@ -7,7 +7,6 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from npas_store import machine
 from npas_store.settings import settings
 from npas_store.tables import Worker
 
@@ -40,10 +39,11 @@ def present(session: Session) -> Sequence[Worker]:
     return session.scalars(seen).all()
 
 
-def largest_memory_bytes(session: Session) -> int:
-    """Return the memory of the largest device that any worker had today, else of this machine.
+def largest_memory_bytes(session: Session) -> int | None:
+    """Return the memory of the largest device that any worker had today; None: that is not known.
 
-    Workers that are away come back; what is waiting for them must not be refused.
+    Workers that are away come back; what is waiting for them must not be refused. Of a worker that
+    has not said what it has, nothing is known.
     """
-    known: int | None = session.scalar(select(func.max(Worker.memory_bytes)))
-    return known or machine.memory_bytes()
+    known = session.scalars(select(Worker.memory_bytes)).all()
+    return None if None in known else max(filter(None, known), default=None)

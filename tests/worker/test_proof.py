@@ -1,7 +1,11 @@
 """A worker finds out whether a training could run on it, and says what stands in the way."""
 
+import subprocess
+import sys
+
 import pytest
-from npas_worker.proof import Proof
+from npas_store import machine
+from npas_worker.proof import Proof, read_answer
 
 
 def proven():
@@ -15,7 +19,7 @@ def test_proof_holds_where_device_and_folders_work(in_environment):
     with in_environment(NPAS_DEVICE="cpu"):
         proof = proven()
     assert (proof.is_fit, proof.trouble) == (True, None)
-    assert proof.memory_bytes > 2**20
+    assert proof.memory_bytes == machine.memory_bytes()
     proof.demand()
     assert not proof.is_fit
 
@@ -53,3 +57,27 @@ def test_proof_names_a_home_of_another_database(tmp_path, in_environment):
     with in_environment(NPAS_HOME=str(tmp_path), NPAS_DEVICE="cpu"):
         proof = proven()
     assert "NPAS_HOME: the files of this database lie in another folder" in proof.trouble
+
+
+@pytest.mark.parametrize(
+    ("code", "trouble", "memory_bytes"),
+    [
+        (
+            "import sys; sys.stderr.write('driver: warning\\n'); print('{\"memory_bytes\": 7}')",
+            None,
+            7,
+        ),
+        ("print('driver: hello'); print('{\"memory_bytes\": 7}')", None, 7),
+        ("import sys; sys.stderr.write('hm'); print('no device'); sys.exit(1)", "no device", None),
+        ("import sys; sys.exit('no torch')", "the probe ended with 1: no torch", None),
+        ("import os; os.kill(os.getpid(), 11)", "the probe ended with -11", None),
+        ("print('seven')", "the probe's answer cannot be read: 'seven'", None),
+        ("print('7')", "the probe's answer cannot be read: '7'", None),
+        ("", "the probe's answer cannot be read: ''", None),
+    ],
+)
+def test_answer_of_a_probe_is_read_whatever_drivers_write(code, trouble, memory_bytes):
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert read_answer(ended) == (trouble, memory_bytes)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from npas_store import homes
+from npas_store import homes, machine
 from npas_store.database import UNREACHABLE, why_unreachable
 from npas_store.settings import SettingError, settings
 
@@ -61,7 +61,7 @@ def write_into(folder: Path) -> None:
 
 
 def compute(name: str) -> int:
-    """Compute something on a device, and return how many bytes of memory it has.
+    """Compute something on a device, and return how many bytes of memory a training may use on it.
 
     Raises:
         UnfitError: the device does not work.
@@ -86,7 +86,7 @@ def compute(name: str) -> int:
         raise UnfitError(f"device {name!r} computes wrong: {found} for {4 * 3 * 9 * 2 * 36}")
     if is_cuda:
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return machine.memory_bytes()
 
 
 if __name__ == "__main__":

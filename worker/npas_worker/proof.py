@@ -52,36 +52,54 @@ class Proof:
 
     def find_out(self) -> None:
         """Try everything that a training needs, in a process of its own; takes seconds."""
-        code, said = _ask()
-        self.is_sick = code != 0
+        trouble, memory_bytes = _ask()
+        self.is_sick = trouble is not None
+        self.trouble = trouble
         if self.is_sick:
-            self.trouble = said
             least = max(settings().retry_seconds, _LEAST_PAUSE)
             self._pause = min(self._pause * 2 or least, _LONGEST_PAUSE)
-            log.error("this worker stands aside, jobs wait: %s", said)
+            log.error("this worker stands aside, jobs wait: %s", trouble)
             return
-        self.trouble, self.memory_bytes, self._pause = None, json.loads(said)["memory_bytes"], 0.0
+        self.memory_bytes, self._pause = memory_bytes, 0.0
         self._due.clear()
         log.info("device and folders work, jobs are taken")
 
 
-def _ask() -> tuple[int, str]:
-    """Return the exit code of the probe and its last line."""
+def _ask() -> tuple[str | None, int | None]:
+    """Return what stands in the way, and the bytes of memory if nothing does."""
     parent = os.getpid()
     try:
         ended = subprocess.run(
             [sys.executable, "-m", "npas_worker.probe"],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             timeout=_PATIENCE_SECONDS,
             preexec_fn=lambda: die_with(parent),
             check=False,
             text=True,
+            errors="replace",
         )
     except subprocess.TimeoutExpired:
-        return 1, f"the device did not answer within {_PATIENCE_SECONDS:.0f} s"
+        return f"the device did not answer within {_PATIENCE_SECONDS:.0f} s", None
     except (OSError, subprocess.SubprocessError) as error:
-        return 1, f"no process can be started: {error}"
-    lines = ended.stdout.strip().splitlines()
-    return ended.returncode, lines[-1] if lines else f"the probe ended with {ended.returncode}"
+        return f"no process can be started: {error}", None
+    return read_answer(ended)
+
+
+def read_answer(ended: "subprocess.CompletedProcess[str]") -> tuple[str | None, int | None]:
+    """Return what stands in the way, and the bytes of memory if nothing does, from a probe.
+
+    Drivers write what they like on standard error, and may before the answer on standard output.
+    """
+    said = _last_line(ended.stdout)
+    if ended.returncode != 0:
+        code = f"the probe ended with {ended.returncode}"
+        return said or ": ".join(filter(None, (code, _last_line(ended.stderr)))), None
+    try:
+        return None, int(json.loads(said)["memory_bytes"])
+    except (ValueError, KeyError, TypeError):
+        return f"the probe's answer cannot be read: {said[:200]!r}", None
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
