@@ -9,7 +9,9 @@ router = APIRouter(
     prefix="/v1",
     tags=["catalogues"],
     dependencies=[Depends(accept.json_only)],
-    responses=problems_of(errors.NotAcceptableError, errors.BusyError),
+    responses=problems_of(
+        errors.NotAcceptableError, errors.BusyError, errors.PlannerUnavailableError
+    ),
 )
 
 

@@ -220,6 +220,12 @@ class BusyError(ApiError):
     status = 503
 
 
+class PlannerUnavailableError(ApiError):
+    """The process that makes plans is not there or does not answer; try again soon."""
+
+    status = 503
+
+
 class DatabaseUnavailableError(ApiError):
     """The database does not answer; try again soon."""
 

@@ -32,7 +32,7 @@ REPLAYED = "Idempotency-Replayed"
         *(errors.UnsupportedMediaTypeError, errors.InvalidRequestError, errors.InvalidSpecError),
         *(errors.UnknownNameError, errors.InfeasibleBudgetError, errors.DatasetUnusableError),
         *(errors.TooLargeError, errors.IdempotencyKeyReusedError, errors.PlanTooLargeError),
-        *(errors.BusyError, errors.SchemaMismatchError),
+        *(errors.BusyError, errors.PlannerUnavailableError, errors.SchemaMismatchError),
     ),
     openapi_extra=request_body(JobSpec, example=EXAMPLE),
 )

@@ -6,6 +6,9 @@ from typing import Any
 LENGTH_BYTES = 8
 """Before every message: how many bytes it has, big-endian."""
 
+HELLO = b"."
+"""What the API says to the planner, and the planner back: it is still there."""
+
 
 def framed(message: Any) -> bytes:
     """Return a message as it is sent."""

@@ -2,7 +2,8 @@
 
 It imports everything once, plans something small, and says that it is ready. From then on each
 question comes as a socket, and a fork answers it: what a plan costs, in memory and in time, ends
-with its fork, and a fork ends when the other end of its socket is closed.
+with its fork, and a fork ends when the other end of its socket is closed. A fork that meets a
+limit says so itself: the API takes every other end for a fault that was not the request's.
 """
 
 import contextlib
@@ -17,13 +18,14 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from npas import admission, arch, data, methods, planner
 from npas.errors import InfeasibleBudgetError, NpasError
 from npas.spec import JobSpec, PlanRequest
 
-from npas_api.messages import LENGTH_BYTES, framed, num_bytes
+from npas_api.messages import HELLO, LENGTH_BYTES, framed, num_bytes
 
 Answer = dict[str, Any]
 
@@ -88,26 +90,39 @@ def main() -> int:
     control.sendall(framed(ready))
     gc.freeze()  # forks share what is never looked at
     while True:
-        _, received, _, _ = socket.recv_fds(control, 1, 1)
-        if not received:
+        asked, received, _, _ = socket.recv_fds(control, 1, 1)
+        if not asked:
             return 0
-        if os.fork() == 0:
-            control.close()
-            _serve(socket.socket(fileno=received[0]))
-        os.close(received[0])
+        if asked == HELLO:
+            control.sendall(HELLO)
+        for number in received:  # none, where this process may have no more files
+            if os.fork() == 0:
+                control.close()
+                _serve(socket.socket(fileno=number))
+            os.close(number)
 
 
 def _serve(connection: socket.socket) -> None:
     """Answer one question, then end, in a fork."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    code = 1
     with contextlib.suppress(OSError):  # the API no longer wants to know
-        asked = json.loads(_receive(connection))
-        threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
-        _limit(asked["seconds"], asked["megabytes"])
-        connection.sendall(framed(answer(asked)))
-        code = 0
-    os._exit(code)
+        if content := _receive(connection):
+            asked = json.loads(content)
+            threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+            _limit_time(connection, asked["seconds"])
+            _limit_memory(asked["megabytes"])
+            told = _told(asked)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            connection.sendall(told)
+    os._exit(0)
+
+
+def _told(asked: Mapping[str, Any]) -> bytes:
+    """Return the answer to a question as it is sent."""
+    try:
+        return framed(answer(asked))
+    except MemoryError:
+        return framed({"exceeded": "memory"})
 
 
 def _end_with(connection: socket.socket) -> None:
@@ -116,18 +131,41 @@ def _end_with(connection: socket.socket) -> None:
     os._exit(1)
 
 
-def _limit(seconds: int, megabytes: int) -> None:
+def _limit_time(connection: socket.socket, seconds: int) -> None:
+    """Have the API told when a plan takes too long, and end this process."""
+    told = framed({"exceeded": "time"})  # now: there may be no memory for it then
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        with contextlib.suppress(OSError):
+            connection.sendall(told)
+        os._exit(0)
+
+    signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # For code that lets no Python run meanwhile: the API gives it up, and then it must end.
+    _limit(resource.RLIMIT_CPU, 2 * seconds)
+
+
+def _limit_memory(megabytes: int) -> None:
     """Bound what this process may use beyond what it was forked with."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + megabytes * 1024 * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    # The API counts the time; this is for code that lets no other thread run meanwhile.
-    resource.setrlimit(resource.RLIMIT_CPU, (2 * seconds, 2 * seconds))
+    _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + megabytes * 1024 * 1024)
+
+
+def _limit(kind: int, most: int) -> None:
+    """Set a limit of this process, or leave the lower one that it was started with."""
+    _, hard = resource.getrlimit(kind)
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (allowed, allowed))
 
 
 def _receive(connection: socket.socket) -> bytes:
+    """Return a message; nothing where the other end closed before it was all sent."""
     with connection.makefile("rb") as stream:
-        return stream.read(num_bytes(stream.read(LENGTH_BYTES)))
+        length = num_bytes(stream.read(LENGTH_BYTES))
+        content = stream.read(length)
+    return content if len(content) == length else b""
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import functools
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,12 +30,14 @@ from starlette.requests import ClientDisconnect, Request
 
 from npas_api import errors
 from npas_api.errors import FieldError
-from npas_api.messages import LENGTH_BYTES, framed, num_bytes
+from npas_api.messages import HELLO, LENGTH_BYTES, framed, num_bytes
 
 AT_ONCE = 2
 MAX_WAITING = 200
 PATIENCE_SECONDS = 20
 START_SECONDS = 120
+LATE_SECONDS = 10
+"""A fork ends itself in time; where nothing is heard for so much longer, it is stuck."""
 _PAUSE_SECONDS = 1.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """One thread each: a process that forks must have no others."""
@@ -51,6 +54,7 @@ class Planner:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
         self._ready = asyncio.Event()
+        self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._known: dict[str, Any] = {}
         self._keeper: asyncio.Task[None] | None = None
@@ -61,7 +65,7 @@ class Planner:
         return self._ready.is_set()
 
     def start(self) -> None:
-        """Start the process, and again whenever it ends."""
+        """Start the process, and again whenever it ends or does not answer."""
         self._keeper = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -78,6 +82,7 @@ class Planner:
             ApiError: the library refuses the request; the pointers are into it.
             PlanTooLargeError: it takes too much time or memory.
             BusyError: too many plans are asked for at once.
+            PlannerUnavailableError: the process that plans was ended, or does not answer.
         """
         asked = request.model_dump_json(include=set(PlanRequest.model_fields))
         return str(await self._ask("plan", asked, request))
@@ -115,11 +120,7 @@ class Planner:
         }
         await self._started()
         async with self._slot():
-            try:
-                async with asyncio.timeout(settings().plan_seconds):
-                    answer = await self._answer(message)
-            except TimeoutError:
-                answer = {"exceeded": "time"}
+            answer = await self._answer(message)
         if "found" in answer:
             return answer["found"]
         raise _refusal(answer, request)
@@ -129,26 +130,24 @@ class Planner:
             async with asyncio.timeout(START_SECONDS):
                 await self._ready.wait()
         except TimeoutError:
-            raise _busy() from None
+            raise _unavailable("is not ready") from None
 
     async def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Have a fork answer; however this ends, the fork ends with it."""
         ours, theirs = socket.socketpair()
-        try:
-            with theirs:
+        with ours, theirs:
+            try:
                 assert self._control is not None
                 socket.send_fds(self._control, [b"?"], [theirs.fileno()])
-            reader, writer = await asyncio.open_connection(sock=ours)
-        except OSError:
-            ours.close()
-            raise _busy() from None  # the process has just ended, and is started again
-        try:
-            writer.write(framed(message))
-            return await _received(reader)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return {"exceeded": "memory"}  # killed from outside: what else would the kernel kill
-        finally:
-            writer.transport.abort()
+                theirs.close()  # so that the fork's end is the end of what can be read
+                async with asyncio.timeout(settings().plan_seconds + LATE_SECONDS):
+                    return await _exchanged(ours, message)
+            except TimeoutError:
+                self._end()
+                raise _unavailable("did not answer") from None
+            except (asyncio.IncompleteReadError, OSError):
+                # A fork says which limit it met: this one was ended, alone or with its process.
+                raise _unavailable("was ended") from None
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -170,39 +169,66 @@ class Planner:
     async def _keep(self) -> None:
         """Keep a process running until this task is cancelled."""
         while True:
-            ours, theirs = socket.socketpair()
-            number = str(theirs.fileno())
-            process = subprocess.Popen(
-                [sys.executable, "-m", "npas_api.planner_process", number],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C in a terminal is for the API
-                preexec_fn=functools.partial(die_with, os.getpid()),
-                env={**os.environ, **dict.fromkeys(_THREADS, "1")},
-            )
-            theirs.close()
+            why = "it had ended"
             try:
-                await self._watch(ours)
+                ours, theirs = socket.socketpair()
+                with ours, theirs:
+                    self._process = _process(theirs)
+                    theirs.close()
+                    await self._watch(ours)
+            except TimeoutError:
+                why = "it did not answer"
+            except asyncio.IncompleteReadError:
+                pass
+            except OSError as error:  # also: no processes or files are left for it
+                why = str(error)
             finally:
-                self._ready.clear()
-                process.kill()
-                process.wait()
-            log.warning("the planner had ended (%s) and is started again", process.returncode)
+                self._end()
+            log.warning("the planner is started again: %s", why)
             await asyncio.sleep(_PAUSE_SECONDS)
 
+    def _end(self) -> None:
+        """End the process and its forks, the frozen ones too; it is started again."""
+        self._ready.clear()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
     async def _watch(self, control: socket.socket) -> None:
-        """Return when the process at the other end of a socket has ended."""
-        self._control = control.dup()
+        """Say hello to the process at the other end of a socket, again and again.
+
+        Raises:
+            TimeoutError: it does not answer.
+            IncompleteReadError, OSError: it has ended.
+        """
         reader, writer = await asyncio.open_connection(sock=control)
         try:
-            self._known = await _received(reader)
+            async with asyncio.timeout(START_SECONDS):
+                self._known = await _received(reader)
+            self._control = control
             self._ready.set()
-            await reader.read()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
+            while True:
+                writer.write(HELLO)
+                async with asyncio.timeout(settings().silent_seconds):
+                    await reader.readexactly(1)
+                await asyncio.sleep(_PAUSE_SECONDS)
         finally:
+            self._control = None
             writer.transport.abort()
-            self._control.close()
+
+
+def _process(control: socket.socket) -> subprocess.Popen[bytes]:
+    """Start the process that plans, the leader of a group of its own, its forks in it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "npas_api.planner_process", str(control.fileno())],
+        pass_fds=[control.fileno()],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C in a terminal is for the API
+        preexec_fn=functools.partial(die_with, os.getpid()),
+        env={**os.environ, **dict.fromkeys(_THREADS, "1")},
+    )
 
 
 def _largest_memory() -> int | None:
@@ -234,6 +260,16 @@ async def while_awaited(request: Request, work: Coroutine[Any, Any, Found]) -> F
 async def _left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def _exchanged(connection: socket.socket, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Send a question, return the answer."""
+    reader, writer = await asyncio.open_connection(sock=connection)
+    try:
+        writer.write(framed(message))
+        return await _received(reader)
+    finally:
+        writer.transport.abort()
 
 
 async def _received(reader: asyncio.StreamReader) -> dict[str, Any]:
@@ -282,3 +318,12 @@ def _pointer(field: str, request: PlanRequest | None) -> str:
 
 def _busy() -> errors.BusyError:
     return errors.BusyError(headers={"Retry-After": "5"})
+
+
+def _unavailable(what: str) -> errors.PlannerUnavailableError:
+    log.warning("a plan could not be made: the planner %s", what)
+    return errors.PlannerUnavailableError(
+        f"the process that makes plans {what}, and the request is not to blame for that; it is "
+        "started again: send the same request again in a few seconds",
+        headers={"Retry-After": "5"},
+    )

@@ -48,6 +48,7 @@ class PlanQuery(BaseModel):
             *(errors.UnsupportedMediaTypeError, errors.InvalidRequestError),
             *(errors.InvalidSpecError, errors.UnknownNameError, errors.InfeasibleBudgetError),
             *(errors.DatasetUnusableError, errors.PlanTooLargeError, errors.BusyError),
+            errors.PlannerUnavailableError,
         ),
     },
     openapi_extra=request_body(PlanBody, example=EXAMPLE),

@@ -1,15 +1,21 @@
 """Planning in processes: limits, requests that are abandoned, and a planner that dies."""
 
+import asyncio
 import os
+import resource
 import signal
 import socket
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from npas_api import planning
+from npas_api.messages import HELLO, LENGTH_BYTES, framed, num_bytes
 from npas_store.settings import settings
 
 METHOD = """
@@ -84,11 +90,11 @@ def service(store, patient):
 
 @pytest.fixture
 def limit(monkeypatch):
-    """Set a limit of planning for the length of a test."""
+    """Set limits of planning for the length of a test."""
 
     def set_to(**values):
         for name, value in values.items():
-            monkeypatch.setenv(f"NPAS_PLAN_{name.upper()}", str(value))
+            monkeypatch.setenv(f"NPAS_{name.upper()}", str(value))
         settings.cache_clear()
 
     yield set_to
@@ -124,10 +130,12 @@ def planners():
 
 
 def is_planner_of_odd(process):
-    is_planner = b"npas_api.planner_process" in (process / "cmdline").read_bytes()
-    environment = dict(
-        entry.partition("=")[::2] for entry in (process / "environ").read_text().split("\0")
-    )
+    try:
+        is_planner = b"npas_api.planner_process" in (process / "cmdline").read_bytes()
+        told = (process / "environ").read_text().split("\0")
+    except OSError:  # it has just ended
+        return False
+    environment = dict(entry.partition("=")[::2] for entry in told)
     return is_planner and environment.get("PYTHONPATH") == os.environ["PYTHONPATH"]
 
 
@@ -148,17 +156,24 @@ def refused(answer):
     return error["message"]
 
 
+def put_off(answer):
+    document = answer.json()
+    assert (answer.status_code, document["code"]) == (503, "planner_unavailable"), document
+    assert answer.headers["retry-after"] == "5"
+    assert "the request is not to blame" in document["detail"]
+
+
 def test_plan_that_takes_too_long_is_refused(service, asked, limit):
-    limit(seconds=1)
+    limit(plan_seconds=1)
     for path in ("/v1/plans", "/v1/jobs"):
         assert "NPAS_PLAN_SECONDS" in refused(service.post(path, json=odd(asked, "loop")))
     wait_until(lambda: not forks())
-    limit(seconds=600)
+    limit(plan_seconds=600)
     assert service.post("/v1/jobs", json=asked).status_code == 202
 
 
 def test_plan_that_takes_too_much_memory_is_refused(service, asked, limit):
-    limit(megabytes=128)
+    limit(plan_megabytes=128)
     assert "128 MB" in refused(service.post("/v1/plans", json=odd(asked, "grow")))
     assert service.post("/v1/plans", json=asked).status_code == 200
 
@@ -198,6 +213,103 @@ def test_planner_that_dies_is_started_again_and_ready_means_ready(service, asked
     assert service.post("/v1/plans", json=asked).status_code == 200
     assert service.get("/readyz").json()["checks"]["planner"] == "ok"
     assert "torch" in Path(f"/proc/{planners()[0]}/maps").read_text()
+
+
+@pytest.mark.parametrize(("ended", "path"), [(forks, "/v1/jobs"), (planners, "/v1/plans")])
+def test_plan_whose_process_is_ended_is_not_the_fault_of_the_request(service, asked, ended, path):
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(service.post, path, json=odd(asked, "loop"))
+        wait_until(forks)
+        for process in ended():
+            os.kill(process, signal.SIGKILL)
+        put_off(waiting.result())
+    wait_until(lambda: not forks())
+    assert service.post(path, json=asked).is_success
+
+
+def test_plan_whose_process_is_frozen_is_not_the_fault_of_the_request(
+    service, asked, limit, monkeypatch
+):
+    limit(plan_seconds=2)
+    monkeypatch.setattr(planning, "LATE_SECONDS", 2)
+    (frozen,) = planners()
+    os.kill(frozen, signal.SIGSTOP)
+    put_off(service.post("/v1/plans", json=asked))
+    wait_until(lambda: planners() not in ([], [frozen]))
+    limit(plan_seconds=600)
+    assert service.post("/v1/plans", json=asked).status_code == 200
+
+
+def test_plan_that_is_frozen_itself_ends(service, asked, limit, monkeypatch):
+    limit(plan_seconds=2)
+    monkeypatch.setattr(planning, "LATE_SECONDS", 2)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(service.post, "/v1/plans", json=odd(asked, "loop"))
+        wait_until(forks)
+        (frozen,) = forks()
+        os.kill(frozen, signal.SIGSTOP)
+        put_off(waiting.result())
+    wait_until(lambda: not Path(f"/proc/{frozen}").exists())
+
+
+def test_planner_that_is_frozen_is_started_again_without_a_request(service, limit):
+    (frozen,) = planners()
+    limit(silent_seconds=2)
+    os.kill(frozen, signal.SIGSTOP)
+    wait_until(lambda: planners() not in ([], [frozen]))
+    limit(silent_seconds=60)
+    wait_until(lambda: service.get("/readyz").status_code == 200)
+
+
+def test_plan_is_made_under_a_lower_limit_of_the_planner_itself(service, asked):
+    (planner,) = planners()
+    resource.prlimit(planner, resource.RLIMIT_CPU, (1000, 1000))  # of 1,200 s that a fork may use
+    assert service.post("/v1/plans", json=asked).status_code == 200
+
+
+def test_planner_that_cannot_be_started_is_tried_again(monkeypatch, caplog):
+    async def start_late():
+        planner = planning.Planner()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/nowhere/python")
+            planner.start()
+            while "/nowhere/python" not in caplog.text:
+                await asyncio.sleep(0.05)
+        found = await planner.catalogue("methods")
+        await planner.stop()
+        return found
+
+    assert asyncio.run(start_late())
+
+
+def test_questions_that_break_off_end_without_a_word():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        program = [sys.executable, "-m", "npas_api.planner_process", str(theirs.fileno())]
+        process = subprocess.Popen(
+            program, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, text=True
+        )
+        theirs.close()
+        with ours.makefile("rb") as answers:
+            assert answers.read(num_bytes(answers.read(LENGTH_BYTES)))
+            for message in (b"", b"\0", framed({"question": "plan"})[:-1]):
+                break_off(ours, message)
+            ours.sendall(HELLO)
+            assert answers.read(1) == HELLO
+    _, told = process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in told
+
+
+def break_off(control, message):
+    """Ask a planner for less than a question, and see that nothing is answered."""
+    asking, asked = socket.socketpair()
+    with asking, asked:
+        socket.send_fds(control, [b"?"], [asked.fileno()])
+        asked.close()
+        asking.sendall(message)
+        asking.shutdown(socket.SHUT_WR)
+        assert asking.recv(1) == b""
 
 
 def test_catalogues_list_what_other_distributions_offer(service):
