@@ -176,8 +176,10 @@ def _refused(document: Any) -> Iterator[FieldError]:
                 if isinstance(key, str):
                     yield from _refused_text((*path, key), key, "the key")
             todo.extend(((*path, key), item) for key, item in reversed(items))
-    message = f"more than {MAX_VALUES:,} values"
-    yield FieldError(pointer=spec.pointer(*todo[-1][0]), code="too_many_values", message=message)
+    if todo:
+        message = f"more than {MAX_VALUES:,} values"
+        first = spec.pointer(*todo[-1][0])
+        yield FieldError(pointer=first, code="too_many_values", message=message)
 
 
 def _refused_text(path: tuple[object, ...], text: str, what: str) -> Iterator[FieldError]:

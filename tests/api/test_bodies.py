@@ -1,6 +1,7 @@
 """How a body is read: what is not strict JSON is refused with the pointer of the value."""
 
 import asyncio
+import json
 import threading
 
 import pytest
@@ -40,6 +41,13 @@ def test_parse_returns_plain_json():
 )
 def test_parse_refuses_what_json_should_not_hold(content, expected):
     assert refusal(content) == [expected]
+
+
+@pytest.mark.parametrize("given", [b"[%s0]" % (b"0," * 19_998), b"[[%s0]]" % (b"0," * 19_997)])
+def test_parse_takes_as_many_values_as_are_allowed(given):
+    assert bodies.parse(given) == json.loads(given)
+    more = given.replace(b"]", b", 0]", 1)
+    assert [code for _, code in refusal(more)] == ["too_many_values"]
 
 
 def test_parse_names_every_refused_value_in_order():
