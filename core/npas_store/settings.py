@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         15, gt=0, description="a database that does not answer for so long is taken for away"
     )
     silent_seconds: float = Field(
-        60, gt=0, description="a part that `up` or the API started and that is silent for so long starts again"
+        60, gt=0, description="a part of the service that is silent for so long is started again"
     )
     plan_seconds: int = Field(30, ge=1, description="a plan that takes longer is refused")
     plan_megabytes: int = Field(
