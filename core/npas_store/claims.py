@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from npas_store import history, resumes
 from npas_store.documents import finite
 from npas_store.settings import settings
-from npas_store.states import LIVE, Ending
-from npas_store.tables import Attempt, Bell, Job
+from npas_store.states import LIVE, TERMINAL, Ending
+from npas_store.tables import Attempt, Bell, Job, Transition
 
 _FEW = 3
 _MANY_CAUSES = frozenset(
@@ -218,7 +218,8 @@ def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> J
 
     It waits a little longer each time, and fails for good after too many losses of one cause:
     `settings.max_attempts` where the machine is to blame, three where the job may be. A job whose
-    end was asked for is taken up again only where there is a network to deliver.
+    end was asked for is taken up again only where there is a network to deliver, and fails to
+    deliver as often before it is given up.
 
     Args:
         why: a `history.reason`.
@@ -240,8 +241,25 @@ def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> J
     return _requeue(session, job, why, seconds=seconds)
 
 
+def was_lost(session: Session, job_id: str, epoch: int) -> bool:
+    """Tell whether a claim ended as a loss, whoever wrote that."""
+    query = select(Attempt.outcome).where(Attempt.job_id == job_id, Attempt.epoch == epoch)
+    return session.scalars(query).one_or_none() not in (None, "drained", *TERMINAL)
+
+
 def _count(session: Session, job: Job, cause: str) -> int:
+    """Return the losses of a cause; once the end was asked for, those of deliveries alone.
+
+    What the training used up leaves a delivery its own chances.
+    """
     query = select(func.count()).where(Attempt.job_id == job.id, Attempt.outcome == cause)
+    if job.cancel_requested:
+        deliveries = select(Transition.epoch).where(
+            Transition.job_id == job.id,
+            Transition.from_state == "queued",
+            Transition.to_state == "cancelling",
+        )
+        query = query.where(Attempt.epoch.in_(deliveries))
     return session.scalars(query).one()
 
 

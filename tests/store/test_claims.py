@@ -231,7 +231,7 @@ def test_cancelled_job_whose_worker_leaves_waits_to_be_delivered(submit, saved, 
 def test_cancelled_job_that_is_lost_too_often_ends_without_a_network(submit, saved):
     job = submit()
     saved(job)
-    for _ in range(settings().max_attempts):
+    for _ in range(1 + settings().max_attempts):
         claimed = claim()
         with transaction() as session:
             jobs.request_cancel(session, job.id)
@@ -239,6 +239,25 @@ def test_cancelled_job_that_is_lost_too_often_ends_without_a_network(submit, sav
         make_due(job)
     assert (lost.state, lost.reason["code"]) == ("cancelled", "user_cancelled")
     assert "without a network" in lost.reason["message"]
+
+
+@pytest.mark.parametrize("cause", ["worker_lost", "internal_error"])
+def test_cancel_leaves_a_delivery_its_chances_after_the_last_loss_of_the_training(
+    submit, saved, cause
+):
+    why = history.reason(cause, "gone")
+    most = settings().max_attempts if cause == "worker_lost" else 3
+    job = submit()
+    saved(job)
+    for number in range(1, most + 1):
+        claimed = claim()
+        with transaction() as session:
+            if number == most:
+                jobs.request_cancel(session, job.id)
+            lost = claims.lose(session, job.id, claimed.epoch, why)
+        make_due(job)
+    assert (lost.state, lost.reason["code"]) == ("queued", "user_cancelled")
+    assert claim().state == "cancelling"
 
 
 def test_cancel_in_the_pause_after_a_loss_has_the_network_delivered(submit, saved):

@@ -5,9 +5,11 @@ import signal
 from pathlib import Path
 
 import npas
+import pytest
 from npas.spec import JobSpec
 from npas_store import artifacts, claims, jobs, resumes
 from npas_store.database import reading, transaction
+from npas_store.history import reason
 from npas_worker.supervisor import Supervisor, killed_by
 
 
@@ -38,6 +40,27 @@ def test_only_a_training_that_was_lost_casts_doubt_on_the_machine(claimed, in_en
     assert job.id == again.id
     with in_environment(NPAS_STALL_SECONDS="0.1"):
         assert Supervisor(job, lambda: False).run() is True
+
+
+@pytest.mark.parametrize(
+    ("end", "casts_doubt"),
+    [
+        (lambda s, job: claims.lose(s, job.id, job.epoch, reason("device_failed", "gone")), True),
+        (lambda s, job: claims.drain(s, job.id, job.epoch), False),
+        (lambda s, job: claims.finish(s, job.id, job.epoch, "failed", message="no data"), False),
+    ],
+    ids=["lost", "given back", "failed"],
+)
+def test_end_that_a_training_wrote_counts_though_it_did_not_exit(claimed, end, casts_doubt):
+    ended = []
+
+    def end_once():  # asked before each look: the training writes, and does not exit by itself
+        if not ended:
+            with transaction() as session:
+                ended.append(end(session, claimed))
+        return False
+
+    assert Supervisor(claimed, end_once).run() is casts_doubt
 
 
 def test_cancel_before_the_first_step_still_delivers(claimed):

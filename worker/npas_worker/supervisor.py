@@ -170,13 +170,12 @@ class Supervisor:
             Whether it was a loss.
         """
         give_up = time.monotonic() + settings().grace_seconds
-        is_lost = False
         while True:
             try:
-                is_lost = self._write_end(code) or is_lost
+                self._write_end(code)
                 if self._is_over():
                     resumes.discard(self._job_id)
-                return is_lost
+                return self._was_lost()
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)
             if self._is_draining() and time.monotonic() > give_up:
@@ -191,20 +190,25 @@ class Supervisor:
             except jobs.NoSuchJobError:
                 return True
 
-    def _write_end(self, code: int) -> bool:
+    def _was_lost(self) -> bool:
+        """Tell whether the claim ended as a loss: what is written counts, not an exit code.
+
+        A training that has written its loss may be killed before it exits.
+        """
+        with reading() as session:
+            return claims.was_lost(session, self._job_id, self._epoch)
+
+    def _write_end(self, code: int) -> None:
         was_stopped = self._is_draining() and self._loss is None
-        is_given_back = code == PAUSED or was_stopped
         try:
             with transaction() as session:
-                if is_given_back:
+                if code == PAUSED or was_stopped:
                     claims.drain(session, self._job_id, self._epoch)
                 else:
                     claims.lose(session, self._job_id, self._epoch, self._loss or self._why(code))
         except LeaseLostError:
             # Killed while it was about to exit, a training that ended well is no loss.
             log.info("claim %d of %s has ended", self._epoch, self._job_id)
-            return code == LOST
-        return not is_given_back
 
     def _why(self, code: int) -> dict[str, str]:
         """Return the reason for a training that ended without a word of its own."""
