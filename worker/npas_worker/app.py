@@ -76,6 +76,8 @@ class Slot:
                 log.warning("Postgres is away: %s", error)
             except _NOT_OURS as error:
                 log.error("this worker is of no use: %s", error)
+            except OSError as error:
+                log.warning("what was left behind cannot be cleared up: %s", error)
             until = time.monotonic() + settings().lease_seconds / 3
             while time.monotonic() < until and self._proof.trouble == shown:
                 time.sleep(min(_RETRY_SECONDS, settings().lease_seconds / 3))
