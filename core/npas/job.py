@@ -91,8 +91,9 @@ class Job:
         options = methods.checked_options(found, method)
         self.revisions = Revisions(found, options, epochs=spec.training.epochs)
         self._adopt(REQUESTED, self._plan())
-        for idle in methods.idle_options(self.plan):
-            self.listener.event("idle_option", idle, {})
+        if race.state is None:  # who goes on has been told
+            for idle in methods.idle_options(self.plan):
+                self.listener.event("idle_option", idle, {})
         self.search_epochs = found.search_epochs(options, epochs=spec.training.epochs)
         self.given: Evidence | None = None
         self.evidence: Evidence | None = None

@@ -105,4 +105,8 @@ def _method(race: racing.Held, accepted: Plan | None) -> MethodSpec:
 
 def _device(name: str) -> torch.device:
     found = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(found if name == "auto" else name)
+    try:
+        return torch.device(found if name == "auto" else name)
+    except RuntimeError as error:
+        message = f'device is {name!r}: give "auto", "cpu", "cuda", "cuda:1", ...'
+        raise InvalidSpecError(message) from error

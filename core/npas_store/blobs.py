@@ -84,6 +84,8 @@ def put(file: Path) -> Blob:
             sink.flush()
             os.fsync(sink.fileno())
         draft.chmod(0o444)
+        if target.is_dir():  # somebody's mistake, and the one thing that a file does not replace
+            shutil.rmtree(target)
         draft.rename(target)
     finally:
         draft.unlink(missing_ok=True)

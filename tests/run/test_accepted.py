@@ -65,18 +65,23 @@ def test_job_that_waited_gets_the_plan_that_it_was_accepted_with(tmp_path):
     assert all(group.settings == {} for group in new.plan.groups)
 
 
-def test_options_that_do_nothing_are_told_of(tmp_path, make_ear):
+def test_options_that_do_nothing_are_told_of_once(tmp_path, make_ear):
     options = {"blocks": "stack", "coefficients": "shared", "search": False}
     method = MethodSpec(name="superweights", **options)
-    ear = make_ear("pause", 0)
-    with pytest.warns(UserWarning, match="does nothing in this plan"):
-        run(
-            SPECS["searching"].model_copy(update={"method": method}),
-            folder=tmp_path,
-            listener=ear,
-            device="cpu",
-        )
-    told = [message for kind, message, _ in ear.events if kind == "idle_option"]
+    spec = SPECS["searching"].model_copy(update={"method": method})
+    told, resume_from = [], None
+    for number in range(2):
+        ear = make_ear("pause", 0)
+        with pytest.warns(UserWarning, match="does nothing in this plan"):
+            run(
+                spec,
+                folder=tmp_path / str(number),
+                listener=ear,
+                device="cpu",
+                resume_from=resume_from,
+            )
+        told += [message for kind, message, _ in ear.events if kind == "idle_option"]
+        resume_from = ear.files[-1][0]
     assert told == [
         "option coefficients of superweights does nothing in this plan: in a stack every block "
         "has coefficients of its own"

@@ -286,6 +286,12 @@ def test_what_is_no_job_is_refused(spec: Any, tmp_path: Path) -> None:
         run(spec, folder=tmp_path)
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:first", ""])
+def test_unknown_device_is_refused(make_spec: MakeSpec, tmp_path: Path, device: str) -> None:
+    with pytest.raises(InvalidSpecError, match=r"device is .*: give \"auto\", \"cpu\""):
+        run(make_spec(), folder=tmp_path, device=device)
+
+
 def test_resume_refuses_another_request_and_another_dataset(
     make_spec: MakeSpec, make_ear: Any, tmp_path: Path
 ) -> None:

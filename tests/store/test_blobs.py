@@ -44,6 +44,17 @@ def test_blob_that_was_damaged_is_replaced(file, content):
 
 
 @pytest.mark.usefixtures("services")
+def test_blob_is_put_where_a_folder_has_taken_its_place(file):
+    blob = blobs.put(file)
+    path = blobs.path(blob.sha256)
+    path.unlink()
+    (path / "inner").mkdir(parents=True)
+    assert blobs.state(blob) == "damaged"
+    assert blobs.put(file) == blob
+    assert blobs.state(blob) == "stored"
+
+
+@pytest.mark.usefixtures("services")
 def test_blob_that_nobody_put_is_missing():
     assert blobs.state(blobs.Blob(sha256="0" * 64, bytes=1)) == "missing"
 
