@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from npas import admission, arch, data, methods, planner
+from npas import admission, arch, data, memory, methods, planner
 from npas.errors import InfeasibleBudgetError, NpasError
 from npas.spec import JobSpec, PlanRequest
 
@@ -39,10 +39,11 @@ def _plan(asked: Mapping[str, Any], folder: Path | None) -> str:
 
 def _job(asked: Mapping[str, Any], folder: Path | None) -> str:
     spec = JobSpec.model_validate_json(asked["request"])
-    request = spec.model_dump_json(include=set(PlanRequest.model_fields))
-    planned = _plan({"request": request}, folder)
-    admission.admit(spec, folder, memory_bytes=asked["memory_bytes"])
-    return planned
+    planned = planner.plan(spec, data_folder=folder)
+    admission.admit(spec, folder)
+    if asked["memory_bytes"] is not None:
+        memory.require_room(spec, planned, asked["memory_bytes"], folder)
+    return planned.to_json()
 
 
 def _datasets(asked: Mapping[str, Any], folder: Path | None) -> list[dict[str, Any]]:

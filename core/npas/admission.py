@@ -1,24 +1,22 @@
-"""Whether a job can be done with the data and the memory there are, asked before anybody waits."""
+"""Whether a job can be done with the data that are here, asked before anybody waits."""
 
 from pathlib import Path
 
-from npas import data, memory, methods, teaching
+from npas import data, methods, teaching
 from npas.spec import JobSpec
 from npas.train import augment
 
 
-def admit(spec: JobSpec, folder: Path | None = None, *, memory_bytes: int | None = None) -> None:
-    """Check a request against data folder and memory, without reading images or weights.
+def admit(spec: JobSpec, folder: Path | None = None) -> None:
+    """Check a request against the data folder, without reading images or weights.
 
-    Plans are checked by `npas.plan`.
+    Plans are checked by `npas.plan`, memory by `npas.memory`.
 
     Args:
         spec: the job.
         folder: data folder; None: the default one.
-        memory_bytes: of the largest device there is; None: unknown.
 
     Raises:
-        TooLargeError: the training needs more memory.
         UnknownNameError: no such dataset.
         DataError: the dataset, or the teacher's file, is not there or cannot be used.
         InvalidSpecError: training options that do not suit the dataset, or options of the method
@@ -30,5 +28,3 @@ def admit(spec: JobSpec, folder: Path | None = None, *, memory_bytes: int | None
     data.require(spec.dataset, folder)
     augment.check(spec.training, data.facts(spec.dataset, folder).task)
     teaching.require(spec.training, spec.dataset, folder)
-    if memory_bytes is not None:
-        memory.require_room(spec, memory_bytes, folder)

@@ -40,8 +40,7 @@ class Batches:
         self._images = dataset.x_train[training].to(home)
         self._labels = dataset.y_train[training].to(home)
         self.validation = (dataset.x_train[held_out].to(home), dataset.y_train[held_out].to(home))
-        # At least two images a batch: one alone has no variance for a batch norm to divide by.
-        self.per_epoch = min(-(-len(training) // spec.batch_size), len(training) // 2)
+        self.per_epoch = num_batches(len(training), spec.batch_size)
         self._epoch = -1
         self._order: tuple[Tensor, ...] = ()
 
@@ -68,6 +67,25 @@ def split(images: int, fraction: float, *, seed: int) -> tuple[Tensor, Tensor]:
         fraction: to hold out, at least one image unless it is 0.
         seed: which ones.
     """
-    count = max(1, round(images * fraction)) if fraction else 0
+    count = num_held_out(images, fraction)
     order = torch.randperm(images, generator=chance.generator("validation", seed))
     return order[count:].sort().values, order[:count].sort().values
+
+
+def num_held_out(images: int, fraction: float) -> int:
+    """Return how many images of so many are held out: at least one, unless the fraction is 0."""
+    return max(1, round(images * fraction)) if fraction else 0
+
+
+def num_batches(images: int, batch_size: int) -> int:
+    """Return how many batches an epoch of so many images has.
+
+    At least two images a batch: one alone has no variance for a batch norm to divide by.
+    """
+    return min(-(-images // batch_size), images // 2)
+
+
+def largest_batch(images: int, spec: TrainingSpec) -> int:
+    """Return how many images the largest batch holds, of a dataset with so many for training."""
+    count = images - num_held_out(images, spec.validation_fraction)
+    return -(-count // num_batches(count, spec.batch_size))
