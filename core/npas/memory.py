@@ -23,6 +23,7 @@ from npas import arch, data
 from npas.errors import TooLargeError
 from npas.plans import Plan
 from npas.spec import ArchitectureSpec, JobSpec, NetworkSpec
+from npas.teaching import own_epochs
 from npas.train.batches import largest_batch
 
 _BYTES = 4  # of a float32 number
@@ -70,7 +71,7 @@ def estimate(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Memory:
         activations=_activations(plan.networks, spec, batch),
         dataset=pixels,
     )
-    if plan.requested_dense is None or not _has_dense_teacher(spec):
+    if plan.requested_dense is None or not own_epochs(spec.training):
         return needed
     teacher = Memory(  # trained first: the networks of the request, which are larger
         weights=_BYTES * _copies(spec) * plan.dense,
@@ -128,10 +129,6 @@ def _most(spec: JobSpec, plan: Plan, limit_bytes: int, folder: Path | None) -> i
 def _copies(spec: JobSpec) -> int:
     """Return how often a parameter is there: its value, its gradient, what the optimiser keeps."""
     return 3 if spec.training.optimizer == "sgd" else 4
-
-
-def _has_dense_teacher(spec: JobSpec) -> bool:
-    return spec.training.distillation is not None and spec.training.distillation.teacher == "dense"
 
 
 def _requested(spec: JobSpec, facts: data.Facts) -> tuple[NetworkSpec, ...]:

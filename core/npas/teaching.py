@@ -76,7 +76,7 @@ class Teaching:
         self.teacher: Teacher | None = None
         self._facts: dict[str, Any] = {}
         name = _file_name(self.spec)
-        self.epochs = training.epochs if self.spec and name is None else 0
+        self.epochs = own_epochs(training)
         if name is not None:
             self._open(name, folder or default_folder())
 
@@ -190,6 +190,12 @@ def require(training: TrainingSpec, dataset: DatasetSpec, folder: Path | None = 
         folder = folder or default_folder()
         facts = facts_of(dataset, folder)
         _check_fit(name, *_read(name, folder), facts.sizes, facts.task)
+
+
+def own_epochs(training: TrainingSpec) -> int:
+    """Return the epochs to train a teacher in the job: 0 if there is none, or a file holds it."""
+    is_trained = training.distillation and _file_name(training.distillation) is None
+    return training.epochs if is_trained else 0
 
 
 def _file_name(spec: DistillationSpec | None) -> str | None:
