@@ -36,6 +36,9 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"
 Option = bool | int | float | Annotated[str, StringConstraints(max_length=200)]
 Auto = Literal["auto"]
 
+FIRST_DEFAULT = "superweights"
+"""The method of a request that named none, in the first release; today's is in `PlanRequest`."""
+
 
 class Spec(BaseModel):
     """Base of all requests: unknown fields are refused, values are frozen, NaN is not a number."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from npas.spec import JobSpec
+from npas.spec import FIRST_DEFAULT, JobSpec, MethodSpec
 from pydantic import ValidationError
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -32,11 +32,16 @@ def is_asked_by(job: Job, spec: JobSpec) -> bool:
     """Tell whether a job was made by this request: the same words, or the same meaning.
 
     Releases may have passed since, with new fields, and with other defaults for what was not said.
+    Of the first, the words are not known: its fingerprint is of the meaning that they had then.
     """
     if job.request_fingerprint == fingerprint(_asked(spec)):
         return True
     try:
-        return type(spec).model_validate_json(json.dumps(job.spec)) == spec
+        stored = type(spec).model_validate_json(json.dumps(job.spec))
+        is_of_first = job.request_fingerprint == fingerprint(job.spec)
+        if is_of_first and "method" not in spec.model_fields_set:
+            return stored == spec.model_copy(update={"method": MethodSpec(name=FIRST_DEFAULT)})
+        return stored == spec
     except ValidationError:  # of a release that allowed it
         return False
 

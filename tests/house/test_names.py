@@ -33,6 +33,7 @@ METHODS, RECIPES = PurePosixPath("core/npas/methods"), PurePosixPath("core/npas/
 NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
     ("core/npas/methods/ssn.py", "random"): "a way to form groups has the method's name",
     ("core/npas/spec.py", "block_mix"): "the default method of a request",
+    ("core/npas/spec.py", "superweights"): "the default method of the first release",
     ("core/npas/planner.py", "block_mix"): "the default of npas.plan, the same as a request's",
     (
         "core/npas/methods/superweights.py",

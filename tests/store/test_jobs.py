@@ -8,6 +8,7 @@ import pytest
 from npas.spec import JobSpec
 from npas_store import claims, events, jobs, listings, plans
 from npas_store.database import reading, transaction
+from npas_store.documents import fingerprint
 from npas_store.tables import Bell, Job, new_id
 from sqlalchemy import select
 
@@ -134,6 +135,19 @@ def test_key_of_the_first_release_is_known(submit):
         assert jobs.is_asked_by(job, asked)
         assert jobs.is_asked_by(job, LaterSpec.model_validate_json(text))
         assert not jobs.is_asked_by(job, asked.model_copy(update={"seed": 1}))
+
+
+@pytest.mark.parametrize(("stored", "is_same"), [("superweights", True), ("ssn", False)])
+def test_key_of_the_first_release_without_a_method_means_what_it_meant(submit, stored, is_same):
+    made, words = submit("a"), dict(EARLIER["defaults"]["stored"])
+    del words["method"]
+    asked = JobSpec.model_validate_json(json.dumps(words))
+    with transaction() as session:
+        job = jobs.get(session, made.id)
+        job.spec = words | {"method": {"name": stored}}
+        assert not jobs.is_asked_by(job, asked)  # as a later release, it is known by its words
+        job.request_fingerprint = fingerprint(job.spec)
+        assert jobs.is_asked_by(job, asked) == is_same
 
 
 def test_key_is_known_after_a_release_that_changes_a_default(submit, spec):
