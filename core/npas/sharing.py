@@ -5,6 +5,7 @@ The networks underneath see plain tensors, composed group by group; see `npas.co
 
 import copy
 import itertools
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -197,12 +198,12 @@ def share(
         networks: one module for a plan of one network, else modules by network name; built from
             the plan's own architectures.
         plan: from `npas.plan`.
-        seed: for fresh banks.
+        seed: an integer, for fresh banks.
         fit: start the banks from the networks' current weights instead of fresh.
 
     Raises:
         PlanError: this is no plan, or it does not fit these networks.
-        InvalidSpecError: the networks are no modules, or share already.
+        InvalidSpecError: the networks are no modules, or share already, or the seed is no integer.
 
     Example:
         >>> import npas, torch
@@ -217,7 +218,11 @@ def share(
     named = named_as_planned(networks, plan)
     check_coverage(named, plan)
     check_structure(named, plan)
-    return shared(named, plan, seed=seed, fit=fit)
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise InvalidSpecError(f"seed is {seed!r}: give an integer") from None
+    return shared(named, plan, seed=number, fit=fit)
 
 
 def shared(

@@ -1,10 +1,10 @@
-"""How banks start: fresh, at the variance each layer's fan-in asks for, or fitted to weights.
+"""How banks start: fresh, at the deviations that the plan says, or fitted to weights.
 
-Source: Kaiming initialisation, variance 2 / fan_in. The SuperWeights code draws every template
-for a fan-in of 9, whatever the layer; here a bank is drawn for the layer whose shape it
-completes, coefficient rows have length 1, and a reader of another fan-in has a fixed gain near
-1. (Unit-variance templates with the whole scale in the gain would divide the effective learning
-rate by the gain's square.)
+What deviation is right, for a network's own initialiser and for the length of a first step, is
+found when the plan is made (scale.py). Here a bank's templates are drawn at the deviation that its
+group says, coefficient rows have the length that it says, and a reader that would start at another
+deviation has a fixed gain. The SuperWeights code draws every template for a fan-in of 9, whatever
+the layer.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,12 @@ def fresh_templates(group: Group, index: int, generator: torch.Generator) -> Ten
     """Return (K, D) normal templates of the deviation that the group says."""
     bank = group.banks[index]
     std = group.template_deviation(bank)
-    return torch.randn(bank.templates, bank.size, generator=generator) * std
+    return normal((bank.templates, bank.size), generator) * std
+
+
+def normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw in float32, whatever torch's default: in another type others would be drawn."""
+    return torch.randn(shape, generator=generator, dtype=torch.float32)
 
 
 def fresh_coefficients(
@@ -79,12 +84,14 @@ def fresh_coefficients(
             row takes one template, in turn where there are fewer templates than rows.
     """
     if bank.templates == 1:
-        return torch.ones(bank.rows, 1)
+        return torch.ones(bank.rows, 1, dtype=torch.float32)
     if kind == "identity":
-        return torch.eye(bank.templates)[torch.arange(bank.rows) % bank.templates]
+        return torch.eye(bank.templates, dtype=torch.float32)[
+            torch.arange(bank.rows) % bank.templates
+        ]
     if kind == "sparse":
-        rows = torch.randn(bank.rows, bank.templates, generator=generator)
-        order = torch.rand(bank.rows, bank.templates, generator=generator).argsort(dim=1)
+        rows = normal((bank.rows, bank.templates), generator)
+        order = torch.rand(rows.shape, generator=generator, dtype=rows.dtype).argsort(dim=1)
         rows = rows.masked_fill(order < bank.templates // 2, 0.0)
         return nn.functional.normalize(rows, dim=1)
     return orthogonal_rows(bank.rows, bank.templates, generator)
@@ -93,7 +100,7 @@ def fresh_coefficients(
 def orthogonal_rows(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """Return (rows, columns), rows of length 1; orthogonal where there are enough columns."""
     tall = max(rows, columns), min(rows, columns)
-    q, r = torch.linalg.qr(torch.randn(tall, generator=generator))
+    q, r = torch.linalg.qr(normal(tall, generator))
     q = q * torch.sign(torch.diagonal(r))
     return nn.functional.normalize(q if rows >= columns else q.t(), dim=1)
 

@@ -25,6 +25,7 @@ BUILT = {
     "squeezenet": several("torchvision:squeezenet1_1", size=64),
     "shufflenet": several("torchvision:shufflenet_v2_x0_5", size=64),
     "mobilenet": several("torchvision:mobilenet_v3_small", size=64),
+    "vit": several("vit-6-64-4"),
     "two": several("wrn-16-1", "resnet-14"),
     "three": several("wrn-22-1", "wrn-10-2", "resnet-8"),
     "same": several("resnet-14", "resnet-14"),

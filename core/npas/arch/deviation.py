@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-CONSTANT = frozenset({"zero_", "zeros_", "ones_", "fill_", "constant_", "eye_"})
-"""Initialisers whose weights have no deviation."""
+CONSTANT = frozenset({"zero_", "zeros_", "ones_", "fill_", "constant_", "eye_", "dirac_"})
+"""Initialisers that draw nothing."""
 
 
 class Deviations:
@@ -86,6 +86,11 @@ def _orthogonal(tensor: Tensor, gain: float = 1.0) -> float:
     return gain / math.sqrt(max(tensor.shape[0], math.prod(tensor.shape[1:])))
 
 
+def _sparse(tensor: Tensor, sparsity: float, std: float = 0.01) -> float:
+    zeros = math.ceil(sparsity * tensor.shape[0]) / tensor.shape[0]
+    return std * math.sqrt(1 - zeros)
+
+
 _RULES: dict[str, Callable[..., float]] = {
     "kaiming_normal_": _kaiming,
     "kaiming_uniform_": _kaiming,
@@ -95,7 +100,10 @@ _RULES: dict[str, Callable[..., float]] = {
     "uniform_": _uniform,
     "trunc_normal_": _truncated,
     "orthogonal_": _orthogonal,
+    "sparse_": _sparse,
 }
+
+_SEEN = "is_seen_by_modes"
 
 
 def let_modes_see_truncated_normal() -> None:
@@ -105,7 +113,7 @@ def let_modes_see_truncated_normal() -> None:
     transformers start with would stay unknown. Without a mode it is what it was.
     """
     original = nn.init.trunc_normal_
-    if hasattr(original, "__wrapped__"):
+    if hasattr(original, _SEEN):  # others may have wrapped it too: that says nothing
         return
 
     @functools.wraps(original)
@@ -115,4 +123,5 @@ def let_modes_see_truncated_normal() -> None:
             return answer
         return original(tensor, *args, **kwargs)
 
+    setattr(seen, _SEEN, True)
     nn.init.trunc_normal_ = seen

@@ -17,6 +17,7 @@ from npas.recipes import Reader, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._readings import WAYS, Way
 from npas.spec import Spec
+from npas.start import normal
 from npas.windows import Reading, Upsample, reading
 
 
@@ -142,7 +143,7 @@ class Flat:
 
     def fresh_bank(self, generator: torch.Generator) -> Tensor:
         """Return (1, B) random scalars, exactly mean 0 and the variance of the bank's shape."""
-        bank_B = torch.randn(self._bank.size, generator=generator)
+        bank_B = normal((self._bank.size,), generator)
         if len(bank_B) > 1:
             bank_B = (bank_B - bank_B.mean()) / bank_B.std(correction=0)
         return (bank_B * self._deviation).unsqueeze(0)

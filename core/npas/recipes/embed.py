@@ -16,7 +16,7 @@ from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import Reader, Start
 from npas.recipes._flat import Flat, Own
-from npas.start import fit_by_descent
+from npas.start import fit_by_descent, normal
 from npas.windows import num_map
 
 
@@ -147,7 +147,7 @@ class Embed:
         for way, windows in zip(self._flat.ways, self._windows, strict=True):
             own = way.fresh(generator)
             if windows > 1:
-                own = torch.randn(self._embedding, generator=generator)
+                own = normal((self._embedding,), generator)
                 own = own / own.norm() * self._scale(windows).vector
             else:
                 own = own * (self._flat.row_length or 1.0)
@@ -155,7 +155,7 @@ class Embed:
         maps_D = torch.zeros(self._maps.size)
         for windows in self._map_at:
             weight = self._map(maps_D, windows)[0]
-            drawn = torch.randn(weight.shape, generator=generator)
+            drawn = normal(weight.shape, generator)
             weight.copy_(drawn * self._scale(windows).map)
         return [
             Start(templates, torch.cat(rows).unsqueeze(1)),
