@@ -13,11 +13,6 @@ MAX_ERRORS = 20
 
 _MAX_SHOWN = 80
 _EACH = "Input should be a valid "
-_MESSAGES: Mapping[str, str] = {
-    "missing": "is needed",
-    "extra_forbidden": "there is no such field; see /openapi.json",
-}
-"""Better told than by pydantic."""
 _PLACES: Mapping[str, Place] = {"body": "body", "query": "query", "header": "header"}
 
 
@@ -45,8 +40,9 @@ def blamed(errors: Iterable[Mapping[str, Any]], document: Any) -> list[FieldErro
         key = (_PLACES.get(str(place), "query"), pointer)
         if key not in found and len(found) == MAX_ERRORS:
             break  # there may be thousands, and each takes a while to tell
-        message = _MESSAGES.get(complaint["type"]) or complaint["msg"]
-        message = message.removeprefix("Value error, ")
+        message = complaints.told(complaint)
+        if complaint["type"] == "extra_forbidden":
+            message += "; see /openapi.json"
         found.setdefault(key, []).append((complaint["type"], message))
         if not missing:
             shown.setdefault(key, show(complaint["input"]))

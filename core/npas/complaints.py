@@ -10,8 +10,26 @@ from npas.spec import pointer
 MAX_SHOWN = 80
 """Characters of a refused value that a message repeats."""
 
-_MESSAGES = {"missing": "is needed", "extra_forbidden": "there is no such field"}
+_MESSAGES = {
+    "missing": "is needed",
+    "extra_forbidden": "there is no such field",
+    "dict_type": "give an object",
+    "tuple_type": "give a list",
+}
 """Better told than by pydantic."""
+
+FORMS = {
+    "ArchitectureSpec": 'give a name, such as "wrn-16-2", or {"name": "wrn-16-2"} and its options',
+    "BudgetSpec": (
+        'give a count of parameters, or {"fraction": 0.25} for a part of the dense size'
+    ),
+    "DatasetSpec": 'give a name, such as "digits", or {"name": "digits"} and its options',
+    "DistillationSpec": 'give "dense", "checkpoint:NAME", or {"teacher": "dense"} and its options',
+    "MethodSpec": 'give a name, such as "block_mix", or {"name": "block_mix"} and its options',
+    "NetworkSpec": 'give {"name": "a", "architecture": "wrn-16-2"}',
+    "TrainingSpec": 'give an object of options, such as {"epochs": 20}',
+}
+"""By the name of a model: how it may be written."""
 
 _EACH = "Input should be "
 
@@ -43,8 +61,8 @@ def first_of(error: ValidationError, document: Any, *, within: str = "") -> Comp
     """
     first, *more = error.errors()
     inside = _place(first, document)
-    also = [_told(each) for each in more if _place(each, document) == inside]
-    message = " or ".join(dict.fromkeys([_told(first), *(m.removeprefix(_EACH) for m in also)]))
+    also = [told(each) for each in more if _place(each, document) == inside]
+    message = " or ".join(dict.fromkeys([told(first), *(m.removeprefix(_EACH) for m in also)]))
     if first["type"] != "missing" and not _is_default(first, document):
         shown = " ".join(repr(first["input"]).split())
         message += f"; given: {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '...'}"
@@ -62,8 +80,15 @@ def _place(error: Mapping[str, Any], document: Any) -> str:
     return pointer_into(document, error["loc"], missing=error["type"] == "missing")
 
 
-def _told(error: Mapping[str, Any]) -> str:
-    return _MESSAGES.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+def told(error: Mapping[str, Any]) -> str:
+    """Return what is wrong, without what was given."""
+    if form := FORMS.get((error.get("ctx") or {}).get("class_name", "")):
+        return form
+    message = _MESSAGES.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    owner, name = ("", "", *error["loc"])[-2:]
+    if (error["type"], name) == ("missing", "name"):
+        return "; ".join(filter(None, (message, FORMS.get(f"{owner}".capitalize() + "Spec"))))
+    return message
 
 
 def pointer_into(document: Any, location: Sequence[str | int], *, missing: bool) -> str:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from npas import arch, methods, registry
 from npas.arch.layers import Layer, LayerTable
 from npas.arch.unshared import without
+from npas.complaints import FORMS, told
 from npas.data import Facts, facts
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
 from npas.evidence import (
@@ -201,10 +202,8 @@ def _budget(budget: Budget | None, table: LayerTable) -> int | None:
     try:
         return BudgetSpec.model_validate(budget).resolve(table.dense)
     except ValidationError as error:
-        message = (
-            f"budget {budget!r}: {error.errors()[0]['msg']}; give a count of parameters, "
-            'or {"fraction": 0.25} for a part of the dense size'
-        )
+        wrong = dict.fromkeys([told(error.errors()[0]), FORMS["BudgetSpec"]])
+        message = f"budget {budget!r}: {'; '.join(wrong)}"
         raise InvalidSpecError(message, field="/budget") from error
 
 

@@ -192,6 +192,30 @@ def test_a_field_that_is_wrong_is_named(client, asked, changes, pointer, code):
 
 
 @pytest.mark.parametrize(
+    ("changes", "pointer", "allowed"),
+    [
+        ({"budget": "small"}, "/budget", 'a count of parameters, or {"fraction": 0.25}'),
+        ({"budget": 1.5}, "/budget", 'a count of parameters, or {"fraction": 0.25}'),
+        ({"budget": {"fraction": 11}}, "/budget/fraction", "less than or equal to 10"),
+        ({"method": ["ssn"]}, "/method", 'a name, such as "block_mix", or {"name": "block_mix"}'),
+        ({"method": {"method": "ssn"}}, "/method/name", 'or {"name": "block_mix"}'),
+        ({"method": {"name": {"name": "ssn"}}}, "/method/name", "a valid string"),
+        ({"dataset": 3}, "/dataset", 'a name, such as "digits", or {"name": "digits"}'),
+        ({"training": "long"}, "/training", '{"epochs": 20}'),
+        ({"training": {"distillation": 3}}, "/training/distillation", '"checkpoint:NAME"'),
+        ({"networks": "resnet-8"}, "/networks", "give a list"),
+        ({"networks": ["a"]}, "/networks/0", '{"name": "a", "architecture": "wrn-16-2"}'),
+    ],
+)
+def test_a_form_that_is_wrong_is_answered_with_those_that_are_right(
+    client, asked, changes, pointer, allowed
+):
+    document = problem(client.post("/v1/jobs", json={**asked, **changes}), 422, "invalid_request")
+    told = {error["pointer"]: error["message"] for error in document["errors"]}
+    assert allowed in told[pointer]
+
+
+@pytest.mark.parametrize(
     ("changes", "pointer", "code"),
     [
         ({"architecture": {"name": "resnet-7"}}, "/architecture", "invalid_spec"),
