@@ -19,6 +19,7 @@ from npas_api.openapi import problems_of
 
 router = APIRouter(prefix="/v1/jobs", tags=["artifacts"])
 
+_AGAIN = "the same request under a new Idempotency-Key makes it again"
 _NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
 
@@ -94,11 +95,12 @@ def download_artifact(request: Request, job_id: found.JobId, name: str) -> Respo
         return Response(status_code=304, headers=headers)
     state = _state(artifact)
     if state == "missing":
-        raise errors.ArtifactGoneError(f"{artifact.name} of {job_id} is no longer stored")
+        raise errors.ArtifactGoneError(
+            f"{artifact.name} of {job_id} is no longer on the server's disk; {_AGAIN}"
+        )
     if state == "damaged":
         raise errors.ArtifactDamagedError(
-            f"{artifact.name} of {job_id} was damaged on the server's disk; the same request "
-            "under a new Idempotency-Key makes it again"
+            f"{artifact.name} of {job_id} was damaged on the server's disk; {_AGAIN}"
         )
     path = blobs.path(artifact.sha256)
     return ArtifactResponse(

@@ -24,6 +24,9 @@ _MANY_CAUSES = frozenset(
 """Causes that lie with the machine and may pass; all others are likely to come back each time."""
 
 
+_WELL = f"the worker's log has the details; once the machine is well, {history.ANEW}"
+
+
 class LeaseLostError(Exception):
     """Another worker has the job, or it has ended: stop, and write nothing more."""
 
@@ -235,7 +238,7 @@ def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> J
         message = f"{why['message']}; given up after {losses} losses of this kind"
         if job.cancel_requested:
             return _cancelled(session, job, message)
-        final = {**why, "message": message}
+        final = {**why, "message": message, "hint": why.get("hint") or _WELL}
         return finish(session, job_id, epoch, "failed", message=message, why=final)
     seconds = min(settings().retry_seconds * 2 ** (job.losses - 1), 600.0)
     return _requeue(session, job, why, seconds=seconds)
@@ -290,7 +293,7 @@ def _requeue(session: Session, job: Job, why: Mapping[str, Any], *, seconds: flo
 
 def _cancelled(session: Session, job: Job, cause: str) -> Job:
     message = f"cancelled without a network: {cause}"
-    asked = history.reason("user_cancelled", message)
+    asked = history.reason("user_cancelled", message, hint=history.ANEW)
     return finish(session, job.id, job.epoch, "cancelled", message=message, why=asked)
 
 

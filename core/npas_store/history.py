@@ -9,6 +9,10 @@ from npas_store import events
 from npas_store.tables import Job, Transition
 
 
+ANEW = "the same request makes a new job; under an Idempotency-Key, give a new one"
+"""What a user can do about a job that delivered nothing."""
+
+
 def reason(code: str, message: str, *, hint: str = "", field: str = "") -> dict[str, str]:
     """Return why a job ended or waits again, as the API shows it.
 

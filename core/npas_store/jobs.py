@@ -131,7 +131,8 @@ def request_cancel(session: Session, job_id: str) -> Job:
     if is_terminal(job.state) or job.cancel_requested:
         return job
     before, job.cancel_requested = job.state, True
-    why = history.reason("user_cancelled", "cancelled on request")
+    message = "stopping at the next step, the best network so far is kept"
+    why = history.reason("user_cancelled", message)
     if before == "queued" and resumes.are_there(session, job_id):
         job.due_at = func.now()  # the pause after a loss is for the training
         session.add(Bell(job_id=job_id))
@@ -139,11 +140,11 @@ def request_cancel(session: Session, job_id: str) -> Job:
         why = history.reason("user_cancelled", message)
         job.reason = why
     elif before == "queued":
-        job.state, job.reason, job.finished_at = "cancelled", why, func.now()
         message = "cancelled before " + ("a network was saved" if job.epoch else "it started")
+        why = history.reason("user_cancelled", message, hint=history.ANEW)
+        job.state, job.reason, job.finished_at = "cancelled", why, func.now()
     else:
         job.state = "cancelling"
-        message = "stopping at the next step, the best network so far is kept"
     session.flush()
     history.moved(session, job, before=before, message=message, why=why)
     session.refresh(job)

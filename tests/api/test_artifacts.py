@@ -156,6 +156,7 @@ def test_an_artifact_whose_bytes_are_gone_says_so(client, address):
     finally:
         hidden.rename(path)
     assert (answer.status_code, answer.json()["code"]) == (410, "artifact_gone")
+    assert "the same request under a new Idempotency-Key makes it again" in answer.json()["detail"]
 
 
 def flip(path):

@@ -149,6 +149,7 @@ def test_lose_waits_longer_each_time_and_gives_up_in_the_end(submit):
     assert lost.state == "failed"
     assert lost.reason["code"] == "worker_lost"
     assert "10 losses" in lost.reason["message"]
+    assert "the same request makes a new job" in lost.reason["hint"]
     assert 4 < waits[0] < 6 < 9 < waits[1] < 11
     assert max(waits) <= 600
 

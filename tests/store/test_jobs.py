@@ -69,6 +69,8 @@ def test_cancel_of_a_queued_job_ends_it_at_once(submit):
             found = jobs.request_cancel(session, job.id)
         assert (found.state, found.reason["code"]) == ("cancelled", "user_cancelled")
         assert found.finished_at is not None
+        assert found.reason["message"] == "cancelled before it started"
+        assert "the same request makes a new job" in found.reason["hint"]
     with transaction() as session:
         assert claims.claim(session, "w") is None
         assert len(listings.histories(session, [job.id])[job.id]) == 2
