@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 from npas_store import events
 from npas_store.tables import Job, Transition
 
-
 ANEW = "the same request makes a new job; under an Idempotency-Key, give a new one"
 """What a user can do about a job that delivered nothing."""
 
