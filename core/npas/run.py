@@ -15,9 +15,7 @@ Example:
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from npas import identity, methods, racing, train
+from npas import devices, identity, methods, racing, train
 from npas.errors import InvalidSpecError
 from npas.evidence import Evidence, check_evidence
 from npas.job import Job, Outcome
@@ -25,7 +23,7 @@ from npas.listening import Listener, Silence
 from npas.planner import plan
 from npas.plans import Plan
 from npas.revising import Revisions
-from npas.spec import JobSpec, MethodSpec
+from npas.spec import AUTO, JobSpec, MethodSpec
 
 __all__ = ["Outcome", "run"]
 
@@ -37,7 +35,7 @@ def run(
     listener: Listener | None = None,
     data_folder: Path | str | None = None,
     resume_from: Path | None = None,
-    device: str = "auto",
+    device: str = AUTO,
     checkpoint_seconds: float = 30,
     evidence: Evidence | None = None,
     accepted: Plan | None = None,
@@ -74,7 +72,7 @@ def run(
     place: dict[str, Any] = {
         "folder": folder,
         "data_folder": None if data_folder is None else Path(data_folder),
-        "device": _device(device),
+        "device": devices.device(device),
         "checkpoint_seconds": checkpoint_seconds,
     }
     race = racing.held(
@@ -101,12 +99,3 @@ def _method(race: racing.Held, accepted: Plan | None) -> MethodSpec:
     if race.state is not None:
         first = Revisions.first(race.state.facts["revisions"])
     return race.spec.method if first is None else methods.maker_of(first)
-
-
-def _device(name: str) -> torch.device:
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.device(found if name == "auto" else name)
-    except RuntimeError as error:
-        message = f'device is {name!r}: give "auto", "cpu", "cuda", "cuda:1", ...'
-        raise InvalidSpecError(message) from error

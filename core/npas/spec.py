@@ -35,6 +35,8 @@ DECLARED = "declared"
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[\w.:+-]+$")]
 Option = bool | int | float | Annotated[str, StringConstraints(max_length=200)]
 Auto = Literal["auto"]
+AUTO: Auto = "auto"
+"""What is chosen for the user; of devices, the best that there is."""
 
 FIRST_DEFAULT = "superweights"
 """The method of a request that named none, in the first release; today's is in `PlanRequest`."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+from npas.spec import AUTO
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -41,7 +42,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535, description="0 to 65535; 0: any that is free")
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, ..."
+        AUTO, pattern=rf"^({AUTO}|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, ..."
     )
     slots: int = Field(1, ge=1, description="workers among which this machine's cores are divided")
     threads: int = Field(

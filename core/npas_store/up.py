@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from npas.spec import AUTO
+
 from npas_store import broker, embedded, homes, migrate
 from npas_store.children import Child, StartError
 from npas_store.database import UNREACHABLE, forget, why_unreachable
@@ -91,7 +93,7 @@ def devices(device: str) -> list[str]:
     Args:
         device: the setting.
     """
-    if device not in ("auto", "cuda"):
+    if device not in (AUTO, "cuda"):
         return []
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:

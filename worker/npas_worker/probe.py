@@ -68,10 +68,7 @@ def compute(name: str) -> int:
     """
     try:
         torch = importlib.import_module("torch")
-        is_cuda = torch.cuda.is_available() if name == "auto" else name.startswith("cuda")
-        device = torch.device(
-            "cuda" if name == "auto" and is_cuda else name.replace("auto", "cpu")
-        )
+        device = importlib.import_module("npas.devices").device(name)
         weight = torch.ones(4, 3, 3, 3, device=device, requires_grad=True)
         images = torch.ones(2, 3, 8, 8, device=device)
         torch.nn.functional.conv2d(images, weight).sum().backward()
@@ -84,7 +81,7 @@ def compute(name: str) -> int:
         ) from error
     if found != 4 * 3 * 9 * 2 * 36:
         raise UnfitError(f"device {name!r} computes wrong: {found} for {4 * 3 * 9 * 2 * 36}")
-    if is_cuda:
+    if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return machine.memory_bytes()
 
