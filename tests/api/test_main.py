@@ -102,7 +102,7 @@ def test_main_serves_without_torch(asked):
     [
         ({"NPAS_DATABASE_URL": ""}, "NPAS_DATABASE_URL is not set"),
         ({"NPAS_DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "Postgres does not answer"),
-        ({"NPAS_HOST": "0.0.0.0"}, "NPAS_HOST: '0.0.0.0' is an address that other machines may"),
+        ({"NPAS_HOST": "0.0.0.0"}, "NPAS_HOST: '0.0.0.0': other machines may reach this address"),
     ],
 )
 def test_main_says_what_is_missing(environment, told):
