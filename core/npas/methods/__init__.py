@@ -5,6 +5,7 @@ same answer. It offers METHOD, an object with the promises of `Method`.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, cast
 
@@ -96,6 +97,8 @@ class Method(Protocol):
     """What a search stage measures."""
     variants: tuple[dict[str, Any], ...] = ({},)
     """Options that are worth a try where methods are raced; none: only where it is asked for."""
+    only_with: Mapping[str, tuple[str, tuple[Any, ...]]] = {}
+    """Options that count only where another option has one of some values."""
     plan_version: PlanVersion = 1
     """Of the plans by this name; one more than of those that `formerly` is about."""
 
@@ -192,6 +195,8 @@ class Method(Protocol):
 
     def idle(self, options: Any, groups: Sequence[Group]) -> Mapping[str, str]:
         """Return the options that had no say in groups whatever their values, and why.
+
+        Those that `only_with` rules out are not among them.
 
         Args:
             options: an instance of Options.
@@ -291,9 +296,14 @@ def idle_options(plan: Plan) -> list[str]:
     """Return the options that were asked for and had no say in a plan, in words."""
     method, options = planned_by(plan)
     fields = method.Options.model_fields
+    ruled_out = {
+        name: f"{other} is {json.dumps(getattr(options, other))}"
+        for name, (other, values) in method.only_with.items()
+        if getattr(options, other) not in values
+    }
     return [
         f"option {name} of {plan.method} does nothing in this plan: {why}"
-        for name, why in method.idle(options, plan.groups).items()
+        for name, why in {**ruled_out, **method.idle(options, plan.groups)}.items()
         if name in options.model_fields_set
         and getattr(options, name) != fields[name].get_default(call_default_factory=True)
     ]

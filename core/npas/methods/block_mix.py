@@ -106,6 +106,7 @@ class BlockMix(Method):
         "random orders with random signs (ours)"
     )
     Options = BlockMixOptions
+    only_with = dict.fromkeys(("search_epochs", "evidence_batches"), ("search", (True,)))
 
     def search_epochs(self, options: BlockMixOptions, *, epochs: int) -> int:
         """Return how long to train before gradients are measured, 0 where nothing is searched."""

@@ -133,6 +133,11 @@ class SoftSharing(Method):
     title = "Soft sharing: layers of one shape mix a few templates (ICLR 2019)"
     Options = SoftSharingOptions
 
+    def idle(self, options: SoftSharingOptions, groups: Sequence[Group]) -> Mapping[str, str]:
+        """Return the form of a pull that there is none of."""
+        del groups
+        return {} if options.recurrence else {"recurrence_form": "recurrence is 0"}
+
     def recurrence(self, options: SoftSharingOptions) -> Recurrence | None:
         """Return the pull that was asked for."""
         if options.recurrence == 0:

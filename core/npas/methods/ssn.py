@@ -15,7 +15,7 @@ Differences from the released code:
 import math
 import random
 from collections import defaultdict
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -141,6 +141,12 @@ class SSN(Method):
     title = "Shapeshifter network: layers of any shape read one flat bank (ICLR 2022)"
     Options = SSNOptions
     evidence_kind: EvidenceKind = "representation"
+    only_with: ClassVar = {
+        "num_groups": ("groups", ("learned", "random")),
+        "seed": ("groups", ("random",)),
+        "search_epochs": ("groups", ("learned",)),
+        "embedding": ("share", ("emb",)),
+    }
 
     def search_epochs(self, options: SSNOptions, *, epochs: int) -> int:
         """Return how long the one group trains before layers are put into groups."""

@@ -114,6 +114,7 @@ class SuperWeights(Method):
     Options = SuperWeightsOptions
     plan_version = 2
     variants = ()
+    only_with = dict.fromkeys(("search_epochs", "evidence_batches"), ("search", (True,)))
 
     def search_epochs(self, options: SuperWeightsOptions, *, epochs: int) -> int:
         """Return how long the gradient search trains, 0 where it is off."""
