@@ -130,8 +130,13 @@ def _read(path: str | os.PathLike[str]) -> tuple[Plan, dict[str, Any], str | Non
         with safe_open(path, framework="pt") as file:
             note = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
         found, digests = note.get("format"), note.pop("digests", None)
+        if found is None:
+            raise CheckpointError(f"{path} holds tensors without a plan; npas.save writes both")
         if found not in (FORMAT, BEFORE_DIGESTS):
-            raise CheckpointError(f"{path} is of format {found!r}; this version reads {FORMAT!r}")
+            raise CheckpointError(
+                f"{path} is of format {found!r}; this version reads {FORMAT!r} and "
+                f"{BEFORE_DIGESTS!r}"
+            )
         if (found, digests) != (BEFORE_DIGESTS, None):
             _check_note(path, note, digests["metadata"])
         plan = Plan.from_json(json.dumps(note["plan"]))

@@ -7,7 +7,7 @@ same answer. It offers METHOD, an object with the promises of `Method`.
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 from pydantic import ValidationError
 
@@ -97,7 +97,7 @@ class Method(Protocol):
     """What a search stage measures."""
     variants: tuple[dict[str, Any], ...] = ({},)
     """Options that are worth a try where methods are raced; none: only where it is asked for."""
-    only_with: Mapping[str, tuple[str, tuple[Any, ...]]] = {}
+    only_with: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {}
     """Options that count only where another option has one of some values."""
     plan_version: PlanVersion = 1
     """Of the plans by this name; one more than of those that `formerly` is about."""
