@@ -37,7 +37,7 @@ REQUEST = {
     "budget": {"fraction": 0.6},
     "method": "superweights",
     "dataset": {"name": "digits", "train_images": 800, "test_images": 100},
-    "training": {"epochs": 160, "batch_size": 32, "learning_rate": 0.05},
+    "training": {"epochs": 80, "batch_size": 32, "learning_rate": 0.05},
     "seed": 3,
 }
 
