@@ -44,11 +44,11 @@ class Up:
         return line.split()[-1]
 
     def until_said(self, words):
-        """Wait until a line on standard error has words in it."""
+        """Wait until a line on standard output has words in it."""
         too_late = threading.Timer(START_SECONDS, self.process.kill)
         too_late.start()
         try:
-            while words not in (line := self.process.stderr.readline()):
+            while words not in (line := self.process.stdout.readline()):
                 assert line, f"it never said {words!r}"
         finally:
             too_late.cancel()
