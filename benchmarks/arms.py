@@ -9,14 +9,13 @@ from typing import Any
 
 import npas
 import numpy as np
-from npas import arch, methods
+from npas import arch, methods, seeds
 from npas.arch.layers import Layer
+from npas.arch.matching import resolve_for
 from npas.data import facts
-from npas.evidence import Evidence, Similarity
-from npas.matching import resolve
 from npas.plans import Plan
+from npas.plans.evidence import Evidence, Similarity
 from npas.spec import DatasetSpec, JobSpec, MethodSpec, PlanRequest, TrainingSpec
-from npas.train import chance
 
 SMALL = TrainingSpec(
     epochs=10,
@@ -213,11 +212,11 @@ def first_plan(setting: Setting, cell: Cell, data_folder: Path | None) -> Plan:
 def lots(setting: Setting, seed: int, data_folder: Path | None) -> Evidence:
     """Return evidence of which nothing was measured: uniform numbers in place of it."""
     spec = job(setting, Cell(arm=DENSE, budget=1.0, seed=seed))
-    networks = resolve(spec.members(), facts(spec.dataset, data_folder).sizes)
+    networks = resolve_for(spec.members(), facts(spec.dataset, data_folder).sizes)
     classes: dict[str, list[Layer]] = defaultdict(list)
     for layer in arch.layer_table(networks).layers:
         classes[layer.kernel_class].append(layer)
-    draw = np.random.default_rng(chance.number("lots", seed))
+    draw = np.random.default_rng(seeds.number("lots", seed))
     found = []
     for layers in classes.values():
         upper = np.triu(draw.uniform(-1, 1, (len(layers), len(layers))), 1)

@@ -17,9 +17,10 @@ from typing import Any
 
 import npas
 import torch
-from npas import data, fresh
+from npas import data
 from npas.errors import InfeasibleBudgetError, NonFiniteLossError
 from npas.run import run as run_job
+from npas.sharing import build
 from npas.spec import JobSpec
 from npas.testing.networks import first_step
 
@@ -91,7 +92,7 @@ def stepped(cell: Cell) -> dict[str, Any]:
     images = data.load(spec.dataset, None)
     inputs = images.inputs(input_size=plan.networks[0].architecture.input_size)
     x, labels = inputs(images.x_train[:NUM_IMAGES]), images.y_train[:NUM_IMAGES].long()
-    moved, alone = first_step(fresh.model(plan, seed=0), x, labels)
+    moved, alone = first_step(build.model(plan, seed=0), x, labels)
     return {"ratio": round(moved / alone, 3)}
 
 

@@ -17,13 +17,13 @@ import npas
 import torch
 from npas import data
 from npas.artifacts.similarity import similarity_svg
-from npas.evaluate import evaluate
-from npas.layer_similarity import History
-from npas.looping import Looped
+from npas.folding.loops import Looped
+from npas.folding.similarity import History
 from npas.plans import Plan
 from npas.run import Outcome, run
 from npas.spec import JobSpec
 from npas.train import read, saved
+from npas.train.evaluate import evaluate
 
 from benchmarks.timing import table, write_section
 

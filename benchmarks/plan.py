@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import npas
-from npas import arch, blocks, planner, windows
+from npas import arch
+from npas.planning import planner
+from npas.plans import blocks, windows
 from npas.spec import BudgetSpec
 
 from benchmarks.timing import machine, table, write_section

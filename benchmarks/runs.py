@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from npas import identity, racing
 from npas.errors import InfeasibleBudgetError, NonFiniteLossError, NpasError
-from npas.listening import Silence
+from npas.jobs import identity
+from npas.jobs.listener import Silence
+from npas.jobs.race import held
 from npas.run import run
 from npas.train import Wish, read, saved
 
@@ -168,7 +169,7 @@ def _trained(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path)
 def _raced(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path) -> Record | None:
     """Race only: what a job does after its race is the winner's run, to the byte."""
     spec, states = job(setting, cell), saved(folder / "state")
-    race = racing.held(
+    race = held(
         spec,
         read(states[0]) if states else None,
         listener=ear,

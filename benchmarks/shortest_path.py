@@ -23,14 +23,15 @@ from typing import Any
 
 import npas
 import torch
+from npas import seeds
 from npas.data import Dataset, Inputs
 from npas.data.shortest_path import EXTENTS, phase
-from npas.evaluate import evaluate
-from npas.layer_similarity import similarity
-from npas.recurrence import recurrence_penalty
-from npas.sharing import SharedModel
+from npas.folding.penalty import recurrence_penalty
+from npas.folding.similarity import similarity
+from npas.sharing.model import SharedModel
 from npas.spec import ArchitectureSpec, MethodSpec, TrainingSpec
-from npas.train import Row, Trainer, Wish, chance
+from npas.train import Row, Trainer, Wish
+from npas.train.evaluate import evaluate
 
 from benchmarks.runs import Record, write
 from benchmarks.shortest_path_report import STEPS, report
@@ -131,9 +132,9 @@ class Curriculum:
         architecture = ArchitectureSpec(name=setting.architecture, input_size=setting.grid)
         self.plan = npas.plan(architecture, method=_method(network, setting))
         fresh = npas.build(
-            self.plan.networks[0].architecture, seed=chance.number("weights", seed, "main")
+            self.plan.networks[0].architecture, seed=seeds.number("weights", seed, "main")
         )
-        banks = chance.number("banks", seed)
+        banks = seeds.number("banks", seed)
         self.model: SharedModel = npas.share(fresh, self.plan, seed=banks).to(device)
         self.optimizer: torch.optim.Optimizer | None = None
 

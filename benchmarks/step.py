@@ -11,7 +11,7 @@ from pathlib import Path
 
 import npas
 import torch
-from npas.sharing import SharedModel
+from npas.sharing.model import SharedModel
 from npas.spec import BudgetSpec
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -10,10 +10,9 @@ import math
 from typing import Any
 
 import torch
-from npas import blocks
-from npas.composing import SharedGroup
-from npas.plans import Group, Plan, Slot
-from npas.sharing import SharedModel
+from npas.plans import Group, Plan, Slot, blocks
+from npas.sharing.group import SharedGroup
+from npas.sharing.model import SharedModel
 from torch import Tensor, nn
 
 

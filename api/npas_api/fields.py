@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from npas import complaints, spec
+from npas import spec
+from npas.spec import validation
 
 from npas_api.errors import FieldError, Place
 
@@ -34,13 +35,13 @@ def blamed(errors: Iterable[Mapping[str, Any]], document: Any) -> list[FieldErro
         place, *location = complaint["loc"]
         missing = complaint["type"] == "missing"
         if place == "body":
-            pointer = complaints.pointer_into(document, location, missing=missing)
+            pointer = validation.pointer_into(document, location, missing=missing)
         else:
             pointer = spec.pointer(*location[:1])
         key = (_PLACES.get(str(place), "query"), pointer)
         if key not in found and len(found) == MAX_ERRORS:
             break  # there may be thousands, and each takes a while to tell
-        message = complaints.told(complaint)
+        message = validation.told(complaint)
         if complaint["type"] == "extra_forbidden":
             message += "; see /openapi.json"
         found.setdefault(key, []).append((complaint["type"], message))

@@ -21,8 +21,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from npas import admission, arch, data, memory, methods, planner
+from npas import arch, data, methods
 from npas.errors import InfeasibleBudgetError, NpasError
+from npas.jobs import admission, memory
+from npas.planning import planner
 from npas.spec import JobSpec, PlanRequest
 
 from npas_api.messages import HELLO, LENGTH_BYTES, framed, num_bytes

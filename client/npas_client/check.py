@@ -19,9 +19,9 @@ def grade(path: Path) -> dict[str, Any]:
     """
     import npas  # here, since torch takes seconds to import
     from npas import data as datasets
-    from npas.checkpoint import num_buffer_bytes, num_parameters
+    from npas.delivery.checkpoint import num_buffer_bytes, num_parameters
     from npas.errors import DataError
-    from npas.evaluate import evaluate
+    from npas.train.evaluate import evaluate
 
     model = npas.load(path)
     extra = model.extra

@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from npas.arch import build as build
-    from npas.checkpoint import load as load
-    from npas.checkpoint import save as save
-    from npas.comparing import compare as compare
-    from npas.evidence import Evidence as Evidence
-    from npas.folding import fold as fold
-    from npas.layer_similarity import similarity as similarity
-    from npas.looping import loops as loops
-    from npas.planner import plan as plan
+    from npas.delivery.checkpoint import load as load
+    from npas.delivery.checkpoint import save as save
+    from npas.folding.fold import fold as fold
+    from npas.folding.loops import loops as loops
+    from npas.folding.recalibration import recalibrate as recalibrate
+    from npas.folding.similarity import similarity as similarity
+    from npas.planning.planner import plan as plan
     from npas.plans import Plan as Plan
-    from npas.recalibration import recalibrate as recalibrate
-    from npas.sharing import SharedModel as SharedModel
-    from npas.sharing import share as share
+    from npas.plans.comparison import compare as compare
+    from npas.plans.evidence import Evidence as Evidence
+    from npas.sharing.model import SharedModel as SharedModel
+    from npas.sharing.model import share as share
     from npas.spec import JobSpec as JobSpec
 
 _OWNERS = {
-    "Evidence": "npas.evidence",
+    "Evidence": "npas.plans.evidence",
     "JobSpec": "npas.spec",
     "Plan": "npas.plans",
-    "SharedModel": "npas.sharing",
+    "SharedModel": "npas.sharing.model",
     "build": "npas.arch",
-    "compare": "npas.comparing",
-    "fold": "npas.folding",
-    "load": "npas.checkpoint",
-    "loops": "npas.looping",
-    "plan": "npas.planner",
-    "recalibrate": "npas.recalibration",
-    "save": "npas.checkpoint",
-    "share": "npas.sharing",
-    "similarity": "npas.layer_similarity",
+    "compare": "npas.plans.comparison",
+    "fold": "npas.folding.fold",
+    "load": "npas.delivery.checkpoint",
+    "loops": "npas.folding.loops",
+    "plan": "npas.planning.planner",
+    "recalibrate": "npas.folding.recalibration",
+    "save": "npas.delivery.checkpoint",
+    "share": "npas.sharing.model",
+    "similarity": "npas.folding.similarity",
 }
 
 __all__ = list(_OWNERS)

@@ -15,14 +15,16 @@ Example:
 from pathlib import Path
 from typing import Any
 
-from npas import devices, identity, methods, racing, train
+from npas import methods, train
 from npas.errors import InvalidSpecError
-from npas.evidence import Evidence, check_evidence
-from npas.job import Job, Outcome
-from npas.listening import Listener, Silence
-from npas.planner import plan
+from npas.jobs import devices, identity
+from npas.jobs.job import Job, Outcome
+from npas.jobs.listener import Listener, Silence
+from npas.jobs.race import Held, held
+from npas.jobs.revisions import Revisions
+from npas.planning.planner import plan
 from npas.plans import Plan
-from npas.revising import Revisions
+from npas.plans.evidence import Evidence, check_evidence
 from npas.spec import AUTO, JobSpec, MethodSpec
 
 __all__ = ["Outcome", "run"]
@@ -75,7 +77,7 @@ def run(
         "device": devices.device(device),
         "checkpoint_seconds": checkpoint_seconds,
     }
-    race = racing.held(
+    race = held(
         spec,
         train.read(resume_from) if resume_from else None,
         listener=listener or Silence(),
@@ -90,7 +92,7 @@ def run(
     return job.run(race.state)
 
 
-def _method(race: racing.Held, accepted: Plan | None) -> MethodSpec:
+def _method(race: Held, accepted: Plan | None) -> MethodSpec:
     """Return a job's method by the name that it has today.
 
     What its first plan says counts: the request's name may have meant another method then.

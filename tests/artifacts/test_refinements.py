@@ -5,7 +5,7 @@ import npas
 from npas.artifacts import Account
 from npas.artifacts.plans import plans_json
 from npas.artifacts.refinements import refinements_svg
-from npas.refining import separated
+from npas.sharing.untying import separated
 from npas.spec import ArchitectureSpec, NetworkSpec
 
 SVG = "{http://www.w3.org/2000/svg}"

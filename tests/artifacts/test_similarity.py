@@ -4,7 +4,7 @@ import npas
 import pytest
 import torch
 from npas.artifacts.similarity import similarity_svg
-from npas.layer_similarity import History
+from npas.folding.similarity import History
 
 SVG = "{http://www.w3.org/2000/svg}"
 

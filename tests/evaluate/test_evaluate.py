@@ -5,7 +5,7 @@ import pytest
 import torch
 from npas.data import Inputs
 from npas.errors import NonFiniteLossError
-from npas.evaluate import Evaluation, evaluate
+from npas.train.evaluate import Evaluation, evaluate
 from torch import Tensor, nn
 
 

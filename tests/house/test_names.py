@@ -17,7 +17,6 @@ ONE_EACH = {
 """Folder of a kind, and what each file in it that is found by name must define."""
 
 NAME_TWICE: dict[tuple[str, str], str] = {
-    ("core/npas", "load"): "npas.load of a checkpoint; the registry loads a module",
     ("core/npas/arch/families", "Block"): "each family has a residual block of its own kind",
     ("core/npas_store", "record"): "one per table, called with its module: metrics.record, ...",
     ("core/npas_store", "beat"): "called with its module: claims.beat for a job, workers.beat",
@@ -32,14 +31,14 @@ METHODS, RECIPES = PurePosixPath("core/npas/methods"), PurePosixPath("core/npas/
 
 NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
     ("core/npas/methods/ssn.py", "random"): "a way to form groups has the method's name",
-    ("core/npas/spec.py", "block_mix"): "the default method of a request",
-    ("core/npas/spec.py", "superweights"): "the default method of the first release",
-    ("core/npas/planner.py", "block_mix"): "the default of npas.plan, the same as a request's",
+    ("core/npas/spec/__init__.py", "block_mix"): "the default method of a request",
+    ("core/npas/spec/__init__.py", "superweights"): "the default method of the first release",
+    ("core/npas/planning/planner.py", "block_mix"): "the default of npas.plan",
     (
         "core/npas/methods/superweights.py",
         "block_mix",
     ): "plans of version 1 called it superweights",
-    ("core/npas/spec.py", "dense"): "the default teacher of a distillation is the dense network",
+    ("core/npas/spec/__init__.py", "dense"): "the default teacher is the dense network",
     ("api/npas_api/openapi.py", "block_mix"): "the example of a request",
     ("client/npas_client/demo.py", "block_mix"): "the demonstration is of this method",
     ("client/npas_client/demo.py", "dense"): "the demonstration compares with the dense network",

@@ -4,12 +4,13 @@ import typing
 from pathlib import Path
 
 import pytest
-from npas import arch, layer_list
+from npas import arch
 from npas.arch.families._genotypes import GENOTYPES
 from npas.arch.layers import KINDS, Role
+from npas.spec import declared
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/architectures.md").read_text()
-ITEMS = [item for item in layer_list.Item.__subclasses__() if "kind" in item.model_fields]
+ITEMS = [item for item in declared.Item.__subclasses__() if "kind" in item.model_fields]
 
 
 @pytest.mark.parametrize("family", arch.catalogue(), ids=lambda family: family["family"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from npas import arch
 from npas.arch.layers import LayerTable
-from npas.matching import resolve
+from npas.arch.matching import resolve_for
 from npas.methods._bins import bins_of, coarser, finer
 from npas.methods._levels import level
 from npas.methods._parts import cost, parts_of
@@ -92,7 +92,7 @@ def test_bins_of_no_layers_are_none():
 def test_bins_by_layers_grow_with_the_depth_of_a_network():
     """The example of the released code: WRN-28 has 25 3x3 layers and three 1x1 shortcuts."""
     network = NetworkSpec(name="main", architecture=ArchitectureSpec(name="wrn-28-10"))
-    table = arch.layer_table(resolve([network], None))
+    table = arch.layer_table(resolve_for([network], None))
     banked = [layer for layer in table.layers if layer.role != "classifier"]
     assert sorted(map(len, bins_of(banked, 4, "depth"))) == [3, 6, 6, 6, 7]
     assert sorted(map(len, bins_of(banked, 4, "layers"))) == [1, 3, *[4] * 6]

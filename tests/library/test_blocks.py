@@ -4,7 +4,7 @@ import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from npas import blocks
+from npas.plans import blocks
 
 MANY = settings(deadline=None, derandomize=True, max_examples=300)
 BOX = st.tuples(st.integers(1, 9), st.integers(1, 9))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from npas import checkpoint, registry
+from npas import registry
+from npas.delivery import checkpoint
 from npas.errors import CheckpointError, NpasError
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from safetensors.torch import load_file, save_file

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from npas.errors import InvalidSpecError, PlanError
 from npas.plans import Bank, Plan
-from npas.start import COEFFICIENTS, fresh_coefficients
+from npas.recipes._start import COEFFICIENTS, fresh_coefficients
 
 MANY = settings(deadline=None, derandomize=True, max_examples=60)
 

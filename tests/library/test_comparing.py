@@ -6,9 +6,9 @@ import npas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from npas.comparing import Comparison, matched
 from npas.errors import PlanError
-from npas.refining import separated
+from npas.plans.comparison import Comparison, matched
+from npas.sharing.untying import separated
 
 MANY = settings(deadline=None, derandomize=True, max_examples=25)
 

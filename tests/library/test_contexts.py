@@ -11,8 +11,8 @@ import npas
 import pytest
 import torch
 from npas import registry
-from npas.measure import coefficient_agreement, gradient_agreement, representation
-from npas.recurrence import recurrence_penalty
+from npas.folding.penalty import recurrence_penalty
+from npas.sharing.measure import coefficient_agreement, gradient_agreement, representation
 from npas.spec import ArchitectureSpec, BudgetSpec
 from torch.nn import functional as F
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from npas import arch, layer_list, registry
+from npas import arch, registry
 from npas.arch.families import _declared_build
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
-from npas.measure import gradient_agreement
+from npas.sharing.measure import gradient_agreement
 from npas.spec import ArchitectureSpec, BudgetSpec, PlanRequest
+from npas.spec.declared import LayerList
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
@@ -66,7 +67,7 @@ def declared(layers, **fields):
 
 
 def adapted(layers):
-    return TypeAdapter(layer_list.LayerList).validate_python(layers)
+    return TypeAdapter(LayerList).validate_python(layers)
 
 
 def images(size=8, channels=3):

@@ -5,7 +5,7 @@ import json
 import npas
 import pytest
 import torch
-from npas import checkpoint
+from npas.delivery import checkpoint
 from npas.errors import CheckpointError
 from safetensors.torch import load_file, save_file
 

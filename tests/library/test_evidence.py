@@ -3,11 +3,11 @@
 import npas
 import pytest
 import torch
-from npas import measure
 from npas.errors import InvalidSpecError, PlanError
-from npas.evidence import BankAgreement, CoefficientAgreement, Evidence
-from npas.planner import refine
+from npas.planning.planner import refine
+from npas.plans.evidence import BankAgreement, CoefficientAgreement, Evidence
 from npas.run import run
+from npas.sharing import measure
 from npas.spec import JobSpec
 
 

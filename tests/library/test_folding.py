@@ -8,11 +8,11 @@ import npas
 import pytest
 import torch
 from npas import arch
-from npas.checkpoint import num_parameters
+from npas.delivery.checkpoint import num_parameters
 from npas.errors import InvalidSpecError
-from npas.loop_modules import Loop, Placed
-from npas.looping import _Rewriter, _runs, _Trace, loop_places
-from npas.repeats import _linked
+from npas.folding.loop_modules import Loop, Placed
+from npas.folding.loops import _Rewriter, _runs, _Trace, loop_places
+from npas.folding.repeats import _linked
 from npas.spec import ArchitectureSpec, NetworkSpec
 from torch import nn
 

@@ -4,8 +4,8 @@ import npas
 import pytest
 import torch
 from npas.errors import PlanError
-from npas.measure import gradient_agreement
-from npas.refining import separated, untie
+from npas.sharing.measure import gradient_agreement
+from npas.sharing.untying import separated, untie
 from npas.spec import BudgetSpec
 from torch import nn
 

@@ -58,7 +58,7 @@ def calls(work):
 def counted_afresh(work):
     """Return the calls of work for which nothing is remembered."""
     for name, module in list(sys.modules.items()):
-        if name.startswith(("npas.blocks", "npas.methods", "npas.windows")):
+        if name.startswith(("npas.plans.blocks", "npas.methods", "npas.plans.windows")):
             for value in vars(module).values():
                 getattr(value, "cache_clear", int)()
     return calls(work)

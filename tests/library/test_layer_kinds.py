@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from npas import methods, sharing
+from npas import methods
 from npas.arch.layers import KINDS, tabulate, without_embeddings
 from npas.plans import Ledger, Plan, PrivateLayer
 from npas.spec import MethodSpec, NetworkSpec
@@ -138,7 +138,7 @@ def shared_of(case, **keywords):
     model = make()
     plan = plan_of(model, **keywords)
     assert plan.groups
-    return sharing.shared({"main": model}, plan, seed=3), torch.randn(shape)
+    return model.shared({"main": model}, plan, seed=3), torch.randn(shape)
 
 
 @every_case
@@ -239,7 +239,7 @@ def test_embeddings_are_layers_when_asked(recount):
         "words.weight",
         "places.weight",
     }
-    shared = sharing.shared({"main": model}, plan)
+    shared = model.shared({"main": model}, plan)
     assert recount(shared) == plan.ledger.total
     shared(torch.tensor([[1, 2, 0]])).sum().backward()
     assert all(p.grad is not None for p in shared.parameters())

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from npas import methods
 from npas.arch.layers import Layer, LayerTable
-from npas.evidence import Evidence, Similarity
 from npas.methods._bins import bins_of
 from npas.methods._linkage import merges
 from npas.methods._parts import cost, parts_of
+from npas.plans.evidence import Evidence, Similarity
 
 MANY = settings(deadline=None, derandomize=True, max_examples=100)
 BY_CLASS = {"conv2d": (3, 3), "linear": ()}

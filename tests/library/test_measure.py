@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from npas import arch
 from npas.arch.layers import LayerTable
 from npas.errors import DataError, InvalidSpecError, PlanError
-from npas.evidence import Evidence, Similarity
-from npas.measure import coefficient_agreement, gradient_agreement, representation
+from npas.plans.evidence import Evidence, Similarity
+from npas.sharing.measure import coefficient_agreement, gradient_agreement, representation
 from npas.spec import ArchitectureSpec, NetworkSpec
 from torch.nn import functional as F
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from npas import data, memory
+from npas import data
 from npas.errors import TooLargeError
+from npas.jobs import memory
 from npas.spec import JobSpec
 from npas.train.batches import Batches
 

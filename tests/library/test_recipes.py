@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from npas import recipes, registry
-from npas.composing import SharedGroup
 from npas.errors import PlanError, UnknownNameError
 from npas.plans import Bank
+from npas.sharing.group import SharedGroup
 from npas.testing import RECIPE_LAWS, Effort, check_recipe, check_recipe_law, group_of
 
 RECIPES = registry.names("npas.recipes")

@@ -4,9 +4,9 @@ import npas
 import pytest
 import torch
 from npas.errors import DataError, PlanError
-from npas.measure import coefficient_agreement, gradient_agreement
-from npas.planner import refine
-from npas.refining import separated, untie
+from npas.planning.planner import refine
+from npas.sharing.measure import coefficient_agreement, gradient_agreement
+from npas.sharing.untying import separated, untie
 from npas.spec import ArchitectureSpec, NetworkSpec
 from torch.nn import functional as F
 

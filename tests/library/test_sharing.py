@@ -7,7 +7,7 @@ import pytest
 import torch
 from npas import registry
 from npas.errors import InvalidSpecError, PlanError, UnknownNameError
-from npas.measure import gradient_agreement
+from npas.sharing.measure import gradient_agreement
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from torch import nn
 

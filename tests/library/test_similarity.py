@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 from npas.errors import InvalidSpecError
-from npas.layer_similarity import MOST_LAYERS, History
-from npas.recurrence import recurrence_penalty
+from npas.folding.penalty import recurrence_penalty
+from npas.folding.similarity import MOST_LAYERS, History
 
 
 def shared(name="wrn-22-1", seed=0, **options):

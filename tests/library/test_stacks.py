@@ -3,7 +3,7 @@
 import npas
 import pytest
 from npas import arch
-from npas.evidence import Evidence, Similarity
+from npas.plans.evidence import Evidence, Similarity
 
 NETWORK = "wrn-16-1"
 

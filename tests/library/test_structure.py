@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from npas.errors import PlanError
-from npas.likeness import likeness
+from npas.sharing.likeness import likeness
 from torch import nn
 from torch.nn import functional
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from npas import arch, methods
 from npas.errors import InvalidSpecError, PlanError
-from npas.evidence import Evidence, Similarity
+from npas.plans.evidence import Evidence, Similarity
 
 NETWORKS = ["wrn-16-1", "wrn-28-10", "resnet-20", "densenet-100-12", "torchvision:mobilenet_v2"]
 FRACTIONS = [0.05, 0.1, 0.24, 0.5, 0.9]

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from npas import methods
 from npas.arch.layers import Layer, LayerTable
 from npas.errors import InvalidSpecError, PlanError
-from npas.evidence import BankAgreement, CoefficientAgreement, Evidence, Similarity
 from npas.methods._linkage import agreeing
 from npas.methods._tying import owners
-from npas.planner import refine
-from npas.refining import separated
+from npas.planning.planner import refine
+from npas.plans.evidence import BankAgreement, CoefficientAgreement, Evidence, Similarity
+from npas.sharing.untying import separated
 from npas.spec import ArchitectureSpec, NetworkSpec
 
 MANY = settings(deadline=None, derandomize=True, max_examples=60)

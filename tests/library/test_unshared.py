@@ -11,7 +11,7 @@ from npas import arch, registry
 from npas.arch.layers import LayerTable
 from npas.arch.unshared import without
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
-from npas.measure import gradient_agreement
+from npas.sharing.measure import gradient_agreement
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec, PlanRequest
 from pydantic import ValidationError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from npas.listening import Silence
+from npas.jobs.listener import Silence
 from npas.plans import Plan
 from npas.spec import JobSpec
 from npas.train import Wish

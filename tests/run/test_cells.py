@@ -7,12 +7,12 @@ from typing import Any
 import npas
 import npas.data
 import pytest
-from npas.admission import admit
 from npas.data import Inputs
 from npas.errors import InvalidSpecError
-from npas.evaluate import evaluate
+from npas.jobs.admission import admit
 from npas.run import run
 from npas.spec import JobSpec
+from npas.train.evaluate import evaluate
 
 MakeSpec = Callable[..., JobSpec]
 

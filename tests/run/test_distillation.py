@@ -10,11 +10,11 @@ import npas
 import npas.data
 import pytest
 import torch
-from npas.checkpoint import write_unchecked
+from npas.delivery.checkpoint import write_unchecked
 from npas.errors import DataError
+from npas.jobs.distillation import require
 from npas.run import run
 from npas.spec import JobSpec
-from npas.teaching import require
 from safetensors import safe_open
 
 MakeSpec = Callable[..., JobSpec]

@@ -4,8 +4,8 @@ import npas
 import pytest
 from npas import registry
 from npas.errors import InfeasibleBudgetError
-from npas.evaluate import evaluate
 from npas.run import run
+from npas.train.evaluate import evaluate
 
 METHODS = registry.names("npas.methods")
 FRACTIONS = (0.1, 0.3, 0.8, 1.0)

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import pytest
-from npas import identity
 from npas.errors import CheckpointError
-from npas.evidence import Evidence
+from npas.jobs import identity
+from npas.plans.evidence import Evidence
 from npas.run import run
 from npas.spec import ArchitectureSpec, JobSpec, TrainingSpec
 from npas.train import read

@@ -8,7 +8,6 @@ import npas
 import pytest
 import torch
 from npas import registry
-from npas.contests import called, contest_of, entered, rungs
 from npas.errors import (
     CheckpointError,
     InfeasibleBudgetError,
@@ -16,8 +15,9 @@ from npas.errors import (
     NonFiniteLossError,
     UnknownNameError,
 )
+from npas.jobs.bracket import Trial, called, contest_of, entered, rungs
+from npas.jobs.race import Race
 from npas.methods import Contest
-from npas.racing import Race, Trial
 from npas.run import run
 from npas.spec import BudgetSpec, JobSpec, MethodSpec
 from npas.train import saved

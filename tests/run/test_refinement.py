@@ -7,8 +7,8 @@ from typing import Any
 
 import npas
 import pytest
-from npas.admission import admit
 from npas.errors import InvalidSpecError
+from npas.jobs.admission import admit
 from npas.run import run
 from npas.spec import JobSpec
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from npas import registry
 from npas.errors import CheckpointError, DataError, InvalidSpecError, NonFiniteLossError
-from npas.evaluate import evaluate
-from npas.evidence import Evidence, Similarity
+from npas.plans.evidence import Evidence, Similarity
 from npas.run import run
 from npas.spec import JobSpec
 from npas.train import saved
+from npas.train.evaluate import evaluate
 
 MakeSpec = Callable[..., JobSpec]
 

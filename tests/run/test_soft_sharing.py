@@ -8,13 +8,13 @@ from typing import Any
 import npas
 import pytest
 from npas import data
-from npas.checkpoint import num_parameters
+from npas.delivery.checkpoint import num_parameters
 from npas.errors import InvalidSpecError
-from npas.evaluate import evaluate
-from npas.layer_similarity import History
+from npas.folding.similarity import History
 from npas.run import Outcome, run
 from npas.spec import JobSpec
 from npas.train import read, saved
+from npas.train.evaluate import evaluate
 
 MakeSpec = Callable[..., JobSpec]
 

@@ -7,8 +7,8 @@ import npas
 import pytest
 import torch
 from npas.data import Dataset
-from npas.refining import separated, untie
-from npas.sharing import SharedModel
+from npas.sharing.model import SharedModel
+from npas.sharing.untying import separated, untie
 from npas.spec import TrainingSpec
 from npas.train import Trainer
 

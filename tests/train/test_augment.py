@@ -1,11 +1,11 @@
 import torch
-from npas.train import chance
+from npas import seeds
 from npas.train.augment import Augmentation
 from torch import Tensor
 from torch.nn import functional
 
 NOTHING = Augmentation(crop_padding=0, flip=False, cutout=0, fill=(9, 8, 7))
-IMAGES = torch.randint(1, 256, (64, 3, 6, 6), generator=chance.generator("images")).byte()
+IMAGES = torch.randint(1, 256, (64, 3, 6, 6), generator=seeds.generator("images")).byte()
 
 
 def windows(image: Tensor, padding: int) -> list[Tensor]:
@@ -17,13 +17,13 @@ def windows(image: Tensor, padding: int) -> list[Tensor]:
 
 
 def test_augmentation_of_nothing_changes_nothing() -> None:
-    assert torch.equal(NOTHING(IMAGES, chance.generator(0)), IMAGES)
+    assert torch.equal(NOTHING(IMAGES, seeds.generator(0)), IMAGES)
 
 
 def test_crop_gives_each_image_a_shift_of_its_own() -> None:
     crop = Augmentation(crop_padding=2, flip=False, cutout=0, fill=(0, 0, 0))
 
-    shifted = crop(IMAGES, chance.generator(0))
+    shifted = crop(IMAGES, seeds.generator(0))
 
     which = [
         [torch.equal(after, window) for window in windows(before, 2)].index(True)
@@ -36,7 +36,7 @@ def test_crop_gives_each_image_a_shift_of_its_own() -> None:
 def test_flip_mirrors_about_half_of_the_images() -> None:
     flip = Augmentation(crop_padding=0, flip=True, cutout=0, fill=(0, 0, 0))
 
-    flipped = flip(IMAGES, chance.generator(0))
+    flipped = flip(IMAGES, seeds.generator(0))
 
     mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, IMAGES, strict=True)]
     same = [torch.equal(a, b) for a, b in zip(flipped, IMAGES, strict=True)]
@@ -47,7 +47,7 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
 def test_cutout_fills_one_square_that_may_reach_over_the_edge() -> None:
     cutout = Augmentation(crop_padding=0, flip=False, cutout=4, fill=(9, 8, 7))
 
-    erased = cutout(IMAGES, chance.generator(0))
+    erased = cutout(IMAGES, seeds.generator(0))
 
     fill = torch.tensor([9, 8, 7], dtype=torch.uint8).view(3, 1, 1)
     sizes = set()
@@ -66,7 +66,7 @@ def test_cutout_fills_one_square_that_may_reach_over_the_edge() -> None:
 def test_the_same_place_draws_the_same() -> None:
     full = Augmentation(crop_padding=2, flip=True, cutout=3, fill=(0, 0, 0))
 
-    first, again, other = (full(IMAGES, chance.generator("a", place)) for place in (1, 1, 2))
+    first, again, other = (full(IMAGES, seeds.generator("a", place)) for place in (1, 1, 2))
 
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

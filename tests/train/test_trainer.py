@@ -9,9 +9,9 @@ import torch
 from npas import train
 from npas.data import Dataset
 from npas.errors import CheckpointError, NonFiniteLossError
-from npas.evaluate import evaluate
 from npas.spec import TrainingSpec
 from npas.train import Row, Trainer, Wish
+from npas.train.evaluate import evaluate
 from npas.train.objective import Penalty
 from torch import nn
 

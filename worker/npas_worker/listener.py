@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from npas.listening import Listener
+from npas.jobs.listener import Listener
 from npas.plans import Plan
 from npas_store import blobs, events, metrics, plans, resumes
 

@@ -68,7 +68,7 @@ def compute(name: str) -> int:
     """
     try:
         torch = importlib.import_module("torch")
-        device = importlib.import_module("npas.devices").device(name)
+        device = importlib.import_module("npas.jobs.devices").device(name)
         weight = torch.ones(4, 3, 3, 3, device=device, requires_grad=True)
         images = torch.ones(2, 3, 8, 8, device=device)
         torch.nn.functional.conv2d(images, weight).sum().backward()

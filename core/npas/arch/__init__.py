@@ -11,13 +11,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from npas import complaints, registry
+from npas import registry
 from npas.arch.deviation import Deviations
 from npas.arch.layers import Layer, LayerTable, RoleOf, tabulate, without_embeddings
 from npas.arch.meta import SkipInit
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan
-from npas.spec import MAX_LAYERS, MAX_PARAMETERS, ArchitectureSpec, NetworkSpec, Spec
+from npas.spec import MAX_LAYERS, MAX_PARAMETERS, ArchitectureSpec, NetworkSpec, Spec, validation
 from npas.tasks import TaskName
 
 
@@ -140,7 +140,7 @@ def resolve(
     try:
         options = family.Options.model_validate(spec.options)
     except ValidationError as error:
-        found = complaints.first_of(error, spec.options, within="/architecture/options")
+        found = validation.first_of(error, spec.options, within="/architecture/options")
         where = found.pointer.rpartition("/")[2]
         raise InvalidSpecError(
             f"option {where!r} of {spec.name}: {found.message} "
@@ -167,7 +167,7 @@ def as_spec(architecture: ArchitectureSpec | Mapping[str, Any] | str) -> Archite
     try:
         return ArchitectureSpec.model_validate(architecture)
     except ValidationError as error:
-        found = complaints.first_of(error, architecture, within="/architecture")
+        found = validation.first_of(error, architecture, within="/architecture")
         message = f"not an architecture: {found}{_advice(architecture)}"
         raise InvalidSpecError(message, field=found.pointer) from error
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from npas import registry
-from npas.layer_similarity import History
+from npas.folding.similarity import History
 from npas.plans import Plan
 from npas.train import Row
 
@@ -17,9 +17,9 @@ class Account:
     Attributes:
         plan: of the delivered network.
         rows: the epochs, those of the search stage first; may be none.
-        report: plain JSON, see `npas.delivery`.
+        report: plain JSON, see `npas.delivery.deliver`.
         history: how alike the layers of its groups were, epoch by epoch; None if not recorded.
-        plans: all plans of the run by version, see `npas.revising`; none if not recorded.
+        plans: all plans of the run by version, see `npas.jobs.revisions`; none if not recorded.
     """
 
     plan: Plan

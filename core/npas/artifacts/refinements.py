@@ -16,8 +16,8 @@ from npas.artifacts._svg import (
     rect,
     text,
 )
-from npas.comparing import compare, matched
 from npas.plans import Plan
+from npas.plans.comparison import compare, matched
 
 _CELL = 22
 _LETTERED = 14  # least width of a cell for a letter

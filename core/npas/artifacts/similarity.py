@@ -6,7 +6,7 @@ from torch import Tensor
 
 from npas.artifacts import Account, Artifact
 from npas.artifacts._svg import INK, INNER, MARGIN, SOFT, WIDTH, document, rect, text
-from npas.layer_similarity import History
+from npas.folding.similarity import History
 from npas.plans import Group, Plan
 
 _COLUMNS = 5

@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from npas import complaints, registry
+from npas import registry
 from npas.data._arrays import Arrays, Facts, read_npz, read_npz_facts
 from npas.data._dataset import Dataset, Inputs, dataset
 from npas.data._source import Source
 from npas.errors import DataError, InvalidSpecError, UnknownNameError
-from npas.spec import DatasetSpec
+from npas.spec import DatasetSpec, validation
 
 __all__ = [
     "Dataset",
@@ -118,7 +118,7 @@ def _as_spec(spec: DatasetSpec | str) -> DatasetSpec:
     try:
         return DatasetSpec.model_validate(spec)
     except ValidationError as error:
-        found = complaints.first_of(error, spec, within="/dataset")
+        found = validation.first_of(error, spec, within="/dataset")
         raise InvalidSpecError(f"not a dataset: {found}", field=found.pointer) from error
 
 

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal, Protocol, cast
 
 from pydantic import ValidationError
 
-from npas import complaints, registry
+from npas import registry
 from npas.arch.layers import Layer, LayerTable
 from npas.errors import InvalidSpecError
-from npas.evidence import CoefficientAgreement, Evidence, EvidenceKind
 from npas.plans import Group, Plan, PlanVersion, Stage
-from npas.spec import MethodSpec, NetworkSpec, Spec
+from npas.plans.evidence import CoefficientAgreement, Evidence, EvidenceKind
+from npas.spec import MethodSpec, NetworkSpec, Spec, validation
 
 EVIDENCE_BATCHES = 10
 """Mini-batches whose gradients are compared; the released code's single one is noisy."""
@@ -49,7 +49,7 @@ def ungrouped(layers: Sequence[Layer], groups: Sequence[Group]) -> tuple[Layer, 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Contest:
-    """What a method that chooses among others has raced, see `npas.racing`.
+    """What a method that chooses among others has raced, see `npas.jobs.race`.
 
     Attributes:
         methods: the candidates.
@@ -68,7 +68,7 @@ class Contest:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Recurrence:
-    """How a training pulls the layers of a group to be alike, see `npas.recurrence`.
+    """How a training pulls the layers of a group to be alike, see `npas.folding.penalty`.
 
     Attributes:
         strength: what the sum of similarities is multiplied by before it is taken off the loss;
@@ -248,7 +248,7 @@ def checked_options(method: Method, spec: MethodSpec) -> Spec:
     try:
         return method.Options.model_validate(spec.options)
     except ValidationError as error:
-        found = complaints.first_of(error, spec.options, within="/method")
+        found = validation.first_of(error, spec.options, within="/method")
         where = found.pointer.removeprefix("/method/")
         known = f"options: {', '.join(method.Options.model_fields) or 'none'}"
         if where not in method.Options.model_fields and (owners := _having(where)):

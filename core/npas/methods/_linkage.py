@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from npas.arch.layers import Layer
 from npas.errors import PlanError
-from npas.evidence import Evidence
 from npas.methods._parts import Layers
+from npas.plans.evidence import Evidence
 
 
 def cosines(layers: Sequence[Layer], evidence: Evidence) -> NDArray[np.float64]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from npas.arch.layers import LayerTable
-from npas.evidence import Evidence
 from npas.methods import Allocation, ungrouped
 from npas.methods._bins import BinBy, bins_of, coarser, finer
 from npas.methods._levels import level
 from npas.methods._linkage import merges
 from npas.methods._parts import Layers, Part, cost, fill, freed, most, parts_of, trimmed
 from npas.methods._tying import Coefficients, owners
+from npas.plans.evidence import Evidence
 
 NESTED_TEMPLATES = 8
 """Templates per SuperWeight at most: the released code's default."""

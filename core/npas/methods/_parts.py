@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from npas import blocks
 from npas.arch.layers import Layer
-from npas.plans import Bank, Group, Slot
+from npas.plans import Bank, Group, Slot, blocks
 
 Layers = tuple[Layer, ...]
 """Layers that may share."""

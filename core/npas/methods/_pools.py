@@ -12,7 +12,7 @@ from npas.arch.layers import Layer
 from npas.methods import Allocation, ungrouped
 from npas.methods._parts import Layers
 from npas.plans import Bank, Group, Slot
-from npas.windows import Upsample, all_read, largest_bank, num_map, reading
+from npas.plans.windows import Upsample, all_read, largest_bank, num_map, reading
 
 Choice = TypeVar("Choice")
 """What a pool chooses by its budget: the size of a bank, the shape of a block."""

@@ -10,13 +10,13 @@ from collections.abc import Set as AbstractSet
 import numpy as np
 
 from npas.arch.layers import Layer, LayerTable
-from npas.blocks import MOST_PADDING, num_blocks
-from npas.evidence import Evidence
 from npas.methods import Allocation
 from npas.methods._linkage import merges
 from npas.methods._parts import Layers
 from npas.methods._pools import Pool, dealt_freely, finished, without_lone
 from npas.plans import Bank, Group, Slot
+from npas.plans.blocks import MOST_PADDING, num_blocks
+from npas.plans.evidence import Evidence
 
 MOST_TEMPLATES = 64
 """Templates at most: mixing costs as many multiplications for every weight."""

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from npas.arch.layers import Layer
 from npas.errors import PlanError
-from npas.evidence import BankAgreement, CoefficientAgreement, Evidence
 from npas.methods._linkage import agreeing, cosines
 from npas.plans import Group
+from npas.plans.evidence import BankAgreement, CoefficientAgreement, Evidence
 
 Coefficients = Literal["own", "shared", "joined"]
 """Who starts with whose coefficients: own; all of one shape one; those of the first network."""

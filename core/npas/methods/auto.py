@@ -1,4 +1,4 @@
-"""Whichever method suits the budget and the data: a race decides, see `npas.racing`.
+"""Whichever method suits the budget and the data: a race decides, see `npas.jobs.race`.
 
 Without data there is nothing to race on. A plan alone is then that of the method that a request
 has by default, if the budget holds it, else that of the method that goes lowest, where possible on
@@ -14,9 +14,9 @@ from pydantic import Field
 from npas import registry
 from npas.arch.layers import LayerTable
 from npas.errors import InvalidSpecError, UnknownNameError
-from npas.evidence import Evidence
 from npas.methods import Allocation, Contest, Method, checked_options, find
 from npas.plans import Stage
+from npas.plans.evidence import Evidence
 from npas.spec import MethodSpec, Name, PlanRequest, Spec
 
 NAME = __name__.rpartition(".")[2]

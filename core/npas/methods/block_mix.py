@@ -22,7 +22,6 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from npas.arch.layers import Layer, LayerTable, Role
-from npas.evidence import Evidence
 from npas.methods import EVIDENCE_BATCHES, Allocation, Method
 from npas.methods._bins import BinBy, bins_of
 from npas.methods._linkage import energies
@@ -30,6 +29,7 @@ from npas.methods._nests import NESTED_TEMPLATES, Nests, nested
 from npas.methods._parts import Layers
 from npas.methods._stacks import MOST_SHUFFLED, agreeing_groups, smallest_stack, stack
 from npas.plans import Group, Stage
+from npas.plans.evidence import Evidence
 from npas.spec import Spec
 
 SHUFFLED_BELOW = 0.25

@@ -1,9 +1,9 @@
 """No sharing: every layer keeps its own weight. The baseline of everything else."""
 
 from npas.arch.layers import LayerTable
-from npas.evidence import Evidence
 from npas.methods import Allocation, Method
 from npas.plans import Stage
+from npas.plans.evidence import Evidence
 from npas.spec import Spec
 
 

@@ -5,9 +5,9 @@ All channel counts of all networks are multiplied by one factor, the largest tha
 
 from npas import arch
 from npas.arch.layers import LayerTable
-from npas.evidence import Evidence
 from npas.methods import Allocation, Method
 from npas.plans import Stage
+from npas.plans.evidence import Evidence
 from npas.spec import NetworkSpec, Spec
 
 STEPS = 1000

@@ -6,8 +6,9 @@ first blocks and classifier are private.
 Differences: the number of templates follows from the budget (the paper sets it by hand); a
 group that would get as many templates as layers keeps plain weights instead, which is the same
 space of networks for fewer parameters, unless `templates` asks for it or the budget is above
-the dense size. Coefficients may start sparse or as the identity (`npas.start`), a penalty may pull
-layers to be alike (`npas.recurrence`), and what came out alike may be folded (`npas.folding`).
+the dense size. Coefficients may start sparse or as the identity (`npas.recipes._start`), a penalty
+may pull layers to be alike (`npas.folding.penalty`), and what came out alike may be folded
+(`npas.folding.fold`).
 """
 
 from collections import defaultdict
@@ -17,9 +18,9 @@ from typing import Literal
 from pydantic import Field
 
 from npas.arch.layers import Layer, LayerTable
-from npas.evidence import Evidence
 from npas.methods import Allocation, Method, Recurrence, ungrouped
 from npas.plans import Bank, CoefficientStart, Group, Slot, Stage
+from npas.plans.evidence import Evidence
 from npas.spec import Option, Spec
 
 OWN = 0

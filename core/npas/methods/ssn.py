@@ -1,7 +1,7 @@
 """Shapeshifter networks: groups of layers of any shape read one flat bank.
 
 Source: Plummer et al., "Neural Parameter Allocation Search", ICLR 2022. Which layers form a group
-is the mapping of section 3.2; how they read the bank is section 3.1 (`npas.windows`).
+is the mapping of section 3.2; how they read the bank is section 3.1 (`npas.plans.windows`).
 Differences from the released code:
 * the budget covers everything trainable, and every scalar of a bank is read;
 * lone layers keep plain weights only while they take at most half of the budget;
@@ -21,15 +21,15 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from npas.arch.layers import Layer, LayerTable, named
 from npas.errors import InvalidSpecError
-from npas.evidence import Evidence, EvidenceKind
 from npas.methods import Allocation, Method, ungrouped
 from npas.methods._linkage import nearest_groups
 from npas.methods._parts import Layers
 from npas.methods._pools import Dealt, EmbeddedPool, FlatPool, dealt_freely, finished, without_lone
 from npas.methods._small import Private, banked, banked_within, private_field
 from npas.plans import Bank, Group, Slot, Stage
+from npas.plans.evidence import Evidence, EvidenceKind
+from npas.plans.windows import Upsample, num_read
 from npas.spec import Spec
-from npas.windows import Upsample, num_read
 
 SEARCH_TEMPLATES = 4
 """Templates of the one group that is trained before layers are put into groups; the code's."""

@@ -1,7 +1,8 @@
 """SuperWeights: layers composed of shared blocks; gradients tell which layers share.
 
 Source: Teterwak et al., "Learning to Compose SuperWeights for Neural Parameter Allocation
-Search", WACV 2024: geometry of section 2.1 (`npas.blocks`), gradient similarity of section 2.2.
+Search", WACV 2024: geometry of section 2.1 (`npas.plans.blocks`), gradient similarity of section
+2.2.
 Differences from the released code, which exceeds budgets silently and may never end:
 * bins that do not fit the budget are made fewer, down to one per kernel class;
 * where even those do not fit, layers are made of equal blocks smaller than layers (recipe
@@ -32,7 +33,6 @@ from pydantic import Field, field_validator
 
 from npas.arch.layers import LayerTable, Role
 from npas.errors import InvalidSpecError
-from npas.evidence import CoefficientAgreement, Evidence
 from npas.methods import EVIDENCE_BATCHES, Allocation, Method, find
 from npas.methods._bins import BinBy, bins_of
 from npas.methods._nests import NESTED_TEMPLATES, NESTED_THRESHOLD, Dealing, Nests, nested
@@ -40,6 +40,7 @@ from npas.methods._parts import Layers, cost
 from npas.methods._stacks import agreeing_groups, smallest_stack, stack
 from npas.methods._tying import Coefficients, parted
 from npas.plans import Group, Stage
+from npas.plans.evidence import CoefficientAgreement, Evidence
 from npas.spec import MethodSpec, Spec, pointer
 
 HYBRID = "block_mix"

@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import Field
 
 from npas.arch.layers import LayerTable
-from npas.evidence import Evidence
 from npas.methods import Allocation, Method
 from npas.methods._bins import bins_of
 from npas.methods._parts import Layers
 from npas.methods._pools import FlatPool, dealt_freely, finished
 from npas.methods._small import Private, banked, banked_within, private_field
 from npas.plans import Stage
+from npas.plans.evidence import Evidence
 from npas.spec import Spec
 
 HOW: dict[str, Any] = {"upsample": "repeat", "max_windows": 1}

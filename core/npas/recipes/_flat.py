@@ -13,12 +13,12 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
+from npas.plans.windows import Reading, Upsample, reading
 from npas.recipes import Reader, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._readings import WAYS, Way
+from npas.recipes._start import normal
 from npas.spec import Spec
-from npas.start import normal
-from npas.windows import Reading, Upsample, reading
 
 
 class FlatSettings(Spec):

@@ -1,4 +1,6 @@
-"""The ways in which one layer reads a flat bank, each with its transpose; see `npas.windows`.
+"""The ways in which one layer reads a flat bank, each with its transpose.
+
+Their geometry is in `npas.plans.windows`.
 
 Axis letters: B scalars of the bank, N of the weight, M rows of mixing weights of the layer.
 """
@@ -10,9 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from npas.plans.windows import MASK, Reading
 from npas.recipes._enlarge import Enlarger
-from npas.start import orthogonal_rows
-from npas.windows import MASK, Reading
+from npas.recipes._start import orthogonal_rows
 
 
 class Way(Protocol):

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
+from npas.plans.windows import num_map
 from npas.recipes import Reader, Start
 from npas.recipes._flat import Flat, Own
-from npas.start import fit_by_descent, normal
-from npas.windows import num_map
+from npas.recipes._start import fit_by_descent, normal
 
 
 class _Scale(NamedTuple):

@@ -21,8 +21,8 @@ from npas.errors import PlanError
 from npas.plans import Bank, Group, Slot
 from npas.recipes import Reader, Start, settings_of
 from npas.recipes._buffers import buffer, rows_of
+from npas.recipes._start import fit_bank, fresh_bank
 from npas.spec import Spec
-from npas.start import fit_bank, fresh_bank
 
 
 def loop_group(

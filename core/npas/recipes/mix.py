@@ -14,7 +14,7 @@ from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import Start, check, settings_of
 from npas.recipes._buffers import buffer, rows_of
-from npas.start import BankSettings, fit_bank, fresh_bank, readers_of
+from npas.recipes._start import BankSettings, fit_bank, fresh_bank, readers_of
 
 
 class Mix:

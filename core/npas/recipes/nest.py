@@ -1,7 +1,7 @@
 """Weights put together from blocks; every block mixes the templates of its own bank.
 
 Source: "Learning to Compose SuperWeights", WACV 2024, section 2.1, with the geometry of
-`npas.blocks`: the code's repeated concatenation copies a growing tensor once per block, here
+`npas.plans.blocks`: the code's repeated concatenation copies a growing tensor once per block, here
 every block is copied once to its place.
 """
 
@@ -12,12 +12,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from npas import blocks
 from npas.errors import PlanError
-from npas.plans import Group
+from npas.plans import Group, blocks
 from npas.recipes import Start, check, settings_of
 from npas.recipes._buffers import buffer
-from npas.start import BankSettings, fit_bank, fresh_bank, readers_of
+from npas.recipes._start import BankSettings, fit_bank, fresh_bank, readers_of
 
 
 class _Bank:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
+from npas.plans.windows import grid_of, num_read
 from npas.recipes import Reader, Start
 from npas.recipes._enlarge import Enlarger
-from npas.start import fit_by_descent, fresh_bank
-from npas.windows import grid_of, num_read
+from npas.recipes._start import fit_by_descent, fresh_bank
 
 
 class Resize:

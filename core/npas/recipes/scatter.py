@@ -23,8 +23,8 @@ from npas.recipes import Reader, Start, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffled_ring
 from npas.recipes._places import Places
+from npas.recipes._start import fit_by_descent, fresh_bank
 from npas.spec import Spec
-from npas.start import fit_by_descent, fresh_bank
 
 
 class ScatterSettings(Spec):

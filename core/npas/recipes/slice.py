@@ -1,8 +1,9 @@
 """Layers of any shape read one flat bank: windows of it, or an enlargement of it.
 
 Source: Plummer et al., "Neural Parameter Allocation Search", ICLR 2022, section 3.1; geometry and
-differences in `npas.windows`. The released code also starts a bank at a variance that depends on
-where a layer's slices fall; here every reader has a fixed gain that brings it to its own.
+differences in `npas.plans.windows`. The released code also starts a bank at a variance that
+depends on where a layer's slices fall; here every reader has a fixed gain that brings it to its
+own.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import Reader, Start
 from npas.recipes._flat import Flat
-from npas.start import fit_by_descent
+from npas.recipes._start import fit_by_descent
 
 
 class Slice:

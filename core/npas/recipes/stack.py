@@ -18,15 +18,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from npas.blocks import MOST_PADDING, num_blocks
 from npas.errors import PlanError
 from npas.plans import Group
+from npas.plans.blocks import MOST_PADDING, num_blocks
 from npas.recipes import Reader, Start, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffled_rows
 from npas.recipes._places import Places
+from npas.recipes._start import fit_bank, fresh_bank
 from npas.spec import Spec
-from npas.start import fit_bank, fresh_bank
 
 
 class StackSettings(Spec):

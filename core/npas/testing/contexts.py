@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from npas.composing import SharedGroup
+from npas.sharing.group import SharedGroup
 
 NUM_THREADS = 4
 """Threads that use a group at once."""

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from npas import arch
 from npas.arch import Family
 from npas.arch.layers import KINDS, LayerTable, Role
-from npas.checkpoint import load, save
+from npas.delivery.checkpoint import load, save
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
-from npas.planner import plan as planned
+from npas.planning.planner import plan as planned
 from npas.plans import Plan
-from npas.sharing import share
+from npas.sharing.model import share
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from npas.testing.counting import check_covers, num_scalars, num_stored
 

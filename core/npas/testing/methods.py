@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from npas import methods
 from npas.arch.layers import LayerTable
-from npas.composing import SharedGroup
 from npas.methods import Allocation, Method
 from npas.plans import Group, Stage
+from npas.sharing.group import SharedGroup
 from npas.spec import MethodSpec, Spec
 from npas.testing.counting import check_covers, num_scalars
 from npas.testing.effort import Effort, tried

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from npas import arch, registry
-from npas.checkpoint import load, save
-from npas.composing import SharedGroup
+from npas.delivery.checkpoint import load, save
 from npas.errors import InfeasibleBudgetError
-from npas.planner import plan as planned
+from npas.planning.planner import plan as planned
 from npas.plans import Plan, Stage, kaiming
-from npas.sharing import SharedModel, share
+from npas.sharing.group import SharedGroup
+from npas.sharing.model import SharedModel, share
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from npas.testing.counting import check_covers, num_scalars, num_stored
 from npas.testing.effort import Effort, tried

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from npas.composing import SharedGroup
 from npas.errors import PlanError
 from npas.plans import Bank, Group, Slot
+from npas.sharing.group import SharedGroup
 from npas.testing.contexts import CONTEXTS
 from npas.testing.effort import Effort, tried
 

@@ -6,11 +6,11 @@ from fractions import Fraction
 import torch
 
 from npas import arch, registry
-from npas.checkpoint import num_parameters
+from npas.delivery.checkpoint import num_parameters
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
-from npas.planner import plan as planned
+from npas.planning.planner import plan as planned
 from npas.plans import Plan
-from npas.sharing import share
+from npas.sharing.model import share
 from npas.spec import ArchitectureSpec, BudgetSpec
 from npas.testing.counting import check_covers, num_scalars, num_stored
 

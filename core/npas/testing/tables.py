@@ -8,8 +8,14 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from npas.arch.layers import Layer, LayerTable, Role
-from npas.evidence import BankAgreement, CoefficientAgreement, Evidence, EvidenceKind, Similarity
 from npas.plans import Group
+from npas.plans.evidence import (
+    BankAgreement,
+    CoefficientAgreement,
+    Evidence,
+    EvidenceKind,
+    Similarity,
+)
 from npas.testing.effort import Effort
 
 ROLES: tuple[Role, ...] = (*typing.get_args(Role), "body", "body")

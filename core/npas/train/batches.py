@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from npas import seeds
 from npas.data import Dataset
 from npas.spec import TrainingSpec
-from npas.train import chance
 
 _RESIDENT_BYTES = 4 << 30  # larger sets stay in main memory and cross to the GPU batch by batch
 
@@ -52,7 +52,7 @@ class Batches:
             index: of the batch in the epoch, from 0.
         """
         if epoch != self._epoch:
-            draw = chance.generator("order", self._seed, self._stage, epoch)
+            draw = seeds.generator("order", self._seed, self._stage, epoch)
             order = torch.randperm(len(self._images), generator=draw).to(self._images.device)
             self._epoch, self._order = epoch, order.tensor_split(self.per_epoch)
         chosen = self._order[index]
@@ -68,7 +68,7 @@ def split(images: int, fraction: float, *, seed: int) -> tuple[Tensor, Tensor]:
         seed: which ones.
     """
     count = num_held_out(images, fraction)
-    order = torch.randperm(images, generator=chance.generator("validation", seed))
+    order = torch.randperm(images, generator=seeds.generator("validation", seed))
     return order[count:].sort().values, order[:count].sort().values
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from npas.data import Inputs
-from npas.evaluate import members
 from npas.spec import TrainingSpec
 from npas.tasks import divergence, loss, mean_log_answers, task_of
+from npas.train.evaluate import members
 from npas.train.teacher import Teacher
 
 Penalty = Callable[[nn.Module], Tensor]

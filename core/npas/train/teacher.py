@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from npas.data import Inputs
-from npas.evaluate import members
 from npas.tasks import mean_log_answers
+from npas.train.evaluate import members
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from npas import seeds
 from npas.data import Dataset, Inputs
 from npas.errors import CheckpointError, NonFiniteLossError
-from npas.evaluate import evaluate
 from npas.spec import TrainingSpec
-from npas.train import chance
 from npas.train.augment import augmentation
 from npas.train.batches import Batches
+from npas.train.evaluate import evaluate
 from npas.train.objective import Objective, Penalty
 from npas.train.optimizer import memory, optimizer, remember
 from npas.train.schedule import learning_rate
@@ -217,9 +217,9 @@ class Trainer:
         started = time.perf_counter()
         epoch, index = divmod(self.step, self.steps_per_epoch)
         place = (self.seed, self.stage, epoch, index)
-        torch.manual_seed(chance.number("step", *place))  # dropout draws from here
+        torch.manual_seed(seeds.number("step", *place))  # dropout draws from here
         images, labels = self.batches.get(epoch, index)
-        images = self._augment(images, chance.generator("augment", *place))
+        images = self._augment(images, seeds.generator("augment", *place))
         rate = learning_rate(self.spec, self.step, steps_per_epoch=self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

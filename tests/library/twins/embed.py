@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 from npas.plans import Bank
+from npas.plans.windows import reading
 from npas.testing import Twin, gain_of, group_of
-from npas.windows import reading
 
 SLICE = runpy.run_path(str(Path(__file__).with_name("slice.py")))
 SIDE = st.integers(1, 5)

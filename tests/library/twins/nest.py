@@ -8,8 +8,7 @@ import math
 
 import numpy as np
 from hypothesis import strategies as st
-from npas import blocks
-from npas.plans import Bank
+from npas.plans import Bank, blocks
 from npas.testing import Twin, banks, gain_of, group_of
 
 SIDE = st.integers(1, 6)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from npas.plans import Bank
+from npas.plans.windows import grid_of, num_read
 from npas.testing import Twin, banks, gain_of, group_of
-from npas.windows import grid_of, num_read
 
 SIDE = st.integers(1, 5)
 KERNEL = st.sampled_from([(), (2,), (1, 1), (3, 3)])

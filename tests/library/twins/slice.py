@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from npas.plans import Bank
+from npas.plans.windows import reading
 from npas.testing import Twin, gain_of, group_of
-from npas.windows import reading
 
 SIDE = st.integers(1, 5)
 KERNEL = st.sampled_from([(), (2,), (1, 1), (3, 3)])

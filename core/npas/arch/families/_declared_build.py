@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from npas import layer_list
 from npas.arch.families import _declared_modules as parts
 from npas.arch.families._small_images import scaled
 from npas.errors import InvalidSpecError
+from npas.spec import declared
 
 Shape = tuple[int, ...]
 Made = tuple[nn.Module, Shape]
@@ -35,7 +35,7 @@ class _UnfitError(Exception):
 
 
 def build(
-    layers: Sequence[layer_list.Item], shape: Shape, num_classes: int, scale: float
+    layers: Sequence[declared.Item], shape: Shape, num_classes: int, scale: float
 ) -> nn.Sequential:
     """Return the network.
 
@@ -66,7 +66,7 @@ class _Builder:
         self.num_classes, self.scale = num_classes, scale
 
     def sequence(
-        self, layers: Sequence[layer_list.Item], shape: Shape, path: str
+        self, layers: Sequence[declared.Item], shape: Shape, path: str
     ) -> tuple[nn.Sequential, Shape]:
         """Return the modules of a list and the shape they make."""
         made = nn.Sequential()
@@ -85,12 +85,12 @@ class _Builder:
         return made, shape
 
     @functools.singledispatchmethod
-    def layer(self, item: layer_list.Item, shape: Shape, path: str) -> Made:
+    def layer(self, item: declared.Item, shape: Shape, path: str) -> Made:
         """Return the module of one layer and the shape it makes."""
         raise NotImplementedError(type(item))
 
     @layer.register
-    def _(self, item: layer_list.Conv, shape: Shape, path: str) -> Made:  # noqa: ARG002
+    def _(self, item: declared.Conv, shape: Shape, path: str) -> Made:  # noqa: ARG002
         _needs(item, shape, 2, 3)
         num_in, places = _split(shape)
         num_out, groups = scaled(item.channels, self.scale), item.groups
@@ -114,7 +114,7 @@ class _Builder:
         return _over(made, num_out, places)
 
     @layer.register
-    def _(self, item: layer_list.Norm, shape: Shape, path: str) -> Made:  # noqa: ARG002
+    def _(self, item: declared.Norm, shape: Shape, path: str) -> Made:  # noqa: ARG002
         num_in, places = _split(shape)
         if item.function == "layer":
             made = nn.GroupNorm(1, num_in) if len(shape) == 3 else nn.LayerNorm(num_in)
@@ -127,11 +127,11 @@ class _Builder:
         return _over(kind(num_in), num_in, places)
 
     @layer.register
-    def _(self, item: layer_list.Activation, shape: Shape, path: str) -> Made:  # noqa: ARG002
+    def _(self, item: declared.Activation, shape: Shape, path: str) -> Made:  # noqa: ARG002
         return FUNCTIONS[item.function](), shape
 
     @layer.register
-    def _(self, item: layer_list.Pool, shape: Shape, path: str) -> Made:  # noqa: ARG002
+    def _(self, item: declared.Pool, shape: Shape, path: str) -> Made:  # noqa: ARG002
         _needs(item, shape, 2, 3)
         num_in, places = _split(shape)
         if item.function == "global":
@@ -145,7 +145,7 @@ class _Builder:
         return _over(made, num_in, found)
 
     @layer.register
-    def _(self, item: layer_list.Linear, shape: Shape, path: str) -> Made:  # noqa: ARG002
+    def _(self, item: declared.Linear, shape: Shape, path: str) -> Made:  # noqa: ARG002
         _needs(item, shape, 1, 2)
         num_out = self.num_classes
         if item.outputs != "classes":
@@ -153,18 +153,18 @@ class _Builder:
         return nn.Linear(shape[-1], num_out, bias=item.bias), (*shape[:-1], num_out)
 
     @layer.register
-    def _(self, item: layer_list.Flatten, shape: Shape, path: str) -> Made:  # noqa: ARG002
+    def _(self, item: declared.Flatten, shape: Shape, path: str) -> Made:  # noqa: ARG002
         return nn.Flatten(), (math.prod(shape),)
 
     @layer.register
-    def _(self, item: layer_list.Steps, shape: Shape, path: str) -> Made:  # noqa: ARG002
+    def _(self, item: declared.Steps, shape: Shape, path: str) -> Made:  # noqa: ARG002
         _needs(item, shape, 3)
         channels, height, width = shape
         found = (height, channels * width) if item.of == "rows" else (height * width, channels)
         return parts.ToSteps(item.of), found
 
     @layer.register
-    def _(self, item: layer_list.Recurrent, shape: Shape, path: str) -> Made:  # noqa: ARG002
+    def _(self, item: declared.Recurrent, shape: Shape, path: str) -> Made:  # noqa: ARG002
         _needs(item, shape, 2)
         num_out = scaled(item.outputs, self.scale)
         made = CELLS[item.cell](
@@ -175,18 +175,18 @@ class _Builder:
         return parts.Outputs(made), (shape[0], num_out * (1 + item.both_directions))
 
     @layer.register
-    def _(self, item: layer_list.Attention, shape: Shape, path: str) -> Made:  # noqa: ARG002
+    def _(self, item: declared.Attention, shape: Shape, path: str) -> Made:  # noqa: ARG002
         _needs(item, shape, 2)
         if shape[1] % item.heads:
             raise _UnfitError(f"heads {item.heads} must divide the width {shape[1]}")
         return parts.SelfAttention(shape[1], item.heads), shape
 
     @layer.register
-    def _(self, item: layer_list.Dropout, shape: Shape, path: str) -> Made:  # noqa: ARG002
+    def _(self, item: declared.Dropout, shape: Shape, path: str) -> Made:  # noqa: ARG002
         return nn.Dropout(item.probability), shape
 
     @layer.register
-    def _(self, item: layer_list.Residual, shape: Shape, path: str) -> Made:
+    def _(self, item: declared.Residual, shape: Shape, path: str) -> Made:
         body, found = self.sequence(item.body, shape, f"{path}/body")
         shortcut, other = None, shape
         if item.shortcut is not None:
@@ -198,7 +198,7 @@ class _Builder:
         return parts.Added(body, shortcut), found
 
     @layer.register
-    def _(self, item: layer_list.Concat, shape: Shape, path: str) -> Made:
+    def _(self, item: declared.Concat, shape: Shape, path: str) -> Made:
         made = [
             self.sequence(branch, shape, f"{path}/branches/{index}")
             for index, branch in enumerate(item.branches)
@@ -212,7 +212,7 @@ class _Builder:
         return parts.Joined([module for module, _ in made], axis), _whole(num_out, places)
 
     @layer.register
-    def _(self, item: layer_list.Repeat, shape: Shape, path: str) -> Made:
+    def _(self, item: declared.Repeat, shape: Shape, path: str) -> Made:
         made = nn.Sequential()
         for _ in range(item.times):
             body, shape = self.sequence(item.body, shape, f"{path}/body")
@@ -229,7 +229,7 @@ _AVERAGES = (nn.AvgPool1d, nn.AvgPool2d)
 Geometry = tuple[Shape, dict[str, int]]
 
 
-def _reduced(item: layer_list.Conv, places: Shape) -> Geometry:
+def _reduced(item: declared.Conv, places: Shape) -> Geometry:
     """Return the places after a convolution, and its padding."""
     reach = item.dilation * (item.kernel - 1) + 1
     padding = (reach - 1) // 2 if item.padding is None else item.padding
@@ -237,7 +237,7 @@ def _reduced(item: layer_list.Conv, places: Shape) -> Geometry:
     return found, {"padding": padding}
 
 
-def _enlarged(item: layer_list.Conv, places: Shape) -> Geometry:
+def _enlarged(item: declared.Conv, places: Shape) -> Geometry:
     """Return the places after a transposed convolution, and its paddings."""
     reach = item.dilation * (item.kernel - 1) + 1
     padding, extra = item.padding, 0
@@ -248,7 +248,7 @@ def _enlarged(item: layer_list.Conv, places: Shape) -> Geometry:
     return found, {"padding": padding, "output_padding": extra}
 
 
-def _needs(item: layer_list.Item, shape: Shape, *ranks: int) -> None:
+def _needs(item: declared.Item, shape: Shape, *ranks: int) -> None:
     """Refuse a layer that cannot read what it is given."""
     if len(shape) not in ranks:
         kind = type(item).__name__.lower()

@@ -3,11 +3,10 @@
 from pydantic import TypeAdapter
 from torch import nn
 
-from npas import layer_list
 from npas.arch.families import _declared_build
 from npas.arch.families._small_images import ScaleOptions, ends, scale_of
 from npas.arch.layers import RoleOf
-from npas.spec import DECLARED, ArchitectureSpec, Spec
+from npas.spec import DECLARED, ArchitectureSpec, Spec, declared
 
 LENET = [
     {"kind": "conv", "channels": 6, "kernel": 5, "padding": 2, "bias": True},
@@ -30,11 +29,11 @@ PUBLISHED = {f"{DECLARED}:lenet": (LENET, 28, 12)}
 """Name -> layers, the usual and the least size of images, pixels."""
 
 
-def layers_of(spec: ArchitectureSpec) -> tuple[layer_list.AnyItem, ...]:
+def layers_of(spec: ArchitectureSpec) -> tuple[declared.AnyItem, ...]:
     """Return the layers of a spec, its own or those of its name."""
     if spec.layers is not None:
         return spec.layers
-    return TypeAdapter(layer_list.LayerList).validate_python(PUBLISHED[spec.name][0])
+    return TypeAdapter(declared.LayerList).validate_python(PUBLISHED[spec.name][0])
 
 
 class DeclaredFamily:
@@ -80,12 +79,12 @@ class DeclaredFamily:
         return None
 
 
-def _fixes_widths(layers: tuple[layer_list.Item, ...]) -> bool:
+def _fixes_widths(layers: tuple[declared.Item, ...]) -> bool:
     """Return whether a layer divides its channels by a number that stays as it is."""
     return any(
         getattr(item, "groups", 1) not in (1, "depthwise")
         or getattr(item, "heads", 1) > 1
-        or any(_fixes_widths(tuple(body)) for _, body in layer_list.bodies(item))
+        or any(_fixes_widths(tuple(body)) for _, body in declared.bodies(item))
         for item in layers
     )
 

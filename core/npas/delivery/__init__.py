@@ -1,0 +1,1 @@
+"""What a job leaves behind: the model file, the report, the other files."""

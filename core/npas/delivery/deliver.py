@@ -1,0 +1,251 @@
+"""The end of a run: the trained network as one file, graded after it is read back; a report."""
+
+import hashlib
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import npas
+from npas import artifacts
+from npas.data import Dataset, Inputs
+from npas.delivery import checkpoint
+from npas.errors import CheckpointError
+from npas.folding.fold import fold
+from npas.folding.loops import Looped
+from npas.folding.recalibration import recalibrate
+from npas.folding.similarity import History
+from npas.jobs.revisions import Revisions
+from npas.methods import planned_by
+from npas.plans import Plan
+from npas.sharing.model import SharedModel
+from npas.spec import JobSpec
+from npas.train import Row
+from npas.train.evaluate import Evaluation, evaluate
+
+RECALIBRATION_IMAGES, RECALIBRATION_BATCH = 10_000, 100
+"""How many training images a folded network's statistics are measured with, and how many at once;
+a batch that is not full is left out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What is known of a run when its training ends.
+
+    Attributes:
+        spec: the job.
+        plan: of the model.
+        dataset: its test split is used here, for the first and only time.
+        inputs: what the model reads.
+        device: where to evaluate.
+        search_rows: epochs of the search stage.
+        rows: epochs of the training.
+        history: how alike layers were in them.
+        revisions: the plans before this one, and what they cost.
+        best_epoch: whose weights are delivered, 0 if no epoch was finished.
+        validation_accuracy: of that epoch.
+        stopped_early: whether epochs are missing.
+        distillation: what there is to say of the teacher; None without one.
+        race: how the method was chosen; None where it was given.
+        seconds: of the whole run, pauses left out.
+    """
+
+    spec: JobSpec
+    plan: Plan
+    dataset: Dataset
+    inputs: Inputs
+    device: torch.device
+    search_rows: tuple[Row, ...]
+    rows: tuple[Row, ...]
+    history: History
+    revisions: Revisions
+    best_epoch: int
+    validation_accuracy: float | None
+    stopped_early: bool
+    distillation: dict[str, Any] | None
+    race: dict[str, Any] | None
+    seconds: float
+
+
+def deliver(
+    model: SharedModel, result: Result, folder: Path
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Write all files of a finished run.
+
+    The model file holds nothing but what follows from request and data: no times, no paths.
+
+    Args:
+        model: with the weights to deliver.
+        result: all the rest.
+        folder: for the files.
+
+    Returns:
+        the report, and the files by name.
+    """
+    path = folder / "model.safetensors"
+    graded, loaded = _save_and_grade(model, result, path)
+    report = _report(result, graded, path) | {"networks": _members(loaded, result)}
+    report["folding"], folded = _folding(loaded, graded, result, folder)
+    rows = (*result.search_rows, *result.rows)
+    account = artifacts.Account(
+        plan=result.plan,
+        rows=rows,
+        report=report,
+        history=result.history,
+        plans=result.revisions.plans,
+    )
+    texts = artifacts.texts(account)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return report, {name: folder / name for name in (path.name, *folded, *texts)}
+
+
+def _folding(
+    model: SharedModel, graded: Evaluation, result: Result, folder: Path
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Deliver the folded network too where the plan asks for it, graded as a file and as loops.
+
+    Where the fold is not exact, the statistics of its normalisations are measured anew.
+    """
+    method, options = planned_by(result.plan)
+    threshold = method.fold_at(options)
+    if threshold is None:
+        return None, []
+    folded = fold(model, threshold)
+    as_folded = _grade(folded.model, result).score
+    if not folded.is_exact:
+        recalibrate(folded.model, _batches(result))
+    path = folder / "folded.safetensors"
+    again, delivered = _save_and_grade(folded.model, result, path)
+    looped = Looped(delivered)
+    return {
+        "threshold": threshold,
+        "ledger": delivered.plan.ledger.model_dump(),
+        "parameters": delivered.plan.ledger.total,
+        "parameters_before": model.plan.ledger.total,
+        "accuracy": again.score,
+        "accuracy_change": again.score - graded.score,
+        "accuracy_before_recalibration": None if folded.is_exact else as_folded,
+        "accuracy_as_loops": _grade(looped, result).score,
+        "groups": [asdict(group) for group in folded.groups],
+        "loops": [asdict(place) for place in looped.places()],
+        "file_bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }, [path.name]
+
+
+def _batches(result: Result) -> Iterator[torch.Tensor]:
+    """Yield inputs to measure statistics with: training images as they are, any order."""
+    images = result.dataset.x_train
+    generator = torch.Generator().manual_seed(result.spec.seed)
+    order = torch.randperm(len(images), generator=generator)[:RECALIBRATION_IMAGES]
+    for chosen in torch.split(order, RECALIBRATION_BATCH):
+        if len(chosen) == RECALIBRATION_BATCH or len(order) < RECALIBRATION_BATCH:
+            yield result.inputs(images[chosen].to(result.device))
+
+
+def _save_and_grade(
+    model: SharedModel, result: Result, path: Path
+) -> tuple[Evaluation, SharedModel]:
+    """Save, read back, grade what was read, and save that with its grade beside it."""
+    about = {
+        "dataset": result.dataset.name,
+        "dataset_fingerprint": result.dataset.fingerprint,
+        "mean": result.inputs.mean,
+        "std": result.inputs.std,
+        "input_size": result.inputs.input_size,
+        "seed": result.spec.seed,
+    }
+    checkpoint.save(model, path, extra=about)
+    loaded = _load(path, result.device)
+    graded = _grade(loaded, result)
+    checkpoint.save(loaded, path, extra=about | {"accuracy": graded.score})
+    delivered = _load(path, result.device)
+    for name, tensor in delivered.state_dict().items():
+        if not torch.equal(tensor, loaded.state_dict()[name]):
+            raise CheckpointError(f"{path.name} does not hold {name} as it was graded")
+    return graded, delivered
+
+
+def _load(path: Path, device: torch.device) -> SharedModel:
+    loaded = checkpoint.load(path, device=str(device))
+    assert isinstance(loaded, SharedModel)
+    return loaded
+
+
+def _grade(model: torch.nn.Module, result: Result) -> Evaluation:
+    return evaluate(
+        model,
+        result.dataset.x_test,
+        result.dataset.y_test,
+        inputs=result.inputs,
+        device=result.device,
+    )
+
+
+def _members(model: SharedModel, result: Result) -> list[dict[str, Any]]:
+    """Grade each network of several by itself; a lone one is graded already."""
+    plain = model.materialise() if len(result.plan.networks) > 1 else {}
+    return [
+        {
+            "name": network.name,
+            "architecture": network.architecture.name,
+            "accuracy": _grade(plain[network.name], result).score if plain else None,
+        }
+        for network in result.plan.networks
+    ]
+
+
+def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
+    plan, spec, content = result.plan, result.spec, path.read_bytes()
+    return {
+        "architecture": " + ".join(n.architecture.name for n in plan.networks),
+        "method": plan.method,
+        "dataset": result.dataset.name,
+        "dataset_fingerprint": result.dataset.fingerprint,
+        "dense_parameters": plan.dense,
+        "budget_parameters": plan.ledger.budget,
+        "parameters": plan.ledger.total,
+        "minimum_parameters": plan.minimum,
+        "groups": len(plan.groups),
+        **_graded(graded),
+        "validation_accuracy": result.validation_accuracy,
+        "best_epoch": result.best_epoch,
+        "epochs": spec.training.epochs,
+        "epochs_done": len(result.rows),
+        "stopped_early": result.stopped_early,
+        "seconds": round(result.seconds, 3),
+        **result.revisions.report(result.search_rows, result.rows),
+        "distillation": result.distillation,
+        "race": result.race,
+        "seed": spec.seed,
+        "device": result.device.type,
+        "file_bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "versions": _versions(),
+    }
+
+
+def _graded(found: Evaluation) -> dict[str, Any]:
+    """Return the fields of a grade; "accuracy" is the lone number, "metric" says of what."""
+    of_cells = {"f1": found.score, "precision": found.precision, "recall": found.recall}
+    return {
+        "accuracy": found.score,
+        "metric": found.metric,
+        "top5": found.top5,
+        **(of_cells if found.metric == "f1" else {}),
+        "nll": found.nll,
+        "ece": found.ece,
+        "test_images": found.images,
+    }
+
+
+def _versions() -> Mapping[str, str]:
+    return {
+        "npas": npas.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }

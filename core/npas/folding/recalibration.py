@@ -1,0 +1,69 @@
+"""Statistics of batch normalisations, measured anew after weights were changed by hand.
+
+They are averages over training; a fold that is not exact moves every activation behind it, and
+old averages then cost more accuracy than the fold itself (docs/results.md).
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from npas.errors import DataError, InvalidSpecError
+from npas.train.evaluate import members
+
+
+def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Measure the running statistics of all batch normalisations anew, in place.
+
+    Nothing is learned and no label is needed; dropout is off meanwhile.
+
+    Args:
+        model: a network, or anything with `members`.
+        batches: of inputs (B, ...), normalised as in training, on the model's device; each counts
+            alike.
+
+    Raises:
+        InvalidSpecError: the model is no module, or a lone tensor stands for the batches.
+        DataError: there is no batch, or one is not a tensor.
+    """
+    _check(model, batches)
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+    modes = {module: module.training for module in model.modules()}
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    count = 0
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                if not isinstance(batch, Tensor):
+                    kind = type(batch).__name__
+                    raise DataError(f"a batch is a {kind}: give tensors of inputs, no labels")
+                for norm in norms if count == 0 else ():
+                    norm.reset_running_stats()
+                    norm.momentum = None  # the plain mean over batches
+                    norm.train()
+                members(model, batch)
+                count += 1
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
+    if count == 0:
+        raise DataError("statistics cannot be measured without a batch of inputs")
+
+
+def _check(model: object, batches: object) -> None:
+    """Refuse what is no module, and what cannot be gone through batch by batch."""
+    if not isinstance(model, nn.Module):
+        folded = isinstance(getattr(model, "model", None), nn.Module)
+        advice = "give its .model" if folded else "give a network"
+        raise InvalidSpecError(f"the model is a {type(model).__name__}, not a module; {advice}")
+    if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
+        kind = type(batches).__name__
+        raise InvalidSpecError(f"batches is a {kind}; give several tensors, such as [inputs]")

@@ -1,0 +1,1 @@
+"""The stages of a job: race, teach, search, train, deliver."""

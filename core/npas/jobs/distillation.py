@@ -1,0 +1,266 @@
+"""Where the teacher of a distillation comes from: trained in the job itself, or a file."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, ValidationError
+from torch import Tensor, nn
+
+from npas import arch, tensor_file
+from npas.arch.matching import Sizes
+from npas.data import Dataset, Inputs, default_folder
+from npas.data import facts as facts_of
+from npas.delivery import checkpoint
+from npas.errors import CheckpointError, DataError, UnknownNameError
+from npas.plans import Plan
+from npas.spec import DatasetSpec, DistillationSpec, Spec, TrainingSpec
+from npas.tasks import TaskName
+from npas.train import Row, State, Trainer
+from npas.train.evaluate import evaluate
+from npas.train.teacher import Teacher
+
+STAGE = "teacher"
+"""The stage of a trainer that trains a teacher."""
+
+_FIELD = "/training/distillation/teacher"
+
+
+class Ensemble(nn.Module):
+    """Networks that share nothing, trained side by side."""
+
+    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleDict(networks)
+
+    def members(self, x: Tensor) -> dict[str, Tensor]:
+        """Return each network's logits by name."""
+        return {name: network(x) for name, network in self.networks.items()}
+
+
+class Teaching:
+    """The teacher of one job, none if nothing is distilled.
+
+    Attributes:
+        spec: what was asked for.
+        epochs: to train the teacher in this job; 0 if there is none, or if it comes ready.
+        teacher: None until there is one.
+    """
+
+    def __init__(
+        self,
+        training: TrainingSpec,
+        dataset: Dataset,
+        *,
+        inputs: Inputs,
+        folder: Path | None,
+        device: torch.device,
+    ) -> None:
+        """Open the teacher's file, if that is where it comes from.
+
+        Args:
+            training: of the job.
+            dataset: of the job.
+            inputs: of the networks of the job.
+            folder: data folder; None: the default one.
+            device: where to put the teacher.
+
+        Raises:
+            DataError: the file is missing or damaged, does not fit the dataset, or its network
+                cannot answer.
+        """
+        self.spec = training.distillation
+        self.dataset, self.inputs, self.device = dataset, inputs, device
+        self.teacher: Teacher | None = None
+        self._facts: dict[str, Any] = {}
+        name = _file_name(self.spec)
+        self.epochs = own_epochs(training)
+        if name is not None:
+            self._open(name, folder or default_folder())
+
+    def take(self, trainer: Trainer) -> None:
+        """Make the model that was trained the teacher, with the weights of its best epoch."""
+        best_epoch, accuracy = trainer.choose()
+        self._facts = {
+            "epochs": len(trainer.rows),
+            "best_epoch": best_epoch,
+            "validation_accuracy": accuracy,
+            "seconds": round(sum(row.seconds for row in trainer.rows), 3),
+            "rows": [asdict(row) for row in trainer.rows],
+        }
+        self._ready(trainer.model, self.inputs)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what a resume file must hold of a teacher that was trained in this job."""
+        if self.teacher is None or not self.epochs:
+            return {}
+        return {f"{STAGE}/{n}": t for n, t in self.teacher.model.state_dict().items()}
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a resume file must say of the teacher, JSON."""
+        return self._facts
+
+    def check(self, state: State) -> None:
+        """Check that a state was learned from the same file.
+
+        Raises:
+            DataError: the file has changed since.
+        """
+        before = state.facts["teaching"].get("sha256")
+        if before != self._facts.get("sha256"):
+            raise DataError(
+                "the teacher's file is not what this run started with: put it back, or start "
+                "the run anew",
+                field=_FIELD,
+            )
+
+    def restore(self, model: nn.Module, state: State) -> list[Row]:
+        """Make a model the teacher, with weights from a resume file; return its epochs."""
+        prefix = f"{STAGE}/"
+        weights = {
+            n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)
+        }
+        model.load_state_dict(tensor_file.as_state_of(model, weights))
+        self._facts = dict(state.facts["teaching"])
+        self._ready(model, self.inputs)
+        return [Row(**row) for row in self._facts["rows"]]
+
+    def report(self) -> dict[str, Any] | None:
+        """Return what is said of the teacher, graded on the test images; None without one."""
+        if self.spec is None:
+            return None
+        found = {name: value for name, value in self._facts.items() if name != "rows"}
+        graded = None
+        if self.teacher is not None:
+            graded = evaluate(
+                self.teacher.model,
+                self.dataset.x_test,
+                self.dataset.y_test,
+                inputs=self.teacher.inputs,
+                device=self.device,
+            ).score
+        return {**self.spec.model_dump(mode="json"), **found, "accuracy": graded}
+
+    def _ready(self, model: nn.Module, inputs: Inputs) -> None:
+        self._facts["parameters"] = checkpoint.num_parameters(model)
+        self.teacher = Teacher(model=model.eval().requires_grad_(False), inputs=inputs)
+
+    def _open(self, name: str, folder: Path) -> None:
+        plan, extra = _read(name, folder)
+        inputs = _check_fit(name, plan, extra, self.dataset.sizes, self.dataset.task)
+        path = folder / f"{name}.safetensors"
+        try:
+            model = checkpoint.load(path, device=str(self.device)).float()
+        except CheckpointError as error:
+            raise DataError(f"teacher {name}: {error}", field=_FIELD) from error
+        self._facts = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        self._ready(model, inputs)
+        self._try(name)
+
+    def _try(self, name: str) -> None:
+        """Have the teacher answer two images: only now is it known that it can."""
+        assert self.teacher is not None
+        images, labels = self.dataset.x_train[:2].to(self.device), self.dataset.y_train[:2]
+        try:
+            answers = self.teacher.log_answers(images, temperature=1.0, precision=torch.float32)
+        except RuntimeError as error:
+            raise _useless(name, f"cannot read the dataset's images ({error})") from error
+        wanted = (len(images), self.dataset.num_classes, *labels.shape[1:])
+        if answers.shape != wanted:
+            raise _useless(name, f"answers in shape {tuple(answers.shape)}, not {wanted}")
+        if not answers.isfinite().all():
+            raise _useless(name, "gives answers that are no numbers")
+
+
+def require(training: TrainingSpec, dataset: DatasetSpec, folder: Path | None = None) -> None:
+    """Check that the teacher of a request is there and fits, without reading its weights.
+
+    Args:
+        training: of the request.
+        dataset: of the request.
+        folder: data folder; None: the default one.
+
+    Raises:
+        DataError: its file is missing or damaged, or does not fit the dataset.
+    """
+    name = _file_name(training.distillation)
+    if name is not None:
+        folder = folder or default_folder()
+        facts = facts_of(dataset, folder)
+        _check_fit(name, *_read(name, folder), facts.sizes, facts.task)
+
+
+def own_epochs(training: TrainingSpec) -> int:
+    """Return the epochs to train a teacher in the job: 0 if there is none, or a file holds it."""
+    is_trained = training.distillation and _file_name(training.distillation) is None
+    return training.epochs if is_trained else 0
+
+
+def _file_name(spec: DistillationSpec | None) -> str | None:
+    kind, _, name = spec.teacher.partition(":") if spec else ("", "", "")
+    return name if kind == "checkpoint" else None
+
+
+def _read(name: str, folder: Path) -> tuple[Plan, dict[str, Any]]:
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        raise DataError(
+            f"teacher checkpoint:{name}: put {name}.safetensors, which npas.save wrote or a job "
+            "delivered, in the data folder (python -m npas.data says where that is)",
+            field=_FIELD,
+        )
+    try:
+        plan, extra = checkpoint.read_metadata(path)
+        for network in plan.networks:
+            arch.family_of(network.architecture)
+        return plan, extra
+    except (CheckpointError, UnknownNameError) as error:
+        raise DataError(f"teacher {path.name}: {error.message}", field=_FIELD) from error
+
+
+class _Reading(Spec):
+    """What a file must say of the images that its networks read."""
+
+    mean: tuple[float, ...] = Field(strict=False)
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(strict=False)
+    input_size: int = Field(ge=1, le=1024)
+
+
+def _check_fit(
+    name: str, plan: Plan, extra: Mapping[str, Any], sizes: Sizes, task: TaskName
+) -> Inputs:
+    """Return what the teacher reads, after checking that it answers what the dataset asks."""
+    for network in plan.networks:
+        spec = network.architecture
+        if arch.reads_of(spec) != "images" or arch.task_of(spec) != task:
+            asked = {"classes": "images as a whole", "cells": "the cells of images"}[task]
+            raise _useless(name, f"is of {spec.name}, and the dataset asks for {asked}")
+        for field, given, needed in (
+            ("num_classes", spec.num_classes, sizes[0]),
+            ("input_channels", spec.input_channels, sizes[1]),
+        ):
+            if given != needed:
+                raise _useless(name, f"has {field} {given}, the dataset has {needed}")
+    try:
+        said = _Reading(**{key: extra[key] for key in _Reading.model_fields if key in extra})
+    except ValidationError:
+        said = None
+    if said is None or not len(said.mean) == len(said.std) == sizes[1]:
+        raise DataError(
+            f"teacher checkpoint:{name} does not say how its images were normalised: save it with "
+            f'extra={{"mean": [...], "std": [...], "input_size": ...}}, {sizes[1]} numbers '
+            "in each list, those of std above 0",
+            field=_FIELD,
+        )
+    return Inputs(mean=said.mean, std=said.std, input_size=said.input_size)
+
+
+def _useless(name: str, reason: str) -> DataError:
+    return DataError(
+        f"teacher checkpoint:{name} {reason}; give a teacher that was trained on the same kind of "
+        "data",
+        field=_FIELD,
+    )

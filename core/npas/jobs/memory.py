@@ -1,0 +1,173 @@
+"""How much memory a training needs, counted on the meta device: nothing of it is allocated.
+
+Example:
+    >>> import npas
+    >>> from npas.jobs.memory import estimate
+    >>> from npas.spec import JobSpec
+    >>> spec = JobSpec.model_validate({
+    ...     "architecture": "wrn-28-10", "budget": {"fraction": 0.25}, "dataset": "digits",
+    ...     "training": {"precision": "float32"},
+    ... })
+    >>> estimate(spec, npas.plan(spec)).weights
+    387587048
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from npas import arch, data
+from npas.errors import TooLargeError
+from npas.jobs.distillation import own_epochs
+from npas.plans import Plan
+from npas.spec import ArchitectureSpec, JobSpec, NetworkSpec
+from npas.train.batches import largest_batch
+
+_BYTES = 4  # of a float32 number
+_LEAST_BATCH = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """What one training holds at the same time, in bytes; a lower bound.
+
+    Attributes:
+        weights: parameters with gradients and the optimiser's memory; composed weights with
+            gradients.
+        activations: what the forward pass of one batch keeps for the backward pass.
+        dataset: images as they are held.
+    """
+
+    weights: int
+    activations: int
+    dataset: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.activations + self.dataset
+
+
+def estimate(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Memory:
+    """Return what the training of a job needs, at least.
+
+    Where the precision is left to the device, activations count as bfloat16: an estimate that is
+    too low costs an attempt, one that is too high refuses what would have worked.
+
+    Args:
+        spec: the job.
+        plan: of the job; its networks are those that are trained.
+        folder: data folder; None: the default one.
+    """
+    facts = data.facts(spec.dataset, folder)
+    batch = largest_batch(facts.num_train, spec.training)
+    composed = sum(group.num_dense for group in plan.groups)
+    pixels = facts.input_channels * facts.input_size**2 * (facts.num_train + facts.num_test)
+    needed = Memory(
+        weights=_BYTES * (2 * composed + _copies(spec) * plan.ledger.total),
+        activations=_activations(plan.networks, spec, batch),
+        dataset=pixels,
+    )
+    if plan.requested_dense is None or not own_epochs(spec.training):
+        return needed
+    teacher = Memory(  # trained first: the networks of the request, which are larger
+        weights=_BYTES * _copies(spec) * plan.dense,
+        activations=_activations(_requested(spec, facts), spec, batch),
+        dataset=pixels,
+    )
+    return max(needed, teacher, key=lambda memory: memory.total)
+
+
+def require_room(spec: JobSpec, plan: Plan, limit_bytes: int, folder: Path | None = None) -> None:
+    """Check that a training fits.
+
+    Args:
+        spec: the job.
+        plan: of the job.
+        limit_bytes: memory of the largest device there is.
+        folder: data folder; None: the default one.
+
+    Raises:
+        TooLargeError: it does not; the message says what to change.
+    """
+    needed = estimate(spec, plan, folder)
+    if needed.total <= limit_bytes:
+        return
+    batch = largest_batch(data.facts(spec.dataset, folder).num_train, spec.training)
+    most = _most(spec, plan, limit_bytes, folder)
+    is_for_a_batch = most >= _LEAST_BATCH
+    advice = (
+        f"set training.batch_size to at most {most:,}"
+        if is_for_a_batch
+        else "choose a smaller network, or smaller images"
+    )
+    raise TooLargeError(
+        f"the training needs at least {_shown(needed.total)} of memory "
+        f"({_shown(needed.activations)} of it for a batch of {batch:,}), the largest device has "
+        f"{_shown(limit_bytes)}; {advice}",
+        field="/training/batch_size" if is_for_a_batch else "/architecture",
+    )
+
+
+def _most(spec: JobSpec, plan: Plan, limit_bytes: int, folder: Path | None) -> int:
+    """Return a batch size that fits, nearly the largest; below `_LEAST_BATCH`: none does."""
+    most = largest_batch(data.facts(spec.dataset, folder).num_train, spec.training)
+    while most >= _LEAST_BATCH:
+        training = spec.training.model_copy(update={"batch_size": most})
+        needed = estimate(spec.model_copy(update={"training": training}), plan, folder)
+        if needed.total <= limit_bytes:
+            break
+        # Again: part of what a pass keeps does not grow with its batch.
+        left = limit_bytes - needed.weights - needed.dataset
+        most = left * most // max(needed.activations, left + 1)
+    return most
+
+
+def _copies(spec: JobSpec) -> int:
+    """Return how often a parameter is there: its value, its gradient, what the optimiser keeps."""
+    return 3 if spec.training.optimizer == "sgd" else 4
+
+
+def _requested(spec: JobSpec, facts: data.Facts) -> tuple[NetworkSpec, ...]:
+    """Return the networks of a request with the sizes of its dataset."""
+    return tuple(
+        member.model_copy(
+            update={"architecture": arch.resolve(member.architecture, sizes=facts.sizes)}
+        )
+        for member in spec.members()
+    )
+
+
+def _activations(networks: Sequence[NetworkSpec], spec: JobSpec, batch: int) -> int:
+    """Return the bytes that the forward passes of networks keep of one batch."""
+    kept = sum(_saved_bytes(network.architecture, batch) for network in networks)
+    return kept if spec.training.precision == "float32" else kept // 2
+
+
+def _shown(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _saved_bytes(spec: ArchitectureSpec, batch: int) -> int:
+    """Return the bytes that a forward pass keeps for the backward pass, parameters left out."""
+    model = arch.build(spec, device="meta").to("meta")
+    example = arch.example_input(spec, num_examples=1)
+    inputs = torch.empty((batch, *example.shape[1:]), dtype=example.dtype, device="meta")
+    # Memory on the meta device has no address; what tells it apart is the object that owns it.
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    saved: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            saved[storage._cdata] = storage.nbytes()
+        return tensor  # kept alive by the graph, so that no other takes its place
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        outputs = model.train()(inputs)
+    total = sum(saved.values())
+    del outputs
+    return total

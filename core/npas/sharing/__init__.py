@@ -1,0 +1,1 @@
+"""A plan put into effect: networks whose layers read shared banks."""

@@ -1,0 +1,255 @@
+"""share(): put a plan into effect. Networks go in, a module that reads its banks comes out.
+
+The networks underneath see plain tensors, composed group by group; see `npas.sharing.group`.
+"""
+
+import copy
+import itertools
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from npas import registry
+from npas.errors import InvalidSpecError, UnknownNameError
+from npas.plans import Plan, check_plan
+from npas.sharing.checks import check_coverage, named_as_planned
+from npas.sharing.group import SharedGroup
+from npas.sharing.structure import check_structure
+
+
+def _show_to_kernels(modules: Iterable[nn.RNNBase]) -> None:
+    """Renew the list of its weights that a recurrent layer keeps: forward reads nothing else."""
+    for module in modules:
+        names = module._flat_weights_names
+        module.__dict__["_flat_weights"] = [getattr(module, name) for name in names]
+
+
+class SharedModel(nn.Module):
+    """Networks whose layers read banks. Train it as any other module.
+
+    Attributes:
+        plan: what shares what.
+        extra: whatever was saved beside the weights; JSON.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module], plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.extra: dict[str, Any] = {}
+        self.network_names = tuple(networks)
+        self.networks = nn.ModuleList(networks.values())
+        self.groups = nn.ModuleDict({group.name: SharedGroup(group) for group in plan.groups})
+        self._targets = [
+            [self._release(slot.network, slot.layer) for slot in group.slots]
+            for group in plan.groups
+        ]
+        targets = itertools.chain.from_iterable(self._targets)
+        self._recurrent = {m: None for m, _ in targets if isinstance(m, nn.RNNBase)}
+
+    def _release(self, network: str, layer: str) -> tuple[nn.Module, str]:
+        """Take a layer's parameter away, so that a plain tensor can stand in its place."""
+        path, _, attribute = layer.rpartition(".")
+        module = self.network(network).get_submodule(path)
+        del module._parameters[attribute]
+        return module, attribute
+
+    def network(self, name: str) -> nn.Module:
+        """Return one network by name; UnknownNameError if the plan has none of that name."""
+        if name not in self.network_names:
+            near = registry.nearest(str(name), self.network_names)
+            raise UnknownNameError("network", name, self.network_names, near)
+        return self.networks[self.network_names.index(name)]
+
+    def train(self, mode: bool = True) -> "SharedModel":
+        """Change the mode; weights are composed anew, whatever was done to the banks by hand."""
+        for group in self.groups.values():
+            cast(SharedGroup, group).forget()
+        return super().train(mode)
+
+    def compose(self) -> None:
+        """Put the current weights in place; `forward` and `members` do it by themselves.
+
+        Composed anew after an optimiser's step, an in-place change, `load_state_dict`, `to`,
+        `train` or `eval`. What writes into a parameter's memory behind PyTorch's back is not
+        seen: `.data`, a NumPy view, `torch.distributed.broadcast`, a vector once
+        `vector_to_parameters` has made the parameters views of it. Call `eval()` or `train()`
+        after it.
+
+        Threads may run one network at once if all of them want gradients or none does; else give
+        each kind a copy, because all put their weights into the same modules.
+        """
+        for shared, targets in zip(self.groups.values(), self._targets, strict=True):
+            for (module, attribute), weight in zip(targets, shared(), strict=True):
+                module.__dict__[attribute] = weight
+        _show_to_kernels(self._recurrent)
+
+    def members(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the logits (B, classes) of every network for images (B, channels, H, W)."""
+        self.compose()
+        return {
+            name: network(x)
+            for name, network in zip(self.network_names, self.networks, strict=True)
+        }
+
+    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
+        """Return the logits of a lone network, or those of every network by name."""
+        logits = self.members(x)
+        return logits if len(logits) > 1 else next(iter(logits.values()))
+
+    def materialise(self) -> dict[str, nn.Module]:
+        """Return plain networks with the same weights, by name; the banks are left behind.
+
+        Weights that only frozen banks make are frozen.
+        """
+        with torch.no_grad():
+            self.compose()
+        plain = copy.deepcopy(self)
+        is_trained = {
+            name: any(p.requires_grad for p in group.parameters())
+            for name, group in self.groups.items()
+        }
+        for group, targets in zip(plain.plan.groups, plain._targets, strict=True):
+            for (module, attribute), slot in zip(targets, group.slots, strict=True):
+                weight = module.__dict__.pop(attribute).view(slot.shape).clone()
+                module.register_parameter(attribute, nn.Parameter(weight, is_trained[group.name]))
+        _show_to_kernels(plain._recurrent)
+        return dict(zip(plain.network_names, plain.networks, strict=True))
+
+    def regroup(self, plan: Plan) -> "SharedModel":
+        """Return the same networks under another plan, as near to the current weights as it can.
+
+        Layers that become private keep their exact weight; banks are fitted by truncated SVD,
+        which is the nearest choice for a group of one shape. Norms and biases are kept. The
+        model itself is left as it is.
+
+        Raises:
+            PlanError: this is no plan, or it is for other networks.
+        """
+        check_plan(plan)
+        plain = self.materialise()
+        shared = share(plain, plan, fit=True)
+        shared.extra = dict(self.extra)
+        for module in (shared, shared.networks, *shared.groups.modules()):
+            module.training = self.training
+        return shared
+
+    def _replicate_for_data_parallel(self) -> "SharedModel":
+        """Refuse: replicas would all read the weights that lie on the first device."""
+        raise InvalidSpecError(
+            "nn.DataParallel copies modules, and the copies of a shared network would not read "
+            "banks of their own: train with torch.nn.parallel.DistributedDataParallel, one "
+            "process for each device; to evaluate, give it a plain network from materialise()"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedModel":
+        """Copy; composed weights still tied to a graph are replaced by their values first."""
+        with torch.no_grad():
+            self.compose()
+        twin = self.__class__.__new__(self.__class__)
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+
+def check_shared(model: object) -> None:
+    """Check that this is a network whose layers read banks.
+
+    Raises:
+        InvalidSpecError: it is anything else; the message says how to come by one.
+    """
+    if isinstance(model, SharedModel):
+        return
+    kind = type(model).__name__
+    given = f"a plain {kind} module" if isinstance(model, nn.Module) else f"a {kind}"
+    advice = (
+        "make one with npas.share(npas.build(...), npas.plan(...)), or read one with npas.load, "
+        "not materialised"
+    )
+    if isinstance(model, Plan):
+        advice = "put it into effect with npas.share(npas.build(...), plan)"
+    elif path := _path_to_shared(model):
+        advice = f"give its {path}"
+    raise InvalidSpecError(f"this is {given}, not a shared network; {advice}")
+
+
+def _path_to_shared(model: object) -> str:
+    """Return where in a wrapper the shared network is, as `.module._orig_mod`; "" if nowhere."""
+    for name in ("model", "module", "_orig_mod"):
+        inner = getattr(model, name, None)
+        if isinstance(inner, SharedModel):
+            return f".{name}"
+        if isinstance(inner, nn.Module) and (path := _path_to_shared(inner)):
+            return f".{name}{path}"
+    return ""
+
+
+def share(
+    networks: nn.Module | Mapping[str, nn.Module], plan: Plan, *, seed: int = 0, fit: bool = False
+) -> SharedModel:
+    """Make networks share parameters as a plan says.
+
+    The modules are taken over, not copied. Private layers, norms and biases keep their values.
+    Frozen parameters stay so, and banks that only frozen layers read are frozen.
+
+    Args:
+        networks: one module for a plan of one network, else modules by network name; built from
+            the plan's own architectures.
+        plan: from `npas.plan`.
+        seed: an integer, for fresh banks.
+        fit: start the banks from the networks' current weights instead of fresh.
+
+    Raises:
+        PlanError: this is no plan, or it does not fit these networks.
+        InvalidSpecError: the networks are no modules, or share already, or the seed is no integer.
+
+    Example:
+        >>> import npas, torch
+        >>> plan = npas.plan("resnet-8", budget=50_000, method="superweights")
+        >>> net = npas.share(npas.build("resnet-8"), plan)
+        >>> sum(p.numel() for p in net.parameters()) == plan.ledger.total
+        True
+        >>> net(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+    check_plan(plan)
+    named = named_as_planned(networks, plan)
+    check_coverage(named, plan)
+    check_structure(named, plan)
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise InvalidSpecError(f"seed is {seed!r}: give an integer") from None
+    return shared(named, plan, seed=number, fit=fit)
+
+
+def shared(
+    named: Mapping[str, nn.Module], plan: Plan, *, seed: int = 0, fit: bool = False
+) -> SharedModel:
+    """Make modules share, whatever they are: `share` without its checks.
+
+    Args:
+        named: modules by network name, in the order of the plan, that have the plan's layers.
+        plan: as for `share`.
+        seed: as for `share`.
+        fit: as for `share`.
+    """
+    weights = [
+        [named[slot.network].get_parameter(slot.layer) for slot in group.slots]
+        for group in plan.groups
+    ]
+    # Banks are made on the CPU, whatever the default device: a seed gives the same everywhere.
+    with torch.device("cpu"), torch.no_grad():
+        model = SharedModel(named, plan)
+        generator = torch.Generator().manual_seed(seed)
+        for group, old in zip(plan.groups, weights, strict=True):
+            banks = cast(SharedGroup, model.groups[group.name]).to(old[0].dtype)
+            device = old[0].device
+            if fit:
+                banks.fit([weight.detach().cpu() for weight in old])
+            else:
+                banks.start(generator)
+            banks.to(device).requires_grad_(any(weight.requires_grad for weight in old))
+    return model

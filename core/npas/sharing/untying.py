@@ -1,0 +1,142 @@
+"""Refining: a plan changed in the midst of training, put into effect without a jump.
+
+Source: "Learning to Compose SuperWeights", the released code's unsharing of coefficients. There
+the copies lose their momentum, and most of them the optimiser; here the model that comes out
+computes the same bits, and says where each of its rows comes from.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from npas.errors import PlanError
+from npas.plans import Group, Plan
+from npas.sharing.group import SharedGroup
+from npas.sharing.model import SharedModel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Untied:
+    """A model under a refined plan.
+
+    Attributes:
+        model: has the parameters and buffers of the model before, under the same names.
+        rows: for the name of each parameter with other rows than before, the old row that every
+            new one is a copy of.
+    """
+
+    model: SharedModel
+    rows: Mapping[str, Tensor]
+
+
+def separated(plan: Plan) -> Plan:
+    """Return the plan where every reader of a bank has a coefficient vector of its own.
+
+    It says what could become of the plan, not what its budget holds.
+    """
+    groups = tuple(_separated(group) for group in plan.groups)
+    count = sum(bank.num_coefficients for group in groups for bank in group.banks)
+    room = max(plan.ledger.budget, plan.ledger.total - plan.ledger.coefficients + count)
+    return plan.refined(groups, budget=room)
+
+
+def _separated(group: Group) -> Group:
+    rows = [list(slot.rows) for slot in group.slots]
+    banks = []
+    for index, bank in enumerate(group.banks):
+        readers = [own for own in rows if own[index] is not None]
+        if 0 < bank.rows < len(readers):
+            for number, own in enumerate(readers):
+                own[index] = number
+            bank = bank.model_copy(update={"rows": len(readers)})
+        banks.append(bank)
+    slots = zip(group.slots, rows, strict=True)
+    parts = tuple(slot.model_copy(update={"rows": tuple(own)}) for slot, own in slots)
+    return group.model_copy(update={"banks": tuple(banks), "slots": parts})
+
+
+def untie(model: SharedModel, plan: Plan) -> Untied:
+    """Return a model with the same weights under a plan where fewer layers share coefficients.
+
+    Its outputs are those of the model, bit for bit. The model is left as it is.
+
+    Args:
+        model: under the plan before.
+        plan: the same layers in the same groups with the same templates; each row of coefficients
+            comes from one row before.
+
+    Raises:
+        PlanError: it is not such a plan.
+    """
+    _check(model.plan, plan)
+    untied = SharedModel(model.materialise(), plan)
+    untied.extra = dict(model.extra)
+    found: dict[str, Tensor] = {}
+    for before, after in zip(model.plan.groups, plan.groups, strict=True):
+        old, new = (cast(SharedGroup, each.groups[after.name]) for each in (model, untied))
+        new.to(old.templates[0])
+        sources = list(_sources(before, after))
+        for index, rows in enumerate(sources):
+            if len(rows) != len(old.coefficients[index]):
+                found[f"groups.{after.name}.coefficients.{index}"] = rows
+        with torch.no_grad():
+            for ours, theirs in zip(new.templates, old.templates, strict=True):
+                ours.copy_(theirs).requires_grad_(theirs.requires_grad)
+            for ours, theirs, rows in zip(
+                new.coefficients, old.coefficients, sources, strict=True
+            ):
+                ours.copy_(theirs[rows.to(theirs.device)]).requires_grad_(theirs.requires_grad)
+    for module in (untied, untied.networks, *untied.groups.modules()):
+        module.training = model.training
+    return Untied(model=untied, rows=found)
+
+
+def _sources(before: Group, after: Group) -> Iterator[Tensor]:
+    """Yield, for each bank with coefficients, the old row of every new one.
+
+    Raises:
+        PlanError: a new row has two old ones, or none.
+    """
+    for index, bank in enumerate(after.banks):
+        if not bank.rows:
+            continue
+        if before == after:  # also where a layer has a row for each of many blocks
+            yield torch.arange(bank.rows)
+            continue
+        slots = zip(after.slots, before.slots, strict=True)
+        rows = ((new.rows[index], old.rows[index]) for new, old in slots)
+        pairs = sorted({(new, old) for new, old in rows if new is not None and old is not None})
+        if [new for new, _ in pairs] != list(range(bank.rows)):
+            raise PlanError(f"group {after.name}: a row of bank {index} has no lone origin")
+        yield torch.tensor([old for _, old in pairs])
+
+
+def _check(before: Plan, after: Plan) -> None:
+    """Check that plans differ in nothing but rows of coefficients.
+
+    Raises:
+        PlanError: they do.
+    """
+    for one, other in zip(before.groups, after.groups, strict=False):
+        if _without_rows(one) != _without_rows(other):
+            raise PlanError(f"group {one.name} is not the same group with other coefficients")
+    names = ("networks", "private", "method")
+    if len(before.groups) != len(after.groups) or any(
+        getattr(before, name) != getattr(after, name) for name in names
+    ):
+        raise PlanError("the plan is not the same plan with other coefficients")
+
+
+def _without_rows(group: Group) -> tuple[object, ...]:
+    """Return what must not change: which bank is read, but not with which row."""
+    return (
+        (group.name, group.recipe, group.settings),
+        [(bank.shape, bank.size, bank.templates, bank.rows > 0) for bank in group.banks],
+        [
+            (slot.network, slot.layer, slot.shape, [row is None for row in slot.rows])
+            for slot in group.slots
+        ],
+    )
