@@ -18,7 +18,6 @@ from npas.folding.fold import fold
 from npas.folding.loops import Looped
 from npas.folding.recalibration import recalibrate
 from npas.folding.similarity import History
-from npas.jobs.revisions import Revisions
 from npas.methods import planned_by
 from npas.plans import Plan
 from npas.sharing.model import SharedModel
@@ -44,7 +43,8 @@ class Result:
         search_rows: epochs of the search stage.
         rows: epochs of the training.
         history: how alike layers were in them.
-        revisions: the plans before this one, and what they cost.
+        plans: all plans of the run, by version.
+        costs: what they were and what it took to find them, as fields of the report.
         best_epoch: whose weights are delivered, 0 if no epoch was finished.
         validation_accuracy: of that epoch.
         stopped_early: whether epochs are missing.
@@ -61,7 +61,8 @@ class Result:
     search_rows: tuple[Row, ...]
     rows: tuple[Row, ...]
     history: History
-    revisions: Revisions
+    plans: Mapping[int, Plan]
+    costs: Mapping[str, Any]
     best_epoch: int
     validation_accuracy: float | None
     stopped_early: bool
@@ -95,7 +96,7 @@ def deliver(
         rows=rows,
         report=report,
         history=result.history,
-        plans=result.revisions.plans,
+        plans=result.plans,
     )
     texts = artifacts.texts(account)
     for name, text in texts.items():
@@ -218,7 +219,7 @@ def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
         "epochs_done": len(result.rows),
         "stopped_early": result.stopped_early,
         "seconds": round(result.seconds, 3),
-        **result.revisions.report(result.search_rows, result.rows),
+        **result.costs,
         "distillation": result.distillation,
         "race": result.race,
         "seed": spec.seed,

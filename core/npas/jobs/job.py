@@ -304,16 +304,19 @@ class Job:
         self.listener.phase("evaluating")
         best_epoch, accuracy = trainer.choose()
         is_search = trainer.stage == "search"
+        search_rows = tuple(trainer.rows if is_search else self.search_rows)
+        rows = () if is_search else tuple(trainer.rows)
         result = Result(
             spec=self.spec,
             plan=self.plan,
             dataset=self.dataset,
             inputs=self.inputs,
             device=self.device,
-            search_rows=tuple(trainer.rows if is_search else self.search_rows),
-            rows=() if is_search else tuple(trainer.rows),
+            search_rows=search_rows,
+            rows=rows,
             history=self.history,
-            revisions=self.revisions,
+            plans=self.revisions.plans,
+            costs=self.revisions.report(search_rows, rows),
             best_epoch=best_epoch,
             validation_accuracy=accuracy,
             stopped_early=bool(wish),
