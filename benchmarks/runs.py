@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from npas.errors import InfeasibleBudgetError, NonFiniteLossError, NpasError
 from npas.jobs import identity
-from npas.jobs.listener import Silence
+from npas.jobs.listener import NullListener
 from npas.jobs.race import held
 from npas.run import run
 from npas.train import Wish, read, saved
@@ -54,7 +54,7 @@ class Place:
         return self.store / f"{cell.name}.json"
 
 
-class Ear(Silence):
+class Ear(NullListener):
     """Pauses the run when the event is set, and keeps the epochs."""
 
     def __init__(self, stopping: Any) -> None:

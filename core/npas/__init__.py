@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from npas.folding.loops import loops as loops
     from npas.folding.recalibration import recalibrate as recalibrate
     from npas.folding.similarity import similarity as similarity
+    from npas.jobs.listener import Listener as Listener
+    from npas.jobs.listener import NullListener as NullListener
     from npas.planning.planner import plan as plan
     from npas.plans import Plan as Plan
     from npas.plans.comparison import compare as compare
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 _OWNERS = {
     "Evidence": "npas.plans.evidence",
     "JobSpec": "npas.spec",
+    "Listener": "npas.jobs.listener",
+    "NullListener": "npas.jobs.listener",
     "Plan": "npas.plans",
     "SharedModel": "npas.sharing.model",
     "build": "npas.arch",

@@ -19,7 +19,7 @@ from npas import methods, train
 from npas.errors import InvalidSpecError
 from npas.jobs import devices, identity
 from npas.jobs.job import Job, Outcome
-from npas.jobs.listener import Listener, Silence
+from npas.jobs.listener import Listener, NullListener
 from npas.jobs.race import Held, held
 from npas.jobs.revisions import Revisions
 from npas.planning.planner import plan
@@ -80,7 +80,7 @@ def run(
     race = held(
         spec,
         train.read(resume_from) if resume_from else None,
-        listener=listener or Silence(),
+        listener=listener or NullListener(),
         request=identity.request_digest(spec, evidence),
         **place,
     )

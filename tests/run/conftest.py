@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from npas.jobs.listener import Silence
+from npas.jobs.listener import NullListener
 from npas.plans import Plan
 from npas.spec import JobSpec
 from npas.train import Wish
 
 
-class Ear(Silence):
+class Ear(NullListener):
     """Remembers what it hears, and stops when it is told to."""
 
     def __init__(self, wish: Wish = "", after: int = -1) -> None:

@@ -44,7 +44,7 @@ class Listener(Protocol):
         """Say "" to go on, "pause" to save and return, "finish" to deliver the best so far."""
 
 
-class Silence:
+class NullListener:
     """A listener that ignores all news and never stops: override what you need."""
 
     def phase(self, name: Phase) -> None:
