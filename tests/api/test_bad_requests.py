@@ -225,7 +225,7 @@ def send_damaged(client, tally):
 def without_layers(document):
     """Leave the list of layers out of a schema: it holds itself, and takes gigabytes to draw from.
 
-    tests/library/test_declared.py damages lists of layers.
+    tests/library/spec/test_declared.py damages lists of layers.
     """
     for schema in document["components"]["schemas"].values():
         schema.get("properties", {}).pop("layers", None)

@@ -9,7 +9,7 @@ from npas.arch.families._genotypes import GENOTYPES
 from npas.arch.layers import KINDS, Role
 from npas.spec import declared
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/architectures.md").read_text()
+PAGE = (Path(__file__).resolve().parents[3] / "docs/architectures.md").read_text()
 ITEMS = [item for item in declared.Item.__subclasses__() if "kind" in item.model_fields]
 
 

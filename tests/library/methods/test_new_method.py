@@ -11,7 +11,7 @@ import npas
 import pytest
 
 CODE = re.MULTILINE | re.DOTALL
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
 def read(page):
