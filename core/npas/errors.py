@@ -99,6 +99,12 @@ class PlanError(NpasError, ValueError):
     code = "invalid_plan"
 
 
+class OutdatedPlanError(PlanError):
+    """A plan that was promised fits no more: its data or the code changed after it was made."""
+
+    code = "plan_outdated"
+
+
 class CheckpointError(NpasError, ValueError):
     """A checkpoint file is damaged, of another version, or not one of ours."""
 

@@ -15,17 +15,17 @@ Example:
 from pathlib import Path
 from typing import Any
 
-from npas import methods, train
+from npas import train
 from npas.errors import InvalidSpecError
 from npas.jobs import devices, identity
 from npas.jobs.job import Job, Outcome
 from npas.jobs.listener import Listener, NullListener
 from npas.jobs.race import Held, held
 from npas.jobs.revisions import Revisions
-from npas.planning.planner import plan
+from npas.planning.planner import plan as make_plan
 from npas.plans import Plan
 from npas.plans.evidence import Evidence, check_evidence
-from npas.spec import AUTO, JobSpec, MethodSpec
+from npas.spec import AUTO, JobSpec
 
 __all__ = ["Outcome", "run"]
 
@@ -40,7 +40,7 @@ def run(
     device: str = AUTO,
     checkpoint_seconds: float = 30,
     evidence: Evidence | None = None,
-    accepted: Plan | None = None,
+    plan: Plan | None = None,
 ) -> Outcome:
     """Do one job. The model file depends on the request and the data alone, not on interruptions.
 
@@ -55,11 +55,14 @@ def run(
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", ...
         checkpoint_seconds: least time between resume files; 0: one after each epoch.
         evidence: measured before, to plan with; then nothing is searched.
-        accepted: the plan that the job was accepted with, where it has waited: if the name of its
-            method means another one since, it gets what it was accepted for.
+        plan: that the job was accepted with; it is trained, or refined by a search, though the job
+            would be planned otherwise today. None: it is planned now. Where methods are raced, the
+            winner's plan counts.
 
     Raises:
         NpasError: the request, its data or the resume file cannot be used; `.field` says where.
+        PlanError: the plan is not of this job.
+        OutdatedPlanError: it is no more: data or code changed since.
         NonFiniteLossError: the training diverged.
     """
     if not isinstance(spec, JobSpec):
@@ -68,7 +71,7 @@ def run(
         )
     check_evidence(evidence)
     if evidence is not None:  # before anything is trained: a race may come first
-        plan(spec, evidence=evidence, data_folder=data_folder)
+        make_plan(spec, evidence=evidence, data_folder=data_folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     place: dict[str, Any] = {
@@ -86,18 +89,14 @@ def run(
     )
     if race.plan is not None and race.wish == "pause":
         return Outcome(finished=False, plan=race.plan)
-    job = Job(race, method=_method(race, accepted), **place)
+    job = Job(race, promised=_promised(race, plan), **place)
     if evidence is not None:
         job.take(evidence)
     return job.run(race.state)
 
 
-def _method(race: Held, accepted: Plan | None) -> MethodSpec:
-    """Return a job's method by the name that it has today.
-
-    What its first plan says counts: the request's name may have meant another method then.
-    """
-    first = accepted if race.report is None else None
+def _promised(race: Held, accepted: Plan | None) -> Plan | None:
+    """Return the plan that a job began with, that won, or that it was accepted with."""
     if race.state is not None:
-        first = Revisions.first(race.state.facts["revisions"])
-    return race.spec.method if first is None else methods.maker_of(first)
+        return Revisions.first(race.state.facts["revisions"])
+    return race.plan or accepted

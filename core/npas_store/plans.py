@@ -10,7 +10,7 @@ from npas_store.tables import PlanVersion
 
 
 def record(session: Session, job_id: str, version: int, document: str) -> None:
-    """Write one version of the plan; a resumed job may write it again.
+    """Write one version of the plan; a resumed job may write it again, but never version 0.
 
     A worker must hold its lease in the same transaction (`claims.guard`).
 
@@ -19,7 +19,9 @@ def record(session: Session, job_id: str, version: int, document: str) -> None:
     """
     statement = insert(PlanVersion).values(job_id=job_id, version=version, document=document)
     session.execute(
-        statement.on_conflict_do_update(constraint="pk_plans", set_={"document": document})
+        statement.on_conflict_do_update(
+            constraint="pk_plans", set_={"document": document}, where=PlanVersion.version > 0
+        )
     )
 
 

@@ -17,6 +17,7 @@ _OF_THE_REQUEST = (
     errors.InfeasibleBudgetError,
     errors.DataError,
     errors.NonFiniteLossError,
+    errors.OutdatedPlanError,
     errors.TooLargeError,
 )
 _OF_THE_DEVICE = ("CUDA", "cuDNN", "NVIDIA")

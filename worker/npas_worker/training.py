@@ -76,7 +76,7 @@ class Training:
             resume_from=patiently(self._start),
             device=settings().device,
             checkpoint_seconds=settings().checkpoint_seconds,
-            accepted=Plan.from_json(patiently(self._accepted)),
+            plan=Plan.from_json(patiently(self._accepted)),
         )
 
     def _job(self) -> Job:

@@ -14,6 +14,7 @@ from npas import data, methods, train
 from npas.arch.matching import resolve_for
 from npas.data import Dataset, Inputs
 from npas.delivery.deliver import Result, deliver
+from npas.errors import PlanError
 from npas.folding.penalty import recurrence_penalty
 from npas.folding.similarity import History
 from npas.jobs import identity, race
@@ -21,12 +22,13 @@ from npas.jobs.distillation import STAGE as TEACHER
 from npas.jobs.distillation import Ensemble, Teaching
 from npas.jobs.listener import PROGRESS_SECONDS
 from npas.jobs.progress import Pace
+from npas.jobs.promise import check_promise, outdated
 from npas.jobs.revisions import REFINED, REQUESTED, SEARCHED, SEARCHING, Revisions, shared_model
 from npas.planning.planner import plan as make_plan
 from npas.plans import Plan, Stage
 from npas.plans.evidence import Evidence
 from npas.sharing import build
-from npas.spec import MethodSpec, TrainingSpec
+from npas.spec import TrainingSpec
 from npas.train import Row, State, Trainer, Wish
 
 
@@ -56,7 +58,7 @@ class Job:
         self,
         race: race.Held,
         *,
-        method: MethodSpec,
+        promised: Plan | None,
         folder: Path,
         data_folder: Path | None,
         device: torch.device,
@@ -66,14 +68,14 @@ class Job:
 
         Args:
             race: that is over.
-            method: its winner, or what the request names, by the name that it has today.
+            promised: the plan that the job was accepted with, or that won; None: plan now.
             folder: for the files; resume files go to its subfolder "state".
             data_folder: where datasets are; None: the default one.
             device: where to train.
             checkpoint_seconds: least time between resume files; 0: one after each epoch.
 
         Raises:
-            NpasError: the request or its data cannot be used.
+            NpasError: the request, its data or the promised plan cannot be used.
         """
         self.race, self.folder, self.listener = race, folder, race.listener
         self.spec = spec = race.spec
@@ -88,11 +90,14 @@ class Job:
         self.teaching = Teaching(
             spec.training, self.dataset, inputs=self.inputs, folder=data_folder, device=self.device
         )
-        self.method = method
+        # By the name that it has today: the request's may have meant another method then.
+        self.method = method = methods.maker_of(promised) if promised else spec.method
         found = methods.find(method.name)
         options = methods.checked_options(found, method)
         self.revisions = Revisions(found, options, epochs=spec.training.epochs)
-        self._adopt(REQUESTED, self._plan())
+        if promised is not None:
+            check_promise(promised, spec, self.networks)
+        self._adopt(REQUESTED, promised or self._plan())
         if race.state is None:  # who goes on has been told
             for idle in methods.idle_options(self.plan):
                 self.listener.event("idle_option", idle, {})
@@ -205,7 +210,10 @@ class Job:
         )
 
     def _trainer(self, stage: Stage, state: State | None) -> Trainer:
-        model = build.model(self.plan, seed=self.spec.seed).to(self.device)
+        try:
+            model = build.model(self.plan, seed=self.spec.seed).to(self.device)
+        except PlanError as error:
+            raise outdated(error) from error
         return self._started(self._new_trainer(model, stage), state)
 
     def _new_trainer(self, model: torch.nn.Module, stage: str) -> Trainer:

@@ -1,0 +1,82 @@
+"""A job trains the plan that it was accepted with, whatever happened to data and code since."""
+
+import npas
+import numpy as np
+import pytest
+from npas import methods
+from npas.errors import OutdatedPlanError, PlanError
+from npas.run import run
+
+METHOD = {"name": "uniform"}
+
+
+@pytest.fixture
+def changed_planner(monkeypatch):
+    """Change a method so that it plans otherwise than it did."""
+    method = methods.find(METHOD["name"])
+    before = method.allocate
+
+    def allocate(table, budget, options, **others):
+        return before(table, budget, options.model_copy(update={"bins": 1}), **others)
+
+    monkeypatch.setattr(method, "allocate", allocate)
+
+
+def test_job_trains_the_plan_that_was_promised(make_spec, make_ear, tmp_path, request):
+    spec = make_spec(method=METHOD)
+    promised, ear = npas.plan(spec), make_ear()
+    request.getfixturevalue("changed_planner")
+    assert npas.plan(spec) != promised
+    outcome = run(spec, folder=tmp_path, device="cpu", listener=ear, plan=promised)
+    assert outcome.plan == ear.plans[0] == promised
+    assert npas.load(outcome.files["model.safetensors"]).plan == promised
+
+
+def test_job_that_goes_on_keeps_its_plan_too(make_spec, make_ear, tmp_path, request):
+    spec, ear = make_spec(method=METHOD), make_ear("pause", 1)
+    run(spec, folder=tmp_path / "one", device="cpu", listener=ear)
+    request.getfixturevalue("changed_planner")
+    outcome = run(spec, folder=tmp_path / "two", device="cpu", resume_from=ear.files[-1][0])
+    assert outcome.plan == ear.plans[0]
+
+
+def test_data_that_changed_since_are_told(make_spec, tmp_path):
+    images = np.zeros((40, 8, 8, 1), np.uint8)
+
+    def write(classes):
+        labels = np.arange(40) % classes
+        parts = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
+        np.savez(tmp_path / "mine.npz", **parts)
+
+    write(5)
+    spec = make_spec(method=METHOD, dataset="npz:mine")
+    promised = npas.plan(spec, data_folder=tmp_path)
+    write(4)
+    with pytest.raises(OutdatedPlanError, match="num_classes of 'main' was 5 and is 4; submit"):
+        run(spec, folder=tmp_path / "out", data_folder=tmp_path, device="cpu", plan=promised)
+
+
+def test_code_that_changed_since_is_told(make_spec, tmp_path):
+    spec = make_spec(method=METHOD)
+    text = npas.plan(spec).to_json().replace("stages.0.0.conv1", "stages.0.0.conv9")
+    with pytest.raises(OutdatedPlanError, match=r"conv[19].*; submit the job again"):
+        run(spec, folder=tmp_path, device="cpu", plan=npas.Plan.from_json(text))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"budget": 30_000}, "the job's budget is 30,000"),
+        ({"architecture": "resnet-14"}, "the job asks for"),
+    ],
+)
+def test_plan_of_another_job_is_refused(make_spec, tmp_path, change, told):
+    plan = npas.plan(make_spec(method=METHOD))
+    with pytest.raises(PlanError, match=told):
+        run(make_spec(method=METHOD, **change), folder=tmp_path, device="cpu", plan=plan)
+
+
+def test_plan_to_search_with_is_refused(make_spec, tmp_path):
+    spec = make_spec()
+    with pytest.raises(PlanError, match="stage 'search'"):
+        run(spec, folder=tmp_path, device="cpu", plan=npas.plan(spec, stage="search"))
