@@ -4,12 +4,12 @@ import hashlib
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import npas
 from npas import artifacts
 from npas.data import Dataset, Inputs
 from npas.delivery import checkpoint
@@ -246,7 +246,7 @@ def _graded(found: Evaluation) -> dict[str, Any]:
 
 def _versions() -> Mapping[str, str]:
     return {
-        "npas": npas.__version__,
+        "npas": version("npas"),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
