@@ -95,7 +95,7 @@ class Job:
         found = methods.find(method.name)
         options = methods.checked_options(found, method)
         self.revisions = Revisions(found, options, epochs=spec.training.epochs)
-        if promised is not None:
+        if promised is not None and race.state is None:  # a state is held to its job in `_check`
             check_promise(promised, spec, self.networks)
         self._adopt(REQUESTED, promised or self._plan())
         if race.state is None:  # who goes on has been told
