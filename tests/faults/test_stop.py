@@ -36,8 +36,10 @@ def test_cancel_keeps_the_best_network_so_far(service):
 
 
 def while_the_training_dies(service, job_id, cancel):
+    training = service.training(job_id)
+    os.kill(training, signal.SIGSTOP)  # it must not end by itself before it is killed
     cancel()
-    os.kill(service.training(job_id), signal.SIGKILL)
+    os.kill(training, signal.SIGKILL)
 
 
 def after_its_worker_was_killed(service, job_id, cancel):

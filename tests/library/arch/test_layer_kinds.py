@@ -7,6 +7,7 @@ import torch
 from npas import methods
 from npas.arch.layers import KINDS, tabulate, without_embeddings
 from npas.plans import Ledger, Plan, PrivateLayer
+from npas.sharing.model import shared as made_shared
 from npas.spec import MethodSpec, NetworkSpec
 from torch import nn
 
@@ -138,7 +139,7 @@ def shared_of(case, **keywords):
     model = make()
     plan = plan_of(model, **keywords)
     assert plan.groups
-    return model.shared({"main": model}, plan, seed=3), torch.randn(shape)
+    return made_shared({"main": model}, plan, seed=3), torch.randn(shape)
 
 
 @every_case
@@ -239,7 +240,7 @@ def test_embeddings_are_layers_when_asked(recount):
         "words.weight",
         "places.weight",
     }
-    shared = model.shared({"main": model}, plan)
+    shared = made_shared({"main": model}, plan)
     assert recount(shared) == plan.ledger.total
     shared(torch.tensor([[1, 2, 0]])).sum().backward()
     assert all(p.grad is not None for p in shared.parameters())
