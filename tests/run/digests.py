@@ -1,4 +1,4 @@
-"""Do 40 small jobs, over all methods and families, and print the digests of what they made.
+"""Do 40 small jobs, over all methods and most families, and print the digests of what they made.
 
     python tests/run/digests.py > tests/run/kept/digests.json
 
@@ -69,7 +69,7 @@ REQUESTS = [
     request({"name": "cells:darts", "options": {"scale": 0.1}}, "uniform", 0.5),
     request("grid-cnn-4-8", "soft_sharing", 0.6, GRIDS),
 ]
-"""All families but text encoders, for which there is no dataset."""
+"""All families but torchvision, which takes longer, and text encoders, which have no dataset."""
 
 
 def name_of(request):
