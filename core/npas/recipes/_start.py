@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from npas.plans import Bank, CoefficientStart, Group
-from npas.recipes import Composer, Reader, Start
+from npas.recipes._composer import Composer, Reader, Start
 from npas.spec import Spec
 
 COEFFICIENTS: tuple[CoefficientStart, ...] = get_args(CoefficientStart)

@@ -1,0 +1,91 @@
+"""What every recipe promises, and what it is asked with."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from npas.plans import Group
+
+
+class Reader(NamedTuple):
+    """Where one row of mixing weights comes from: coefficients[row] * gain.
+
+    Attributes:
+        slot: whose weight it makes, an index into the group's slots.
+        row: of the bank's coefficients; None for ones, templates taken as they are.
+        gain: fixed factor.
+    """
+
+    slot: int
+    row: int | None
+    gain: float
+
+
+class Start(NamedTuple):
+    """Values for one bank.
+
+    Attributes:
+        templates: (K, D).
+        coefficients: (rows, K); None for a bank without.
+    """
+
+    templates: Tensor
+    coefficients: Tensor | None
+
+
+class Composer(Protocol):
+    """What RECIPE(group) returns: the two directions of one group's linear map.
+
+    Promises: `compose` writes every scalar of every weight and reads every scalar of every
+    template; `pull_back` is its exact transpose. None keeps the tensors it is given. Work space
+    that is reused comes from `npas.recipes._buffers.buffer`, which gives new memory where an
+    earlier result is still in use. Calls come one at a time, and never under autocast.
+
+    Attributes:
+        readers: for each bank, its rows of mixing weights.
+    """
+
+    readers: Sequence[Sequence[Reader]]
+
+    def __init__(self, group: Group) -> None:
+        """Raise PlanError for a group whose banks are not what its slots need."""
+
+    def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
+        """Return the weights of all slots, in the order of the plan.
+
+        Args:
+            templates: one (K, D) tensor per bank.
+            mixing: one (M, K) tensor per bank, rows in the order of `readers`.
+        """
+
+    def pull_back(
+        self,
+        templates: Sequence[Tensor],
+        mixing: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the gradients of templates and mixing for the gradients of all weights.
+
+        Args:
+            templates: as in `compose`.
+            mixing: as in `compose`.
+            gradients: one per slot, None where the weight took no part.
+        """
+
+    def fresh(self, generator: torch.Generator) -> list[Start]:
+        """Return values to start training from, one per bank.
+
+        Every weight has mean 0 and variance 2 / fan-in, as Kaiming's rule asks for.
+
+        Args:
+            generator: of all that is random, on the CPU.
+        """
+
+    def fit(self, weights: Sequence[Tensor]) -> list[Start]:
+        """Return values that come near to given weights, one per bank; exact where it can be.
+
+        Args:
+            weights: one per slot, on the CPU.
+        """
