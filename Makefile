@@ -20,7 +20,7 @@ demo: install
 	$(BIN)/python -m npas_client.demo
 
 up: install
-	$(BIN)/python -m npas_store.up
+	$(BIN)/python -m npas_local.serve
 
 migrate: install
 	$(BIN)/python -m npas_store.migrate

@@ -20,12 +20,13 @@ from pathlib import Path
 
 import npas
 from npas.spec import JobSpec
-from npas_store import artifacts, embedded, jobs, listings, migrate
-from npas_store.children import Child
+from npas_local import embedded
+from npas_local.processes import Child
+from npas_local.testing import environment, parent, tend, trainings
+from npas_store import artifacts, jobs, listings, migrate
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.states import is_terminal
 from npas_store.tables import Artifact, Attempt, Job
-from npas_store.testing import environment, parent, tend, trainings
 
 VICTIMS = ("postgres", "redis", "worker", "supervisor", "training")
 STAGES = ("fork", "start", "training", "publishing")
@@ -38,7 +39,7 @@ _LONGEST_CALM = 3600.0  # seconds
 SETTINGS = {
     "NPAS_LEASE_SECONDS": "5",
     "NPAS_RETRY_SECONDS": "0.1",
-    "NPAS_BELL_SECONDS": "2",
+    "NPAS_RENOTIFY_SECONDS": "2",
     "NPAS_CHECKPOINT_SECONDS": "0",
     "NPAS_MAX_ATTEMPTS": "50",
     "NPAS_THREADS": "1",
@@ -53,7 +54,7 @@ class Fault:
     victim: str
     stage: str
     job_id: str
-    epoch: int
+    claim_number: int
 
 
 def spec(method: str, *, epochs: int) -> JobSpec:
@@ -147,14 +148,19 @@ class Storm:
                 if self._kill(victim, job):
                     reached = stage_of(job) or stage
                     self.faults.append(
-                        Fault(victim=victim, stage=reached, job_id=job.id, epoch=job.epoch)
+                        Fault(
+                            victim=victim,
+                            stage=reached,
+                            job_id=job.id,
+                            claim_number=job.claim_number,
+                        )
                     )
                     return True
             self.round()
         return False
 
     def _kill(self, victim: str, job: Job) -> bool:
-        training = trainings().get((job.id, job.epoch))
+        training = trainings().get((job.id, job.claim_number))
         if training is None:
             return False
         try:
@@ -170,7 +176,7 @@ class Storm:
 
 def stage_of(job: Job) -> str:
     """Return how far the process of a claim is; "" if there is none."""
-    pid = trainings().get((job.id, job.epoch))
+    pid = trainings().get((job.id, job.claim_number))
     if pid is None:
         return ""
     if job.phase in ("evaluating", "publishing"):
@@ -275,17 +281,19 @@ def _judged(
             wrong.append(f"{job_id} ({method}) delivered other files")
     with reading() as session:
         rows = [row for job_id, _ in asked for row in jobs.attempts(session, job_id)]
-    attempts = {(row.job_id, row.epoch): row for row in rows}
+    attempts = {(row.job_id, row.claim_number): row for row in rows}
     ends = Counter((f.victim, f.stage, _end(attempts, f)) for f in faults)
     return Outcome(faults=ends, wrong=wrong, num_jobs=len(asked) - len(wrong))
 
 
 def _end(attempts: dict[tuple[str, int], Attempt], fault: Fault) -> str:
-    hit = attempts[fault.job_id, fault.epoch]
+    hit = attempts[fault.job_id, fault.claim_number]
     if hit.outcome == "succeeded":
         return "unnoticed"
     after = [
-        a for (job, epoch), a in attempts.items() if job == fault.job_id and epoch > fault.epoch
+        a
+        for (job, claim_number), a in attempts.items()
+        if job == fault.job_id and claim_number > fault.claim_number
     ]
     if not after:
         return f"ended: {hit.outcome}"

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from npas_store.testing import environment
+from npas_local.testing import environment
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,8 @@ def services() -> Iterator[Path]:
 
     The environment points at them, so that processes started by a test use them too.
     """
-    from npas_store import embedded, migrate
+    from npas_local import embedded
+    from npas_store import migrate
 
     with tempfile.TemporaryDirectory(prefix="npas-tests-") as folder:
         home = Path(folder)

@@ -21,7 +21,7 @@ from npas_api import (
     problems,
     results,
 )
-from npas_api.loops import CHORES, Loop
+from npas_api.background import CHORES, BackgroundLoop
 from npas_api.middleware import RequestContext
 from npas_api.origins import OwnOrigin
 from npas_api.planning import Planner
@@ -29,7 +29,7 @@ from npas_api.planning import Planner
 _DESCRIPTION = "Give it a network and a parameter budget; get back a trained network that fits."
 
 
-def create_app(*, chores: Sequence[Callable[[], Loop]] = CHORES) -> FastAPI:
+def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> FastAPI:
     """Return the application; it reads the settings when it is served.
 
     Args:
@@ -56,7 +56,9 @@ def create_app(*, chores: Sequence[Callable[[], Loop]] = CHORES) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI, *, chores: Sequence[Callable[[], Loop]]) -> AsyncIterator[None]:
+async def _lifespan(
+    app: FastAPI, *, chores: Sequence[Callable[[], BackgroundLoop]]
+) -> AsyncIterator[None]:
     app.state.planner = Planner()
     app.state.planner.start()
     app.state.loops = [chore() for chore in chores]

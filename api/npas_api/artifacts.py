@@ -13,7 +13,7 @@ from npas_store.tables import Artifact
 from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from npas_api import accept, errors, found, shapes
+from npas_api import content_negotiation, dependencies, errors, schemas
 from npas_api.errors import FieldError
 from npas_api.openapi import problems_of
 
@@ -54,15 +54,15 @@ def _refused_range(
 
 @router.get(
     "/{job_id}/artifacts",
-    dependencies=[Depends(accept.json_only)],
+    dependencies=[Depends(content_negotiation.json_only)],
     responses=problems_of(errors.NotAcceptableError, errors.JobNotFoundError),
 )
-def list_artifacts(job_id: found.JobId) -> shapes.ArtifactList:
+def list_artifacts(job_id: dependencies.JobId) -> schemas.ArtifactList:
     """List the files that a job delivered, and say which are no longer as they were."""
     with reading() as session:
-        found.job(session, job_id)
+        dependencies.job(session, job_id)
         rows = artifacts.listing(session, job_id)
-    return shapes.ArtifactList(data=[shapes.Artifact.of(row, _state(row)) for row in rows])
+    return schemas.ArtifactList(data=[schemas.Artifact.of(row, _state(row)) for row in rows])
 
 
 @router.head("/{job_id}/artifacts/{name}", include_in_schema=False)
@@ -80,7 +80,7 @@ def list_artifacts(job_id: found.JobId) -> shapes.ArtifactList:
         ),
     },
 )
-def download_artifact(request: Request, job_id: found.JobId, name: str) -> Response:
+def download_artifact(request: Request, job_id: dependencies.JobId, name: str) -> Response:
     """Download a file; it can be continued (Range, If-Range) and checked (Repr-Digest)."""
     artifact = _row(job_id, name)
     etag = f'"sha256:{artifact.sha256}"'
@@ -114,7 +114,7 @@ def _state(artifact: Artifact) -> blobs.State:
 
 def _row(job_id: str, name: str) -> Artifact:
     with reading() as session:
-        found.job(session, job_id)
+        dependencies.job(session, job_id)
         artifact = artifacts.find(session, job_id, name) if _NAME.fullmatch(name) else None
         if artifact is None:
             names = [row.name for row in artifacts.listing(session, job_id)]

@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Depends, Request
 
-from npas_api import accept, errors, shapes
+from npas_api import content_negotiation, errors, schemas
 from npas_api.openapi import problems_of
 
 router = APIRouter(
     prefix="/v1",
     tags=["catalogues"],
-    dependencies=[Depends(accept.json_only)],
+    dependencies=[Depends(content_negotiation.json_only)],
     responses=problems_of(
         errors.NotAcceptableError, errors.BusyError, errors.PlannerUnavailableError
     ),
@@ -16,18 +16,18 @@ router = APIRouter(
 
 
 @router.get("/architectures")
-async def list_architectures(request: Request) -> shapes.Catalogue:
+async def list_architectures(request: Request) -> schemas.Catalogue:
     """List the architecture families, with the JSON Schema of their options."""
-    return shapes.Catalogue(data=await request.app.state.planner.catalogue("architectures"))
+    return schemas.Catalogue(data=await request.app.state.planner.catalogue("architectures"))
 
 
 @router.get("/methods")
-async def list_methods(request: Request) -> shapes.Catalogue:
+async def list_methods(request: Request) -> schemas.Catalogue:
     """List the sharing methods, with the JSON Schema of their options."""
-    return shapes.Catalogue(data=await request.app.state.planner.catalogue("methods"))
+    return schemas.Catalogue(data=await request.app.state.planner.catalogue("methods"))
 
 
 @router.get("/datasets")
-async def list_datasets(request: Request) -> shapes.Catalogue:
+async def list_datasets(request: Request) -> schemas.Catalogue:
     """List the datasets, whether they are here, and how to get those that are not."""
-    return shapes.Catalogue(data=await request.app.state.planner.catalogue("datasets"))
+    return schemas.Catalogue(data=await request.app.state.planner.catalogue("datasets"))

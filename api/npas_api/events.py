@@ -19,7 +19,7 @@ from npas_store.states import is_terminal
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import OperationalError
 
-from npas_api import accept, errors, found, queries, shapes
+from npas_api import content_negotiation, dependencies, errors, pagination, schemas
 from npas_api.openapi import problems_of
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -42,9 +42,9 @@ class EventQuery(BaseModel):
 
 @router.get(
     "/{job_id}/events",
-    response_model=shapes.EventPage,
+    response_model=schemas.EventPage,
     responses={
-        200: {"content": {accept.EVENTS: {"schema": {"type": "string"}}}},
+        200: {"content": {content_negotiation.EVENTS: {"schema": {"type": "string"}}}},
         204: {"description": "Nothing will come any more (event stream only)."},
         **problems_of(
             errors.NotAcceptableError, errors.JobNotFoundError, errors.InvalidRequestError
@@ -54,18 +54,23 @@ class EventQuery(BaseModel):
 async def job_events(
     request: Request,
     response: Response,
-    job_id: found.JobId,
+    job_id: dependencies.JobId,
     query: Annotated[EventQuery, Query()],
     last_event_id: Annotated[
         int | None, Header(ge=0, le=_MAX_SEQ, description="of the stream; stronger than `after`")
     ] = None,
-) -> shapes.EventPage | Response:
+) -> schemas.EventPage | Response:
     """Read what happened to a job: a list, or with `Accept: text/event-stream` a live stream.
 
     The stream sends each event under its seq as id, and last an event `end` with the job's final
     state. After that there is nothing to reconnect for, which is said by 204.
     """
-    if accept.preferred(request, accept.JSON, accept.EVENTS) == accept.JSON:
+    if (
+        content_negotiation.preferred(
+            request, content_negotiation.JSON, content_negotiation.EVENTS
+        )
+        == content_negotiation.JSON
+    ):
         return await run_in_threadpool(_listed, request, response, job_id, query)
     seq = query.after if last_event_id is None else last_event_id
     news, ending = await run_in_threadpool(_read, job_id, seq)
@@ -77,22 +82,22 @@ async def job_events(
 
 def _listed(
     request: Request, response: Response, job_id: str, query: EventQuery
-) -> shapes.EventPage:
+) -> schemas.EventPage:
     with reading() as session:
-        found.job(session, job_id)
+        dependencies.job(session, job_id)
         rows = events.after(session, job_id, query.after, query.limit + 1)
-    data = [shapes.Event.model_validate(row) for row in rows[: query.limit]]
+    data = [schemas.Event.model_validate(row) for row in rows[: query.limit]]
     following = data[-1].seq if len(rows) > query.limit else None
-    queries.link(request, response, following)
-    return shapes.EventPage(data=data, has_more=following is not None, next=following)
+    pagination.link(request, response, following)
+    return schemas.EventPage(data=data, has_more=following is not None, next=following)
 
 
-def _read(job_id: str, seq: int) -> tuple[list[shapes.Event], str | None]:
+def _read(job_id: str, seq: int) -> tuple[list[schemas.Event], str | None]:
     """Return the next events, and the job's final state if there is nothing after them."""
     with reading() as session:
-        state = found.job(session, job_id).state
+        state = dependencies.job(session, job_id).state
         rows = events.after(session, job_id, seq, _BATCH)
-    news = [shapes.Event.model_validate(row) for row in rows]
+    news = [schemas.Event.model_validate(row) for row in rows]
     return news, state if is_terminal(state) and len(news) < _BATCH else None
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from npas_api import errors
 from npas_api.openapi import problems_of
-from npas_api.shapes import Shape
+from npas_api.schemas import Shape
 
 router = APIRouter(tags=["health"])
 

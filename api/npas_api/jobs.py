@@ -12,12 +12,14 @@ from npas_store.tables import Job
 from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
-from npas_api import accept, errors, found, queries, shapes
-from npas_api.bodies import body
+from npas_api import content_negotiation, dependencies, errors, pagination, schemas
 from npas_api.openapi import EXAMPLE, problems_of, request_body
 from npas_api.planning import while_awaited
+from npas_api.request_body import body
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(accept.json_only)])
+router = APIRouter(
+    prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(content_negotiation.json_only)]
+)
 
 _Key = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
 REPLAYED = "Idempotency-Replayed"
@@ -26,7 +28,7 @@ REPLAYED = "Idempotency-Replayed"
 @router.post(
     "",
     status_code=202,
-    response_model=shapes.Job,
+    response_model=schemas.Job,
     responses=problems_of(
         *(errors.InvalidJsonError, errors.NotAcceptableError, errors.BodyTooLargeError),
         *(errors.UnsupportedMediaTypeError, errors.InvalidRequestError, errors.InvalidSpecError),
@@ -44,7 +46,7 @@ async def create_job(
         _Key | None,
         Header(description="the same key and body give the same job, however often they are sent"),
     ] = None,
-) -> shapes.Job:
+) -> schemas.Job:
     """Queue a job: search the sharing, train, deliver one file.
 
     The budget is checked before anything is queued; one that is too small is refused with the
@@ -55,7 +57,7 @@ async def create_job(
         plan = await while_awaited(request, request.app.state.planner.plan_job(spec))
         job, is_new = await run_in_threadpool(_create, spec, plan, idempotency_key)
         for loop in request.app.state.loops:
-            loop.wake()  # the bell need not wait for the next round
+            loop.wake()  # the message need not wait for the next round
     else:
         job, is_new = earlier, False
     response.headers["Location"] = job.urls.self
@@ -67,33 +69,33 @@ async def create_job(
 @router.get(
     "",
     responses=problems_of(errors.NotAcceptableError, errors.InvalidRequestError),
-    openapi_extra=queries.LABEL_PARAMETER,
+    openapi_extra=pagination.LABEL_PARAMETER,
 )
 def list_jobs(
-    query: Annotated[queries.JobQuery, Query()], request: Request, response: Response
-) -> shapes.JobPage:
+    query: Annotated[pagination.JobQuery, Query()], request: Request, response: Response
+) -> schemas.JobPage:
     """List jobs, the newest first; filters can be combined."""
-    wanted, order = queries.filtered(query), queries.ordered(query)
+    wanted, order = pagination.filtered(query), pagination.ordered(query)
     with reading() as session:
         page = listings.jobs(
             session,
             wanted,
             order=order,
-            after=queries.placed(query.after, order),
+            after=pagination.placed(query.after, order),
             limit=query.limit,
         )
         histories = listings.histories(session, [job.id for job in page.jobs])
-    following = queries.following(page, order)
-    queries.link(request, response, following)
-    data = [shapes.Job.of(job, histories[job.id]) for job in page.jobs]
-    return shapes.JobPage(data=data, has_more=page.has_more, next=following)
+    following = pagination.following(page, order)
+    pagination.link(request, response, following)
+    data = [schemas.Job.of(job, histories[job.id]) for job in page.jobs]
+    return schemas.JobPage(data=data, has_more=page.has_more, next=following)
 
 
 @router.get("/{job_id}", responses=problems_of(errors.NotAcceptableError, errors.JobNotFoundError))
-def get_job(job_id: found.JobId) -> shapes.Job:
+def get_job(job_id: dependencies.JobId) -> schemas.Job:
     """Look at a job."""
     with reading() as session:
-        return _shape(session, found.job(session, job_id))
+        return _shape(session, dependencies.job(session, job_id))
 
 
 @router.post(
@@ -101,17 +103,17 @@ def get_job(job_id: found.JobId) -> shapes.Job:
     status_code=202,
     responses=problems_of(errors.NotAcceptableError, errors.JobNotFoundError),
 )
-def cancel_job(job_id: found.JobId) -> shapes.Job:
+def cancel_job(job_id: dependencies.JobId) -> schemas.Job:
     """Ask a job to end. The best network so far is delivered; an ended job stays as it is."""
     with transaction() as session:
         try:
             job = jobs.request_cancel(session, job_id)
         except jobs.NoSuchJobError:
-            raise found.no_job(job_id) from None
+            raise dependencies.no_job(job_id) from None
         return _shape(session, job)
 
 
-def _replay(spec: JobSpec, key: str | None) -> shapes.Job | None:
+def _replay(spec: JobSpec, key: str | None) -> schemas.Job | None:
     """Return the job that a key made before.
 
     Asked before planning, so that a repeated request is answered alike even if, meanwhile, the
@@ -124,7 +126,7 @@ def _replay(spec: JobSpec, key: str | None) -> shapes.Job | None:
         return None if job is None else _shape(session, _same(job, spec))
 
 
-def _create(spec: JobSpec, plan: str, key: str | None) -> tuple[shapes.Job, bool]:
+def _create(spec: JobSpec, plan: str, key: str | None) -> tuple[schemas.Job, bool]:
     """Return the job, and whether it is new: another request may have used the key just now."""
     planned = Plan.from_json(plan)
     with transaction() as session:
@@ -150,5 +152,5 @@ def _same(job: Job, spec: JobSpec) -> Job:
     return job
 
 
-def _shape(session: Session, job: Job) -> shapes.Job:
-    return shapes.Job.of(job, listings.histories(session, [job.id])[job.id])
+def _shape(session: Session, job: Job) -> schemas.Job:
+    return schemas.Job.of(job, listings.histories(session, [job.id])[job.id])

@@ -8,10 +8,12 @@ from npas_store import metrics
 from npas_store.database import reading
 from pydantic import BaseModel, ConfigDict, Field
 
-from npas_api import accept, errors, found, shapes
+from npas_api import content_negotiation, dependencies, errors, schemas
 from npas_api.openapi import problems_of
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(accept.json_only)])
+router = APIRouter(
+    prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(content_negotiation.json_only)]
+)
 
 PLACE = ("stage", "epoch", "epochs", "step")
 """Where in the training a row stands; in every row, never a metric."""
@@ -39,20 +41,22 @@ class MetricQuery(BaseModel):
         errors.NotAcceptableError, errors.JobNotFoundError, errors.InvalidRequestError
     ),
 )
-def job_metrics(job_id: found.JobId, query: Annotated[MetricQuery, Query()]) -> shapes.Metrics:
+def job_metrics(
+    job_id: dependencies.JobId, query: Annotated[MetricQuery, Query()]
+) -> schemas.Metrics:
     """Read the learning curve: a row for each epoch, search before training.
 
     If there are more rows than `max_points`, those that hold the highest and the lowest values of
     each stretch are kept, and the first and the last: peaks survive.
     """
     with reading() as session:
-        found.job(session, job_id)
+        dependencies.job(session, job_id)
         rows = metrics.rows(session, job_id)
     known = dict.fromkeys(name for row in rows for name in row if name not in PLACE)
     wanted = list(known) if query.names is None else list(dict.fromkeys(query.names.split(",")))
     kept = [rows[index] for index in thinned(rows, wanted, query.max_points)]
     data = [{name: row.get(name) for name in (*PLACE, *wanted)} for row in kept]
-    return shapes.Metrics(names=wanted, total=len(rows), data=data)
+    return schemas.Metrics(names=wanted, total=len(rows), data=data)
 
 
 def thinned(rows: Sequence[Row], names: Sequence[str], max_points: int) -> list[int]:

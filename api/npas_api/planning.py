@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 
 from fastapi.concurrency import run_in_threadpool
 from npas.spec import JobSpec, PlanRequest
+from npas_local.processes import die_with
 from npas_store import workers
-from npas_store.children import die_with
 from npas_store.database import reading
 from npas_store.settings import settings
 from starlette.requests import ClientDisconnect, Request
@@ -66,7 +66,7 @@ class Planner:
 
     def start(self) -> None:
         """Start the process, and again whenever it ends or does not answer."""
-        self._keeper = asyncio.create_task(self._keep())
+        self._keeper = asyncio.create_task(self._keep(settings().silent_seconds))
 
     async def stop(self) -> None:
         """End the process."""
@@ -166,7 +166,7 @@ class Planner:
         finally:
             self._slots.release()
 
-    async def _keep(self) -> None:
+    async def _keep(self, silent_seconds: float) -> None:
         """Keep a process running until this task is cancelled."""
         while True:
             why = "it had ended"
@@ -175,7 +175,7 @@ class Planner:
                 with ours, theirs:
                     self._process = _process(theirs)
                     theirs.close()
-                    await self._watch(ours)
+                    await self._watch(ours, silent_seconds)
             except TimeoutError:
                 why = "it did not answer"
             except asyncio.IncompleteReadError:
@@ -196,7 +196,7 @@ class Planner:
             self._process.wait()
             self._process = None
 
-    async def _watch(self, control: socket.socket) -> None:
+    async def _watch(self, control: socket.socket, silent_seconds: float) -> None:
         """Say hello to the process at the other end of a socket, again and again.
 
         Raises:
@@ -211,7 +211,7 @@ class Planner:
             self._ready.set()
             while True:
                 writer.write(HELLO)
-                async with asyncio.timeout(settings().silent_seconds):
+                async with asyncio.timeout(silent_seconds):
                     await reader.readexactly(1)
                 await asyncio.sleep(_PAUSE_SECONDS)
         finally:

@@ -8,15 +8,17 @@ from npas_store import plans
 from npas_store.database import reading
 from pydantic import BaseModel, ConfigDict, Field
 
-from npas_api import accept, errors, found
-from npas_api.bodies import body
+from npas_api import content_negotiation, dependencies, errors
 from npas_api.openapi import EXAMPLE, Responses, problems_of, request_body
 from npas_api.planning import while_awaited
+from npas_api.request_body import body
 
-router = APIRouter(prefix="/v1", tags=["plans"], dependencies=[Depends(accept.json_only)])
+router = APIRouter(
+    prefix="/v1", tags=["plans"], dependencies=[Depends(content_negotiation.json_only)]
+)
 
 _DOCUMENT: Responses = {
-    200: {"description": "The plan.", "content": {accept.JSON: {"schema": {}}}}
+    200: {"description": "The plan.", "content": {content_negotiation.JSON: {"schema": {}}}}
 }
 
 
@@ -58,7 +60,7 @@ async def make_plan(
 ) -> Response:
     """Plan without training: which layers would share what, and the exact count."""
     plan = await while_awaited(request, request.app.state.planner.plan(wanted))
-    return Response(plan, media_type=accept.JSON)
+    return Response(plan, media_type=content_negotiation.JSON)
 
 
 @router.get(
@@ -72,14 +74,14 @@ async def make_plan(
         ),
     },
 )
-def job_plan(job_id: found.JobId, query: Annotated[PlanQuery, Query()]) -> Response:
+def job_plan(job_id: dependencies.JobId, query: Annotated[PlanQuery, Query()]) -> Response:
     """Read a job's plan, as `npas.Plan.from_json` takes it. A search makes new versions."""
     with reading() as session:
-        found.job(session, job_id)
+        dependencies.job(session, job_id)
         versions = {plan.version: plan.document for plan in plans.versions(session, job_id)}
     version = max(versions) if query.version is None else query.version
     if version not in versions:
         known = ", ".join(map(str, versions))
         raise errors.PlanNotFoundError(f"{job_id} has no plan {version}; it has {known}")
     headers = {"Plan-Version": str(version)}
-    return Response(versions[version], media_type=accept.JSON, headers=headers)
+    return Response(versions[version], media_type=content_negotiation.JSON, headers=headers)

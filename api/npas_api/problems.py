@@ -16,7 +16,7 @@ from starlette.routing import Match
 
 from npas_api import errors
 from npas_api.errors import ApiError
-from npas_api.fields import blamed
+from npas_api.validation import blamed
 
 MEDIA_TYPE = "application/problem+json"
 

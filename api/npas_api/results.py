@@ -6,33 +6,33 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from npas_store import listings
 from npas_store.database import reading
 
-from npas_api import accept, errors, queries, shapes
+from npas_api import content_negotiation, errors, pagination, schemas
 from npas_api.openapi import problems_of
 
 router = APIRouter(
-    prefix="/v1/results", tags=["results"], dependencies=[Depends(accept.json_only)]
+    prefix="/v1/results", tags=["results"], dependencies=[Depends(content_negotiation.json_only)]
 )
 
 
 @router.get(
     "",
     responses=problems_of(errors.NotAcceptableError, errors.InvalidRequestError),
-    openapi_extra=queries.LABEL_PARAMETER,
+    openapi_extra=pagination.LABEL_PARAMETER,
 )
 def list_results(
-    query: Annotated[queries.ResultQuery, Query()], request: Request, response: Response
-) -> shapes.ResultPage:
+    query: Annotated[pagination.ResultQuery, Query()], request: Request, response: Response
+) -> schemas.ResultPage:
     """List delivered networks, the most accurate first; filters can be combined."""
-    wanted, order = queries.filtered(query), queries.ordered(query)
+    wanted, order = pagination.filtered(query), pagination.ordered(query)
     with reading() as session:
         page = listings.results(
             session,
             wanted,
             order=order,
-            after=queries.placed(query.after, order),
+            after=pagination.placed(query.after, order),
             limit=query.limit,
         )
-    following = queries.following(page, order)
-    queries.link(request, response, following)
-    data = [shapes.Result.of(job) for job in page.jobs]
-    return shapes.ResultPage(data=data, has_more=page.has_more, next=following)
+    following = pagination.following(page, order)
+    pagination.link(request, response, following)
+    data = [schemas.Result.of(job) for job in page.jobs]
+    return schemas.ResultPage(data=data, has_more=page.has_more, next=following)

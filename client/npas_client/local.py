@@ -51,7 +51,7 @@ class LocalService:
         }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "npas_store.up"],
+                [sys.executable, "-m", "npas_local.serve"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -1,6 +1,7 @@
-"""Celery as API and workers share it. Its messages are bells: they carry nothing, claim nothing.
+"""Celery as API and workers share it. Its messages carry nothing and claim
+nothing: all they say is that there is work.
 
-A bell that is lost is rung again, one that is heard twice finds no job to claim; so messages are
+A message that is lost is sent again, one that is heard twice finds no job to claim; so they are
 acknowledged before the work, and Redis can neither lose a job nor run one twice.
 """
 
@@ -14,7 +15,7 @@ from kombu.exceptions import OperationalError
 
 from npas_store.settings import required, settings
 
-TASK = "npas.ring"
+TASK = "npas.notify"
 _PREFIX = "npas:"
 
 
@@ -34,7 +35,7 @@ def app() -> Celery:
     made = Celery("npas", broker=_kombu_url(url), set_as_current=False)
     made.conf.update(
         task_acks_late=False,
-        worker_disable_prefetch=True,  # a busy worker must not hold the next job's bell
+        worker_disable_prefetch=True,  # a busy worker must not hold the next job's message
         worker_prefetch_multiplier=1,
         task_ignore_result=True,
         result_backend=None,
@@ -60,25 +61,25 @@ def app() -> Celery:
     return made
 
 
-def ring(bells: int) -> None:
-    """Send so many bells to the workers.
+def notify(messages: int) -> None:
+    """Send so many messages to the workers.
 
     Raises:
         BrokerDownError: Redis does not answer; some may have been sent.
     """
     options: dict[str, Any] = {**app().conf.broker_transport_options, "max_retries": 0}
-    options["socket_timeout"] = 3  # a frozen Redis must not hang who rings
+    options["socket_timeout"] = 3  # a frozen Redis must not hang who sends
     try:
         with app().connection_for_write(transport_options=options) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
-            for _ in range(bells):
+            for _ in range(messages):
                 app().send_task(TASK, connection=connection, retry=False)
     except (OperationalError, redis.RedisError, OSError) as error:
         raise BrokerDownError(f"Redis does not answer: {error}") from error
 
 
 def waiting() -> int:
-    """Return how many bells no worker has heard yet.
+    """Return how many messages no worker has heard yet.
 
     Raises:
         BrokerDownError: Redis does not answer.

@@ -1,7 +1,7 @@
-"""Jobs as a worker holds them: claim, keep, end, give back. Each write names the claim's epoch.
+"""Jobs as a worker holds them: claim, keep, end, give back. Each write names its claim.
 
-A claim raises the job's epoch. Whoever holds an older epoch holds nothing: its writes find no row
-and raise `LeaseLostError`, however long it slept and whatever it believes.
+A claim raises the job's claim number. Whoever holds an older one holds nothing: its writes find no
+row and raise `LeaseLostError`, however long it slept and whatever it believes.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import Interval, bindparam, case, func, null, select, text, update
 from sqlalchemy.orm import Session
 
-from npas_store import history, resumes
-from npas_store.documents import finite
+from npas_store import resume_files, transitions
+from npas_store.json_values import finite
 from npas_store.settings import settings
 from npas_store.states import LIVE, TERMINAL, Ending
-from npas_store.tables import Attempt, Bell, Job, Transition
+from npas_store.tables import Attempt, Job, OutboxMessage, Transition
 
 _FEW = 3
 _MANY_CAUSES = frozenset(
@@ -24,7 +24,7 @@ _MANY_CAUSES = frozenset(
 """Causes that lie with the machine and may pass; all others are likely to come back each time."""
 
 
-_WELL = f"the worker's log has the details; once the machine is well, {history.ANEW}"
+_WELL = f"the worker's log has the details; once the machine is well, {transitions.ANEW}"
 
 
 class LeaseLostError(Exception):
@@ -60,7 +60,7 @@ def claim(session: Session, worker: str) -> Job | None:
             state=case((Job.cancel_requested, "cancelling"), else_="running"),
             phase="preparing",
             reason=case((Job.cancel_requested, Job.reason), else_=null()),
-            epoch=Job.epoch + 1,
+            claim_number=Job.claim_number + 1,
             attempt=Job.attempt + 1,
             lease_owner=worker,
             lease_until=_after(settings().lease_seconds),
@@ -72,9 +72,11 @@ def claim(session: Session, worker: str) -> Job | None:
     ).one_or_none()
     if job is None:
         return None
-    session.add(Attempt(job_id=job.id, epoch=job.epoch, attempt=job.attempt, worker=worker))
+    session.add(
+        Attempt(job_id=job.id, claim_number=job.claim_number, attempt=job.attempt, worker=worker)
+    )
     does = "to deliver the best network so far: taken" if job.cancel_requested else "started"
-    history.moved(session, job, before="queued", message=f"{does} by {worker}")
+    transitions.moved(session, job, before="queued", message=f"{does} by {worker}")
     return job
 
 
@@ -84,7 +86,7 @@ def is_any_due(session: Session) -> bool:
     return session.scalars(query).one_or_none() is not None
 
 
-def guard(session: Session, job_id: str, epoch: int) -> Job:
+def guard(session: Session, job_id: str, claim_number: int) -> Job:
     """Return the job, locked until the end of the transaction, if this claim still holds it.
 
     Raises:
@@ -92,16 +94,16 @@ def guard(session: Session, job_id: str, epoch: int) -> Job:
     """
     job = session.scalars(
         select(Job)
-        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(LIVE))
+        .where(Job.id == job_id, Job.claim_number == claim_number, Job.state.in_(LIVE))
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one_or_none()
     if job is None:
-        raise LeaseLostError(f"claim {epoch} of {job_id} is over")
+        raise LeaseLostError(f"claim {claim_number} of {job_id} is over")
     return job
 
 
-def beat(session: Session, job_id: str, epoch: int) -> bool:
+def beat(session: Session, job_id: str, claim_number: int) -> bool:
     """Renew the lease; return whether the job's end was asked for.
 
     The transaction does not wait for the disk, so do nothing else in it. Should Postgres crash and
@@ -113,17 +115,17 @@ def beat(session: Session, job_id: str, epoch: int) -> bool:
     session.execute(text("SET LOCAL synchronous_commit = off"))
     asked = session.scalars(
         update(Job)
-        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(LIVE))
+        .where(Job.id == job_id, Job.claim_number == claim_number, Job.state.in_(LIVE))
         .values(lease_until=_after(settings().lease_seconds))
         .returning(Job.cancel_requested)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if asked is None:
-        raise LeaseLostError(f"claim {epoch} of {job_id} is over")
+        raise LeaseLostError(f"claim {claim_number} of {job_id} is over")
     return asked
 
 
-def is_cancel_requested(session: Session, job_id: str, epoch: int) -> bool:
+def is_cancel_requested(session: Session, job_id: str, claim_number: int) -> bool:
     """Tell whether the job's end was asked for, without renewing the lease.
 
     Raises:
@@ -131,15 +133,15 @@ def is_cancel_requested(session: Session, job_id: str, epoch: int) -> bool:
     """
     asked = session.scalars(
         select(Job.cancel_requested).where(
-            Job.id == job_id, Job.epoch == epoch, Job.state.in_(LIVE)
+            Job.id == job_id, Job.claim_number == claim_number, Job.state.in_(LIVE)
         )
     ).one_or_none()
     if asked is None:
-        raise LeaseLostError(f"claim {epoch} of {job_id} is over")
+        raise LeaseLostError(f"claim {claim_number} of {job_id} is over")
     return asked
 
 
-def report(session: Session, job_id: str, epoch: int, values: Mapping[str, Any]) -> None:
+def report(session: Session, job_id: str, claim_number: int, values: Mapping[str, Any]) -> None:
     """Set phase, progress, eta_seconds or parameters of a running job.
 
     Raises:
@@ -148,21 +150,21 @@ def report(session: Session, job_id: str, epoch: int, values: Mapping[str, Any])
     assert values.keys() <= {"phase", "progress", "eta_seconds", "parameters"}, values
     changed = session.execute(
         update(Job)
-        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(LIVE))
+        .where(Job.id == job_id, Job.claim_number == claim_number, Job.state.in_(LIVE))
         .values(finite(values))
         .returning(Job.id)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if changed is None:
-        raise LeaseLostError(f"claim {epoch} of {job_id} is over")
+        raise LeaseLostError(f"claim {claim_number} of {job_id} is over")
 
 
-def resumed(session: Session, job_id: str, epoch: int, step: int) -> None:
+def resumed(session: Session, job_id: str, claim_number: int, step: int) -> None:
     """Note on the attempt that it goes on from an earlier one's file, after `step` steps."""
-    guard(session, job_id, epoch)
+    guard(session, job_id, claim_number)
     session.execute(
         update(Attempt)
-        .where(Attempt.job_id == job_id, Attempt.epoch == epoch)
+        .where(Attempt.job_id == job_id, Attempt.claim_number == claim_number)
         .values(resumed_from_step=step)
     )
 
@@ -170,7 +172,7 @@ def resumed(session: Session, job_id: str, epoch: int, step: int) -> None:
 def finish(
     session: Session,
     job_id: str,
-    epoch: int,
+    claim_number: int,
     state: Ending,
     *,
     message: str,
@@ -187,7 +189,7 @@ def finish(
     Raises:
         LeaseLostError: the claim is over.
     """
-    job = guard(session, job_id, epoch)
+    job = guard(session, job_id, claim_number)
     before, job.state, job.reason = job.state, state, dict(why) if why else None
     job.finished_at, job.eta_seconds, job.phase = func.now(), None, None
     job.lease_owner = job.lease_until = None
@@ -199,24 +201,24 @@ def finish(
         job.progress = 1.0
     _end_attempt(session, job, state)
     session.flush()
-    history.moved(session, job, before=before, message=message, why=why)
+    transitions.moved(session, job, before=before, message=message, why=why)
     return job
 
 
-def drain(session: Session, job_id: str, epoch: int) -> Job:
+def drain(session: Session, job_id: str, claim_number: int) -> Job:
     """Give a job back because this worker was asked to leave; the attempt does not count.
 
     Raises:
         LeaseLostError: the claim is over.
     """
-    job = guard(session, job_id, epoch)
+    job = guard(session, job_id, claim_number)
     _end_attempt(session, job, "drained")
     job.attempt -= 1
-    why = history.reason("worker_stopped", "its worker was stopped and saved its state")
+    why = transitions.reason("worker_stopped", "its worker was stopped and saved its state")
     return _requeue(session, job, why, seconds=0)
 
 
-def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> Job:
+def lose(session: Session, job_id: str, claim_number: int, why: Mapping[str, Any]) -> Job:
     """Give a job back because its training or its worker was lost.
 
     It waits a little longer each time, and fails for good after too many losses of one cause:
@@ -230,7 +232,7 @@ def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> J
     Raises:
         LeaseLostError: the claim is over.
     """
-    job = guard(session, job_id, epoch)
+    job = guard(session, job_id, claim_number)
     _end_attempt(session, job, why["code"])
     job.losses += 1
     losses = _count(session, job, why["code"])
@@ -239,14 +241,16 @@ def lose(session: Session, job_id: str, epoch: int, why: Mapping[str, Any]) -> J
         if job.cancel_requested:
             return _cancelled(session, job, message)
         final = {**why, "message": message, "hint": why.get("hint") or _WELL}
-        return finish(session, job_id, epoch, "failed", message=message, why=final)
+        return finish(session, job_id, claim_number, "failed", message=message, why=final)
     seconds = min(settings().retry_seconds * 2 ** (job.losses - 1), 600.0)
     return _requeue(session, job, why, seconds=seconds)
 
 
-def was_lost(session: Session, job_id: str, epoch: int) -> bool:
+def was_lost(session: Session, job_id: str, claim_number: int) -> bool:
     """Tell whether a claim ended as a loss, whoever wrote that."""
-    query = select(Attempt.outcome).where(Attempt.job_id == job_id, Attempt.epoch == epoch)
+    query = select(Attempt.outcome).where(
+        Attempt.job_id == job_id, Attempt.claim_number == claim_number
+    )
     return session.scalars(query).one_or_none() not in (None, "drained", *TERMINAL)
 
 
@@ -257,12 +261,12 @@ def _count(session: Session, job: Job, cause: str) -> int:
     """
     query = select(func.count()).where(Attempt.job_id == job.id, Attempt.outcome == cause)
     if job.cancel_requested:
-        deliveries = select(Transition.epoch).where(
+        deliveries = select(Transition.claim_number).where(
             Transition.job_id == job.id,
             Transition.from_state == "queued",
             Transition.to_state == "cancelling",
         )
-        query = query.where(Attempt.epoch.in_(deliveries))
+        query = query.where(Attempt.claim_number.in_(deliveries))
     return session.scalars(query).one()
 
 
@@ -274,33 +278,37 @@ def _most(cause: str) -> int:
 def _requeue(session: Session, job: Job, why: Mapping[str, Any], *, seconds: float) -> Job:
     waits_for = "go on"
     if job.cancel_requested:
-        if not resumes.are_there(session, job.id):
+        if not resume_files.are_there(session, job.id):
             return _cancelled(session, job, f"{why['message']}; no network was saved")
         waits_for = "deliver the best network so far"
     message = f"{why['message']}; waiting for a worker to {waits_for}"
     if job.cancel_requested:
-        why = history.reason("user_cancelled", message)
+        why = transitions.reason("user_cancelled", message)
     before, job.state, job.reason = job.state, "queued", dict(why)
     job.phase, job.eta_seconds = None, None
     job.lease_owner = job.lease_until = None
     job.due_at = _after(seconds)
-    session.add(Bell(job_id=job.id, due_at=_after(seconds)))
+    session.add(OutboxMessage(job_id=job.id, due_at=_after(seconds)))
     session.flush()
-    history.moved(session, job, before=before, message=message, why=why)
+    transitions.moved(session, job, before=before, message=message, why=why)
     session.refresh(job)
     return job
 
 
 def _cancelled(session: Session, job: Job, cause: str) -> Job:
     message = f"cancelled without a network: {cause}"
-    asked = history.reason("user_cancelled", message, hint=history.ANEW)
-    return finish(session, job.id, job.epoch, "cancelled", message=message, why=asked)
+    asked = transitions.reason("user_cancelled", message, hint=transitions.ANEW)
+    return finish(session, job.id, job.claim_number, "cancelled", message=message, why=asked)
 
 
 def _end_attempt(session: Session, job: Job, outcome: str) -> None:
     session.execute(
         update(Attempt)
-        .where(Attempt.job_id == job.id, Attempt.epoch == job.epoch, Attempt.ended_at.is_(None))
+        .where(
+            Attempt.job_id == job.id,
+            Attempt.claim_number == job.claim_number,
+            Attempt.ended_at.is_(None),
+        )
         .values(ended_at=func.now(), outcome=outcome)
         .execution_options(synchronize_session=False)
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from npas_store.documents import finite
+from npas_store.json_values import finite
 from npas_store.tables import Event, Job
 
 Level = Literal["info", "warning", "error"]

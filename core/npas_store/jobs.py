@@ -10,10 +10,10 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from npas_store import history, resumes
-from npas_store.documents import fingerprint
+from npas_store import resume_files, transitions
+from npas_store.json_values import fingerprint
 from npas_store.states import is_terminal
-from npas_store.tables import Attempt, Bell, Job, Json, PlanVersion, new_id
+from npas_store.tables import Attempt, Job, Json, OutboxMessage, PlanVersion, new_id
 
 if TYPE_CHECKING:
     from npas.plans import Plan
@@ -54,7 +54,7 @@ def _asked(spec: JobSpec) -> Json:
 def create(
     session: Session, spec: JobSpec, plan: "Plan", idempotency_key: str | None = None
 ) -> Job:
-    """Queue a job: row, history, plan and the bell for the workers, all or none of them.
+    """Queue a job: row, history, plan and the message for the workers, all or none of them.
 
     With an idempotency key that was used before, the job that it made is returned and nothing is
     written; `is_asked_by` tells whether it was the same request.
@@ -84,8 +84,8 @@ def create(
         assert earlier is not None
         return earlier
     session.add(PlanVersion(job_id=job.id, version=0, document=plan.to_json()))
-    session.add(Bell(job_id=job.id))
-    history.moved(session, job, before=None, message="accepted, waiting for a worker")
+    session.add(OutboxMessage(job_id=job.id))
+    transitions.moved(session, job, before=None, message="accepted, waiting for a worker")
     return job
 
 
@@ -132,26 +132,28 @@ def request_cancel(session: Session, job_id: str) -> Job:
         return job
     before, job.cancel_requested = job.state, True
     message = "stopping at the next step, the best network so far is kept"
-    why = history.reason("user_cancelled", message)
-    if before == "queued" and resumes.are_there(session, job_id):
+    why = transitions.reason("user_cancelled", message)
+    if before == "queued" and resume_files.are_there(session, job_id):
         job.due_at = func.now()  # the pause after a loss is for the training
-        session.add(Bell(job_id=job_id))
+        session.add(OutboxMessage(job_id=job_id))
         message = "stopping; waiting for a worker to deliver the best network so far"
-        why = history.reason("user_cancelled", message)
+        why = transitions.reason("user_cancelled", message)
         job.reason = why
     elif before == "queued":
-        message = "cancelled before " + ("a network was saved" if job.epoch else "it started")
-        why = history.reason("user_cancelled", message, hint=history.ANEW)
+        message = "cancelled before " + (
+            "a network was saved" if job.claim_number else "it started"
+        )
+        why = transitions.reason("user_cancelled", message, hint=transitions.ANEW)
         job.state, job.reason, job.finished_at = "cancelled", why, func.now()
     else:
         job.state = "cancelling"
     session.flush()
-    history.moved(session, job, before=before, message=message, why=why)
+    transitions.moved(session, job, before=before, message=message, why=why)
     session.refresh(job)
     return job
 
 
 def attempts(session: Session, job_id: str) -> Sequence[Attempt]:
     """Return every claim of a job, the oldest first."""
-    query = select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.epoch)
+    query = select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.claim_number)
     return session.scalars(query).all()

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from npas_store.documents import finite
+from npas_store.json_values import finite
 from npas_store.tables import Metric
 
 

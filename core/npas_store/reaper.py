@@ -3,7 +3,7 @@
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from npas_store import claims, history
+from npas_store import claims, transitions
 from npas_store.database import transaction
 from npas_store.settings import settings
 from npas_store.states import LIVE
@@ -24,8 +24,8 @@ def reap_once() -> int:
         query = select(Job).where(Job.state.in_(LIVE), Job.lease_until < func.now())
         silent = session.scalars(query.with_for_update(skip_locked=True)).all()
         for job in silent:
-            why = history.reason("worker_lost", f"{job.lease_owner} fell silent")
-            claims.lose(session, job.id, job.epoch, why)
+            why = transitions.reason("worker_lost", f"{job.lease_owner} fell silent")
+            claims.lose(session, job.id, job.claim_number, why)
         return len(silent)
 
 

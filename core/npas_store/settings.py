@@ -69,7 +69,9 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(
         5, ge=0, description="wait after the first loss; doubles each time"
     )
-    bell_seconds: float = Field(60, gt=0, description="a queued job is announced again after this")
+    renotify_seconds: float = Field(
+        60, gt=0, description="a queued job is announced again after this"
+    )
     max_attempts: int = Field(10, ge=1, description="a job lost so often for one cause fails")
 
     @field_validator("allowed_hosts", mode="before")
@@ -152,6 +154,6 @@ def required(value: str | None, variable: str) -> str:
     if not value:
         raise SettingError(
             f"{variable} is not set; set it to the server's URL, "
-            "or run `python -m npas_store.up`, which starts servers of its own"
+            "or run `python -m npas_local.serve`, which starts servers of its own"
         )
     return value

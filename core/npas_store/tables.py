@@ -101,12 +101,12 @@ class Job(Row):
     queued_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     due_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     """Not to be claimed before this: the pause after a loss."""
-    rung_at: Mapped[datetime | None]
+    notified_at: Mapped[datetime | None]
     """When it was last announced again."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    epoch: Mapped[int] = mapped_column(server_default="0")
+    claim_number: Mapped[int] = mapped_column(server_default="0")
     """Claims so far; every write of a worker names the one it was given."""
     attempt: Mapped[int] = mapped_column(server_default="0")
     """Claims that count: a worker that was asked to leave gives its one back."""
@@ -136,7 +136,7 @@ class Transition(Row):
     from_state: Mapped[str | None]
     to_state: Mapped[str]
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    epoch: Mapped[int]
+    claim_number: Mapped[int]
     attempt: Mapped[int]
     reason: Mapped[Json | None]
 
@@ -151,7 +151,7 @@ class Attempt(Row):
     job_id: Mapped[str] = mapped_column(
         ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
     )
-    epoch: Mapped[int] = mapped_column(Integer, primary_key=True)
+    claim_number: Mapped[int] = mapped_column(Integer, primary_key=True)
     attempt: Mapped[int]
     worker: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=_NOW)
@@ -233,7 +233,7 @@ class ResumeFile(Row):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     job_id: Mapped[str] = _job_id()
-    epoch: Mapped[int]
+    claim_number: Mapped[int]
     step: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str]
     """Relative to the folder of all jobs."""
@@ -244,7 +244,7 @@ class ResumeFile(Row):
     __table_args__ = (UniqueConstraint("job_id", "path"), Index(None, "job_id", "id"))
 
 
-class Bell(Row):
+class OutboxMessage(Row):
     """The outbox: a message that a worker is to hear, kept until the broker has it."""
 
     __tablename__ = "outbox"

@@ -87,7 +87,7 @@ def deliver(claim: Callable[[], Job]) -> Callable[..., str]:
     def finish(state: str = "succeeded", **report: Any) -> str:
         job = claim()
         with transaction() as session:
-            claims.finish(session, job.id, job.epoch, state, message="done", result=report)
+            claims.finish(session, job.id, job.claim_number, state, message="done", result=report)
         return job.id
 
     return finish

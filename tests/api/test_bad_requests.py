@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from npas import spec
 from npas_store.database import reading
-from npas_store.tables import Bell, Event, Job, PlanVersion, Transition
+from npas_store.tables import Event, Job, OutboxMessage, PlanVersion, Transition
 from schemathesis import GenerationMode
 from sqlalchemy import select
 
@@ -197,7 +197,7 @@ def harmed(tally):
     with reading() as session:
         rows = {
             table.__tablename__: Counter(session.scalars(select(table.job_id)))
-            for table in (Transition, Event, PlanVersion, Bell)
+            for table in (Transition, Event, PlanVersion, OutboxMessage)
         }
         rows["jobs"] = Counter(session.scalars(select(Job.id)))
     return [name for name, found in rows.items() if found != Counter(tally.jobs)]

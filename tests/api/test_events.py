@@ -145,7 +145,7 @@ def test_stream_tells_what_happens_while_it_is_open(submit, claim, client):
         assert json.loads(next(stream)["data"])["message"] == "live"
         job = claim()
         with transaction() as session:
-            claims.finish(session, job.id, job.epoch, "failed", message="broke")
+            claims.finish(session, job.id, job.claim_number, "failed", message="broke")
         rest = list(stream)
     assert seqs(rest) == [3, 4]
     assert rest[-1] == {"event": "end", "data": '{"state": "failed"}'}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from npas_store import workers
 from npas_store.database import reading, transaction
-from npas_store.tables import Bell, Event, Job, PlanVersion, Transition
+from npas_store.tables import Event, Job, OutboxMessage, PlanVersion, Transition
 from sqlalchemy import func, select, text
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -369,6 +369,6 @@ def test_a_job_that_cannot_be_written_whole_is_not_written(client, asked, table)
         with transaction() as session:
             session.execute(text(f"ALTER TABLE away RENAME TO {table}"))
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
-    assert [count(t) for t in (Job, Transition, Event, PlanVersion, Bell)] == [0] * 5
+    assert [count(t) for t in (Job, Transition, Event, PlanVersion, OutboxMessage)] == [0] * 5
     again = client.post("/v1/jobs", json=asked, headers={"Idempotency-Key": table})
     assert (again.status_code, "Idempotency-Replayed" in again.headers) == (202, False)

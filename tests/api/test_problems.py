@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from npas_api import bodies, errors, health, planning
+from npas_api import errors, health, planning, request_body
 from npas_store import broker, database
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "code", "request_id", "errors"}
@@ -104,14 +104,14 @@ def test_json_with_a_charset_is_read(client):
 
 
 def test_a_body_too_large_is_413_however_it_is_sent(client):
-    content = b'{"labels": {"a": "%s"}}' % (b"x" * bodies.MAX_BYTES)
+    content = b'{"labels": {"a": "%s"}}' % (b"x" * request_body.MAX_BYTES)
     pieces = (content[i : i + 65536] for i in range(0, len(content), 65536))
     problem(send(client, content), 413, "body_too_large")
     problem(send(client, pieces), 413, "body_too_large")
 
 
 def test_a_large_body_that_is_allowed_is_read(client):
-    content = b'{"labels": {"a": "%s"}}' % (b"x" * (bodies.MAX_BYTES - 100))
+    content = b'{"labels": {"a": "%s"}}' % (b"x" * (request_body.MAX_BYTES - 100))
     assert "/labels/a" in pointers(problem(send(client, content), 422, "invalid_request"))
 
 

@@ -12,21 +12,13 @@ from pathlib import Path
 import npas
 import pytest
 from npas.spec import JobSpec
-from npas_store import (
-    artifacts,
-    blobs,
-    broker,
-    embedded,
-    events,
-    jobs,
-    listings,
-    migrate,
-)
-from npas_store.children import Child
+from npas_local import embedded
+from npas_local.processes import Child
+from npas_local.testing import parent, tend, trainings
+from npas_store import artifacts, blobs, broker, events, jobs, listings, migrate
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.states import is_terminal
 from npas_store.tables import Job
-from npas_store.testing import parent, tend, trainings
 from sqlalchemy import text
 
 DEADLINE_SECONDS = 1200  # of a machine that does much else
@@ -44,7 +36,7 @@ REQUEST = {
 SETTINGS = {
     "NPAS_LEASE_SECONDS": str(LEASE_SECONDS),
     "NPAS_RETRY_SECONDS": "0.1",
-    "NPAS_BELL_SECONDS": "2",
+    "NPAS_RENOTIFY_SECONDS": "2",
     "NPAS_CHECKPOINT_SECONDS": "0",
     "NPAS_THREADS": "1",
     "NPAS_DEVICE": "cpu",
@@ -52,7 +44,7 @@ SETTINGS = {
 
 
 class Service:
-    """A running service; `until` is its heart: it rings, reaps, and starts again what died."""
+    """A running service; `until` keeps it alive: notifies, reaps, starts again what died."""
 
     def __init__(self, home: Path, servers: embedded.Servers) -> None:
         """Take over servers that run; there is no worker yet."""
@@ -84,7 +76,7 @@ class Service:
                 self.round()
 
     def round(self) -> None:
-        """Do what the API's loops and `npas_store.up` do all the time, once."""
+        """Do what the API's loops and `npas_local.serve` do all the time, once."""
         tend([*self.servers.children.values(), *self.workers])
 
     def until(self, job_id: str, holds: Callable[[Job], bool]) -> Job:
@@ -101,7 +93,7 @@ class Service:
         return self.until(job_id, lambda job: is_terminal(job.state))
 
     def until_silence(self) -> None:
-        """Let the service live until every bell was heard."""
+        """Let the service live until every message was heard."""
         while broker.waiting():
             self.round()
 
@@ -118,13 +110,15 @@ class Service:
         return moment
 
     def trainings(self, job_id: str) -> dict[int, int]:
-        """Return the processes that train a job, by the epoch of their claim."""
-        return {epoch: pid for (job, epoch), pid in trainings().items() if job == job_id}
+        """Return the processes that train a job, by the number of their claim."""
+        return {
+            claim_number: pid for (job, claim_number), pid in trainings().items() if job == job_id
+        }
 
     def is_training(self, job: Job) -> bool:
         """Tell whether a job is past its preparations, in a process that lives."""
         started = job.state == "running" and job.phase in ("searching", "training")
-        return started and job.epoch in self.trainings(job.id)
+        return started and job.claim_number in self.trainings(job.id)
 
     def training(self, job_id: str) -> int:
         """Return the process that trains a job; of several, the newest claim's."""
@@ -199,5 +193,5 @@ def undisturbed(_running) -> bytes:
     _running.keep_workers(1)
     job_id = _running.submit()
     job = _running.until_end(job_id)
-    assert (job.state, job.epoch) == ("succeeded", 1), _running.story(job_id)
+    assert (job.state, job.claim_number) == ("succeeded", 1), _running.story(job_id)
     return _running.model(job_id)

@@ -51,7 +51,7 @@ def test_job_goes_on_elsewhere_when_its_worker_dies(service, undisturbed, fault)
     moment = service.until_random_moment(job_id)
     fault(service, job_id)
     job = check(service, job_id, undisturbed, f"{fault.__name__} at {moment:.3f}")
-    assert (job.epoch, job.losses) == (2, 1), service.story(job_id)
+    assert (job.claim_number, job.losses) == (2, 1), service.story(job_id)
 
 
 @pytest.mark.parametrize("fault", [kill_redis, kill_postgres])
@@ -60,7 +60,7 @@ def test_job_does_not_notice_when_a_server_dies(service, undisturbed, fault):
     moment = service.until_random_moment(job_id)
     fault(service, job_id)
     job = check(service, job_id, undisturbed, f"{fault.__name__} at {moment:.3f}")
-    assert (job.epoch, job.losses) == (1, 0), service.story(job_id)
+    assert (job.claim_number, job.losses) == (1, 0), service.story(job_id)
 
 
 def test_job_survives_one_fault_after_the_other(service, undisturbed):

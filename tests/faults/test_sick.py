@@ -4,8 +4,8 @@ import os
 import sys
 
 import pytest
+from npas_local.processes import Child
 from npas_store import jobs, workers
-from npas_store.children import Child
 from npas_store.database import reading
 
 SMALL = {"epochs": 1, "batch_size": 32}
@@ -40,9 +40,11 @@ def test_sick_worker_burns_no_job_and_says_why(service, sick):
     for _ in range(20):
         service.round()
     for job in map(service.job, waiting):
-        assert (job.state, job.epoch, job.losses) == ("queued", 0, 0), service.story(job.id)
+        assert (job.state, job.claim_number, job.losses) == ("queued", 0, 0), service.story(job.id)
     service.keep_workers(1)
     for job in map(service.until_end, waiting):
-        assert (job.state, job.epoch, job.losses) == ("succeeded", 1, 0), service.story(job.id)
+        assert (job.state, job.claim_number, job.losses) == ("succeeded", 1, 0), service.story(
+            job.id
+        )
         with reading() as session:
             assert jobs.attempts(session, job.id)[0].worker != name

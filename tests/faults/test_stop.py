@@ -6,7 +6,7 @@ import signal
 import npas
 import pytest
 import torch
-from npas_store import artifacts, blobs, broker, jobs, resumes
+from npas_store import artifacts, blobs, broker, jobs, resume_files
 from npas_store.database import reading, transaction
 
 
@@ -17,7 +17,7 @@ def outcomes(job_id):
 
 def usable(job_id):
     with reading() as session:
-        return [*resumes.usable(session, job_id)]
+        return [*resume_files.usable(session, job_id)]
 
 
 def test_cancel_keeps_the_best_network_so_far(service):
@@ -65,7 +65,7 @@ def after_its_worker_was_stopped(service, job_id, cancel):
 def test_cancel_after_a_loss_delivers_what_was_saved(service, moment):
     job_id = service.submit()
     service.until_random_moment(job_id, within=0.3)
-    service.until(job_id, lambda job: len(usable(job.id)) == resumes.KEPT)
+    service.until(job_id, lambda job: len(usable(job.id)) == resume_files.KEPT)
 
     def cancel():
         with transaction() as session:
@@ -91,7 +91,7 @@ def test_stopped_worker_saves_the_job_and_gives_it_back(service, undisturbed):
     job = service.job(job_id)
     assert (job.state, job.attempt, job.losses) == ("queued", 0, 0), service.story(job_id)
     job = service.until_end(job_id)
-    assert (job.state, job.attempt, job.epoch) == ("succeeded", 1, 2), service.story(job_id)
+    assert (job.state, job.attempt, job.claim_number) == ("succeeded", 1, 2), service.story(job_id)
     assert outcomes(job_id) == ["drained", "succeeded"]
     assert service.model(job_id) == undisturbed
 
@@ -103,14 +103,14 @@ def test_sleeping_supervisor_is_replaced_and_fenced(service, undisturbed):
     sleeper, first_training = service.supervisor(job_id), service.training(job_id)
     os.kill(sleeper, signal.SIGSTOP)
     try:
-        service.until(job_id, lambda job: job.epoch == 2)
+        service.until(job_id, lambda job: job.claim_number == 2)
         # Its training finds out by itself and frees what it held.
         service.until(job_id, lambda job: has_ended(first_training) or job.state == "succeeded")
         assert has_ended(first_training), service.story(job_id)
         job = service.until_end(job_id)
     finally:
         os.kill(sleeper, signal.SIGCONT)
-    assert (job.state, job.epoch) == ("succeeded", 2), service.story(job_id)
+    assert (job.state, job.claim_number) == ("succeeded", 2), service.story(job_id)
     assert service.states(job_id).count("succeeded") == 1
     assert outcomes(job_id) == ["worker_lost", "succeeded"]
     assert service.model(job_id) == undisturbed
@@ -128,7 +128,7 @@ def has_ended(pid):
 def test_damaged_resume_file_is_passed_over(service, undisturbed):
     job_id = service.submit()
     service.until_random_moment(job_id, within=0.5)
-    service.until(job_id, lambda job: len(usable(job.id)) == resumes.KEPT)
+    service.until(job_id, lambda job: len(usable(job.id)) == resume_files.KEPT)
     service.workers[0].stop()
     newest, older = usable(job_id)
     damaged = bytearray(newest[0].read_bytes())
@@ -143,12 +143,12 @@ def test_damaged_resume_file_is_passed_over(service, undisturbed):
 
 def test_many_bells_for_one_job_make_one_run(service):
     job_id = service.submit(training={"epochs": 2, "batch_size": 32})
-    broker.ring(4)
+    broker.notify(4)
     job = service.until_end(job_id)
-    assert (job.state, job.epoch) == ("succeeded", 1)
-    broker.ring(4)
+    assert (job.state, job.claim_number) == ("succeeded", 1)
+    broker.notify(4)
     service.until_silence()
-    assert service.job(job_id).epoch == 1
+    assert service.job(job_id).claim_number == 1
 
 
 def test_job_submitted_while_redis_is_away_runs_once(service):
@@ -156,6 +156,6 @@ def test_job_submitted_while_redis_is_away_runs_once(service):
     redis.stop()
     job_id = service.submit(training={"epochs": 2, "batch_size": 32})
     with pytest.raises(broker.BrokerDownError):
-        broker.ring(1)
+        broker.notify(1)
     job = service.until_end(job_id)
-    assert (job.state, job.epoch) == ("succeeded", 1), service.story(job_id)
+    assert (job.state, job.claim_number) == ("succeeded", 1), service.story(job_id)

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from npas_store import embedded
+from npas_local import embedded
 
 START_SECONDS = 300
 
@@ -25,12 +25,12 @@ def home():
 
 
 class Up:
-    """`python -m npas_store.up` on a folder."""
+    """`python -m npas_local.serve` on a folder."""
 
     def __init__(self, home, **settings):
         without = {name: value for name, value in os.environ.items() if "NPAS_" not in name}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "npas_store.up"],
+            [sys.executable, "-m", "npas_local.serve"],
             env={**without, "NPAS_HOME": str(home), "NPAS_PORT": "0", **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -126,7 +126,7 @@ def test_up_says_when_the_port_is_taken(home):
         environment = {**os.environ, "NPAS_HOME": str(home)}
         environment["NPAS_PORT"] = str(server.getsockname()[1])
         ended = subprocess.run(
-            [sys.executable, "-m", "npas_store.up"],
+            [sys.executable, "-m", "npas_local.serve"],
             env=environment,
             capture_output=True,
             text=True,
@@ -167,7 +167,7 @@ def test_up_starts_a_frozen_api_again(home):
 
 
 def test_up_mends_sockets_that_were_removed(home):
-    up = Up(home, NPAS_SILENT_SECONDS="3", NPAS_BELL_SECONDS="1")
+    up = Up(home, NPAS_SILENT_SECONDS="3", NPAS_RENOTIFY_SECONDS="1")
     url = up.url()
     wait_until(lambda: is_ready(url))
     sockets = (home / "sockets").readlink()
@@ -188,9 +188,9 @@ AWAY = ({"NPAS_DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "npas: Postgres doe
 @pytest.mark.parametrize(
     ("program", "cause"),
     [
-        ("npas_store.up", WRONG),
-        ("npas_store.up", AWAY),
-        ("npas_store.up", UNWRITABLE),
+        ("npas_local.serve", WRONG),
+        ("npas_local.serve", AWAY),
+        ("npas_local.serve", UNWRITABLE),
         ("npas_store.migrate", AWAY),
         ("npas_api", WRONG),
         ("npas_worker", AWAY),

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 
 import pytest
-from npas_store import artifacts, blobs, claims, metrics, plans, resumes
+from npas_store import artifacts, blobs, claims, metrics, plans, resume_files
 from npas_store.database import reading, transaction
 
 
@@ -139,15 +139,15 @@ def saved(submit):
     job = submit()
     with transaction() as session:
         claims.claim(session, "w")
-    resumes.folder(job.id, 1).mkdir(parents=True)
+    resume_files.folder(job.id, 1).mkdir(parents=True)
 
     def save(step):
-        written = resumes.folder(job.id, 1) / "state"
+        written = resume_files.folder(job.id, 1) / "state"
         written.write_text(f"step {step}")
-        kept = resumes.keep(job.id, 1, written, step)
+        kept = resume_files.keep(job.id, 1, written, step)
         written.unlink()
         with transaction() as session:
-            resumes.record(session, job.id, 1, kept, blobs.measure(kept), step)
+            resume_files.record(session, job.id, 1, kept, blobs.measure(kept), step)
         return kept
 
     return job, save
@@ -155,7 +155,7 @@ def saved(submit):
 
 def usable(job):
     with reading() as session:
-        return [step for _, step in resumes.usable(session, job.id)]
+        return [step for _, step in resume_files.usable(session, job.id)]
 
 
 def test_last_two_resume_files_are_kept_whatever_their_writer_deletes(saved):
@@ -169,7 +169,7 @@ def test_no_resume_file_is_deleted_by_a_transaction_that_fails(saved):
     job, save = saved
     files = [save(step) for step in (10, 20)]
     with contextlib.suppress(ZeroDivisionError), transaction() as session:
-        resumes.record(session, job.id, 1, files[1], blobs.measure(files[1]), 30)
+        resume_files.record(session, job.id, 1, files[1], blobs.measure(files[1]), 30)
         raise ZeroDivisionError
     assert [file.exists() for file in files] == [True, True]
 
@@ -185,9 +185,9 @@ def test_damaged_resume_files_are_not_offered(saved, damage):
 def test_discard_removes_what_only_a_running_job_needs(saved):
     job, save = saved
     kept = save(10)
-    log = resumes.folder(job.id, 1).with_suffix(".log")
+    log = resume_files.folder(job.id, 1).with_suffix(".log")
     log.write_text("")
-    resumes.discard(job.id)
+    resume_files.discard(job.id)
     assert not kept.exists()
     assert log.exists()
 
@@ -196,10 +196,10 @@ def test_sweep_removes_what_ended_jobs_left(saved):
     job, save = saved
     kept = save(10)
     with reading() as session:
-        resumes.sweep(session)
+        resume_files.sweep(session)
     assert kept.exists()
     with transaction() as session:
         claims.finish(session, job.id, 1, "succeeded", message="done")
     with reading() as session:
-        resumes.sweep(session)
+        resume_files.sweep(session)
     assert not kept.exists()

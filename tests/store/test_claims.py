@@ -3,14 +3,14 @@
 import threading
 
 import pytest
-from npas_store import claims, events, history, jobs
+from npas_store import claims, events, jobs, transitions
 from npas_store.database import reading, transaction
 from npas_store.reaper import reap_once
 from npas_store.settings import settings
-from npas_store.tables import Bell, ResumeFile
+from npas_store.tables import OutboxMessage, ResumeFile
 from sqlalchemy import select, text
 
-LOST = history.reason("worker_lost", "gone")
+LOST = transitions.reason("worker_lost", "gone")
 
 
 def claim(worker="w"):
@@ -66,7 +66,7 @@ def test_claim_twice_second_gets_nothing(submit):
 def test_claim_counts_epoch_and_attempt_and_says_who(submit):
     submit()
     job = claim("gpu0")
-    assert (job.state, job.epoch, job.attempt, job.lease_owner) == ("running", 1, 1, "gpu0")
+    assert (job.state, job.claim_number, job.attempt, job.lease_owner) == ("running", 1, 1, "gpu0")
     assert job.threads == settings().threads
     with reading() as session:
         (attempt,) = jobs.attempts(session, job.id)
@@ -91,7 +91,7 @@ def test_every_write_of_an_older_claim_is_refused(submit, write):
     claim("old")
     with transaction() as session:
         claims.drain(session, job.id, 1)
-    assert claim("new").epoch == 2
+    assert claim("new").claim_number == 2
     with pytest.raises(claims.LeaseLostError), transaction() as session:
         write(session, job.id)
     with reading() as session:
@@ -128,16 +128,16 @@ def test_drain_does_not_use_up_an_attempt(submit):
     with transaction() as session:
         claims.drain(session, job.id, 1)
     again = claim()
-    assert (again.epoch, again.attempt, again.losses) == (2, 1, 0)
+    assert (again.claim_number, again.attempt, again.losses) == (2, 1, 0)
 
 
 def test_lose_waits_longer_each_time_and_gives_up_in_the_end(submit):
     job = submit()
     waits = []
-    for epoch in range(1, settings().max_attempts + 1):
-        assert claim().epoch == epoch
+    for claim_number in range(1, settings().max_attempts + 1):
+        assert claim().claim_number == claim_number
         with transaction() as session:
-            lost = claims.lose(session, job.id, epoch, LOST)
+            lost = claims.lose(session, job.id, claim_number, LOST)
         with reading() as session:
             waits.append(
                 session.scalar(
@@ -156,11 +156,11 @@ def test_lose_waits_longer_each_time_and_gives_up_in_the_end(submit):
 
 def test_lose_counts_each_cause_by_itself(submit):
     job = submit()
-    fault = history.reason("internal_error", "a fault of npas")
-    for epoch, why in enumerate([fault, LOST, fault, LOST, LOST, LOST], start=1):
-        assert claim().epoch == epoch
+    fault = transitions.reason("internal_error", "a fault of npas")
+    for claim_number, why in enumerate([fault, LOST, fault, LOST, LOST, LOST], start=1):
+        assert claim().claim_number == claim_number
         with transaction() as session:
-            assert claims.lose(session, job.id, epoch, why).state == "queued"
+            assert claims.lose(session, job.id, claim_number, why).state == "queued"
         make_due(job)
     claim()
     with transaction() as session:
@@ -176,7 +176,7 @@ def test_lost_job_is_not_claimed_before_it_is_due(submit):
         claims.lose(session, job.id, 1, LOST)
     assert claim() is None
     make_due(job)
-    assert claim().epoch == 2
+    assert claim().claim_number == 2
 
 
 def test_lost_job_whose_end_was_asked_for_is_cancelled(submit):
@@ -195,7 +195,7 @@ def saved():
 
     def save(job):
         row = ResumeFile(
-            job_id=job.id, epoch=1, step=9, path=f"{job.id}/9", bytes=1, sha256="0" * 64
+            job_id=job.id, claim_number=1, step=9, path=f"{job.id}/9", bytes=1, sha256="0" * 64
         )
         with transaction() as session:
             session.add(row)
@@ -204,11 +204,11 @@ def saved():
 
 
 def lose(session, job):
-    return claims.lose(session, job.id, job.epoch, LOST)
+    return claims.lose(session, job.id, job.claim_number, LOST)
 
 
 def drain(session, job):
-    return claims.drain(session, job.id, job.epoch)
+    return claims.drain(session, job.id, job.claim_number)
 
 
 @pytest.mark.parametrize("leave", [lose, drain])
@@ -224,7 +224,11 @@ def test_cancelled_job_whose_worker_leaves_waits_to_be_delivered(submit, saved, 
     assert "deliver the best network" in left.reason["message"]
     make_due(job)
     again = claim("second")
-    assert (again.state, again.epoch, again.reason["code"]) == ("cancelling", 2, "user_cancelled")
+    assert (again.state, again.claim_number, again.reason["code"]) == (
+        "cancelling",
+        2,
+        "user_cancelled",
+    )
     with transaction() as session:
         assert claims.beat(session, job.id, 2) is True
 
@@ -236,7 +240,7 @@ def test_cancelled_job_that_is_lost_too_often_ends_without_a_network(submit, sav
         claimed = claim()
         with transaction() as session:
             jobs.request_cancel(session, job.id)
-            lost = claims.lose(session, job.id, claimed.epoch, LOST)
+            lost = claims.lose(session, job.id, claimed.claim_number, LOST)
         make_due(job)
     assert (lost.state, lost.reason["code"]) == ("cancelled", "user_cancelled")
     assert "without a network" in lost.reason["message"]
@@ -246,7 +250,7 @@ def test_cancelled_job_that_is_lost_too_often_ends_without_a_network(submit, sav
 def test_cancel_leaves_a_delivery_its_chances_after_the_last_loss_of_the_training(
     submit, saved, cause
 ):
-    why = history.reason(cause, "gone")
+    why = transitions.reason(cause, "gone")
     most = settings().max_attempts if cause == "worker_lost" else 3
     job = submit()
     saved(job)
@@ -255,7 +259,7 @@ def test_cancel_leaves_a_delivery_its_chances_after_the_last_loss_of_the_trainin
         with transaction() as session:
             if number == most:
                 jobs.request_cancel(session, job.id)
-            lost = claims.lose(session, job.id, claimed.epoch, why)
+            lost = claims.lose(session, job.id, claimed.claim_number, why)
         make_due(job)
     assert (lost.state, lost.reason["code"]) == ("queued", "user_cancelled")
     assert claim().state == "cancelling"
@@ -296,7 +300,7 @@ def test_reaper_takes_only_what_ran_out(submit, monkeypatch):
         assert jobs.get(session, silent.id).state == "queued"
         assert jobs.get(session, silent.id).reason["code"] == "worker_lost"
         assert jobs.get(session, alive.id).state == "running"
-        assert silent.id in session.scalars(select(Bell.job_id)).all()
+        assert silent.id in session.scalars(select(OutboxMessage.job_id)).all()
         assert events.after(session, silent.id)[-1].level == "warning"
 
 

@@ -4,7 +4,8 @@ import os
 import signal
 
 import pytest
-from npas_store import embedded, migrate
+from npas_local import embedded
+from npas_store import migrate
 from npas_store.database import UNREACHABLE, engine, forget, take_time, transaction
 from sqlalchemy import text
 

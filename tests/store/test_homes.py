@@ -1,7 +1,8 @@
 """A folder and a database belong together."""
 
 import pytest
-from npas_store import embedded, homes, migrate
+from npas_local import embedded
+from npas_store import homes, migrate
 from npas_store.database import UNREACHABLE, engine, reading, transaction
 from npas_store.tables import Home
 from sqlalchemy import delete, event, select, text

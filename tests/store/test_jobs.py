@@ -8,8 +8,8 @@ import pytest
 from npas.spec import JobSpec
 from npas_store import claims, events, jobs, listings, plans
 from npas_store.database import reading, transaction
-from npas_store.documents import fingerprint
-from npas_store.tables import Bell, Job, new_id
+from npas_store.json_values import fingerprint
+from npas_store.tables import Job, OutboxMessage, new_id
 from sqlalchemy import select
 
 
@@ -31,7 +31,7 @@ def test_create_writes_job_history_plan_and_bell_together(submit):
         assert [e.type for e in events.after(session, job.id)] == ["state"]
         (plan,) = plans.versions(session, job.id)
         assert (plan.version, plan.document) == (0, '{"b": 1,  "a": 2}')
-        assert session.scalars(select(Bell.job_id)).all() == [job.id]
+        assert session.scalars(select(OutboxMessage.job_id)).all() == [job.id]
 
 
 @pytest.mark.usefixtures("store")

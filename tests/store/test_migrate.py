@@ -7,8 +7,9 @@ import threading
 
 import pytest
 from alembic import command
-from npas_store import migrate
-from npas_store.database import engine, transaction
+from npas_store import claims, jobs, migrate
+from npas_store.claims import LeaseLostError
+from npas_store.database import engine, reading, transaction
 from sqlalchemy import inspect, text
 
 
@@ -24,6 +25,28 @@ def test_migrations_go_up_down_and_up_again(store):
     assert tables() == set()
     migrate.upgrade()
     assert tables() == before
+
+
+def test_claims_go_on_over_the_change_of_their_name(submit):
+    """Jobs are queued and running in the release that called a claim's number its epoch."""
+    running, queued = submit(), submit()
+    with transaction() as session:
+        claims.claim(session, "old")
+    try:
+        migrate.downgrade("5b1e0c7d42a9")
+        with engine().begin() as connection:
+            rows = connection.execute(text("SELECT id, epoch, rung_at FROM jobs")).all()
+        assert {row.id: row.epoch for row in rows} == {running.id: 1, queued.id: 0}
+    finally:
+        migrate.upgrade()
+    with transaction() as session:
+        assert claims.beat(session, running.id, 1) is False
+        claims.lose(session, running.id, 1, {"code": "worker_lost", "message": "gone"})
+        assert claims.claim(session, "new").claim_number == 1  # the one that was queued
+    with transaction() as session, pytest.raises(LeaseLostError):
+        claims.beat(session, running.id, 1)
+    with reading() as session:
+        assert [a.claim_number for a in jobs.attempts(session, running.id)] == [1]
 
 
 @pytest.mark.usefixtures("services")
@@ -91,7 +114,7 @@ def test_upgrade_refuses_a_newer_schema(revision):
         migrate.upgrade()
 
 
-@pytest.mark.parametrize("program", ["npas_store.migrate", "npas_store.up"])
+@pytest.mark.parametrize("program", ["npas_store.migrate", "npas_local.serve"])
 def test_programs_say_in_one_line_that_the_schema_is_newer(revision, program, tmp_path):
     revision("ffffffffffff")
     ended = subprocess.run(

@@ -3,13 +3,13 @@
 import pytest
 from npas_store import broker, claims, outbox
 from npas_store.database import reading, transaction
-from npas_store.tables import Bell
+from npas_store.tables import OutboxMessage
 from sqlalchemy import func, select, text
 
 
-def bells():
+def messages():
     with reading() as session:
-        return session.scalar(select(func.count()).select_from(Bell))
+        return session.scalar(select(func.count()).select_from(OutboxMessage))
 
 
 def make_old():
@@ -17,7 +17,7 @@ def make_old():
         session.execute(
             text(
                 "UPDATE jobs SET due_at = due_at - interval '1 h', "
-                "rung_at = rung_at - interval '1 h'"
+                "notified_at = notified_at - interval '1 h'"
             )
         )
 
@@ -26,7 +26,7 @@ def test_relay_rings_once_for_each_job(submit):
     submit()
     submit()
     assert (outbox.relay_once(), outbox.relay_once()) == (2, 0)
-    assert (broker.waiting(), bells()) == (2, 0)
+    assert (broker.waiting(), messages()) == (2, 0)
 
 
 def test_relay_waits_until_a_bell_is_due(submit):
@@ -34,7 +34,7 @@ def test_relay_waits_until_a_bell_is_due(submit):
     with transaction() as session:
         session.execute(text("UPDATE outbox SET due_at = now() + interval '1 h'"))
     assert outbox.relay_once() == 0
-    assert bells() == 1
+    assert messages() == 1
 
 
 def test_relay_keeps_the_bell_while_redis_is_down(submit, in_environment):
@@ -44,7 +44,7 @@ def test_relay_keeps_the_bell_while_redis_is_down(submit, in_environment):
         pytest.raises(broker.BrokerDownError, match="does not answer"),
     ):
         outbox.relay_once()
-    assert bells() == 1
+    assert messages() == 1
     assert outbox.relay_once() == 1
     assert broker.waiting() == 1
 
@@ -82,10 +82,10 @@ def test_relay_does_not_announce_what_is_claimed(submit):
 
 
 def test_ring_leaves_no_row_locked_that_a_worker_wants(submit):
-    """The worker hears the bell before the relay has committed: it must find the job."""
+    """The worker hears the message before the relay has committed: it must find the job."""
     job = submit()
     with transaction() as session:
-        outbox._ring_due(session)
+        outbox._send_due(session)
         with transaction() as other:
             assert claims.claim(other, "w").id == job.id
 

@@ -3,7 +3,8 @@
 import npas
 import pytest
 from npas.spec import JobSpec
-from npas_store import claims, embedded, jobs, migrate
+from npas_local import embedded
+from npas_store import claims, jobs, migrate
 from npas_store.database import transaction
 from npas_store.tables import Job
 

@@ -38,7 +38,7 @@ def test_worker_on_another_folder_does_not_start(tmp_path):
 def test_worker_whose_folder_has_gone_takes_no_job(waiting):
     aside = homes.marker().rename(homes.marker().with_name("aside"))
     try:
-        Slot().ring()
+        Slot().take_jobs()
         with reading() as session:
             assert jobs.get(session, waiting).state == "queued"
             assert not workers.present(session)
@@ -56,7 +56,7 @@ def test_worker_takes_no_job_on_a_newer_schema(waiting):
         known = session.scalar(text("SELECT version_num FROM alembic_version"))
     rename("ffffffffffff")
     try:
-        Slot().ring()
+        Slot().take_jobs()
         with reading() as session:
             assert jobs.get(session, waiting).state == "queued"
     finally:

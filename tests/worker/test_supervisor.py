@@ -7,9 +7,9 @@ from pathlib import Path
 import npas
 import pytest
 from npas.spec import JobSpec
-from npas_store import artifacts, claims, jobs, resumes
+from npas_store import artifacts, claims, jobs, resume_files
 from npas_store.database import reading, transaction
-from npas_store.history import reason
+from npas_store.transitions import reason
 from npas_worker.supervisor import Supervisor, killed_by
 
 
@@ -28,7 +28,7 @@ def test_training_ends_with_artifacts_and_a_clean_folder(claimed):
     with reading() as session:
         names = [row.name for row in artifacts.listing(session, job.id)]
     assert {"model.safetensors", "plan.json", "report.json", "metrics.csv"} <= set(names)
-    assert not resumes.folder(job.id, 1).exists()
+    assert not resume_files.folder(job.id, 1).exists()
 
 
 def test_only_a_training_that_was_lost_casts_doubt_on_the_machine(claimed, in_environment):
@@ -45,9 +45,17 @@ def test_only_a_training_that_was_lost_casts_doubt_on_the_machine(claimed, in_en
 @pytest.mark.parametrize(
     ("end", "casts_doubt"),
     [
-        (lambda s, job: claims.lose(s, job.id, job.epoch, reason("device_failed", "gone")), True),
-        (lambda s, job: claims.drain(s, job.id, job.epoch), False),
-        (lambda s, job: claims.finish(s, job.id, job.epoch, "failed", message="no data"), False),
+        (
+            lambda s, job: claims.lose(
+                s, job.id, job.claim_number, reason("device_failed", "gone")
+            ),
+            True,
+        ),
+        (lambda s, job: claims.drain(s, job.id, job.claim_number), False),
+        (
+            lambda s, job: claims.finish(s, job.id, job.claim_number, "failed", message="no data"),
+            False,
+        ),
     ],
     ids=["lost", "given back", "failed"],
 )
@@ -103,7 +111,7 @@ def test_claim_that_is_over_is_left_alone(claimed):
     with transaction() as session:
         claims.claim(session, "other")
     job, _ = supervise(claimed)
-    assert (job.state, job.epoch, job.lease_owner) == ("running", 2, "other")
+    assert (job.state, job.claim_number, job.lease_owner) == ("running", 2, "other")
 
 
 def test_supervisor_leaves_though_the_database_is_frozen(fragile, in_environment):
@@ -135,7 +143,7 @@ def family(pid):
 
 
 def test_training_that_cannot_be_started_is_a_loss_of_the_machine(claimed):
-    folder = resumes.folder(claimed.id, 1).parent
+    folder = resume_files.folder(claimed.id, 1).parent
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.write_text("a file where the folder should be")
     try:
@@ -155,7 +163,7 @@ def test_training_that_ends_without_a_word_is_a_loss_with_its_last_line(claimed,
 
 def test_training_is_the_first_that_the_kernel_should_kill(claimed):
     supervisor = Supervisor(claimed, lambda: False)
-    resumes.folder(claimed.id, 1).mkdir(parents=True)
+    resume_files.folder(claimed.id, 1).mkdir(parents=True)
     process = supervisor._start()
     try:
         assert Path(f"/proc/{process.pid}/oom_score_adj").read_text() == "1000\n"

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import npas
-from npas_store import artifacts, blobs, claims, jobs, plans, resumes
+from npas_store import artifacts, blobs, claims, jobs, plans, resume_files
 from npas_store.database import reading, transaction
-from npas_worker.words import ENDED
+from npas_worker.protocol import ENDED
 
 CHANGED = """
 from npas import methods
@@ -34,9 +34,9 @@ sys.stdout.write(npas.plan(spec).to_json())
 
 def train(job_id, **environment):
     """Start the training of the first claim; what it says can be read."""
-    resumes.folder(job_id, 1).mkdir(parents=True, exist_ok=True)
+    resume_files.folder(job_id, 1).mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "npas_worker.child", job_id, "1"],
+        [sys.executable, "-m", "npas_worker.train_process", job_id, "1"],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""The Celery side of a worker: hear a bell, take whatever job there is, until there is none.
+"""The Celery side of a worker: hear a message, take whatever job there is, until there is none.
 
 Celery's main process listens to Redis; one pool process (`-c 1`) takes the jobs, one at a time.
 Each dies with its parent, so that `kill -9` of any of them frees what it held.
@@ -14,8 +14,8 @@ import threading
 import time
 
 from celery import Celery, signals
-from npas_store import broker, claims, homes, migrate, resumes, workers
-from npas_store.children import die_with
+from npas_local.processes import die_with
+from npas_store import broker, claims, homes, migrate, resume_files, workers
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.settings import settings
 from npas_store.tables import Job
@@ -70,7 +70,7 @@ class Slot:
                     )
                 if time.monotonic() - swept > _SWEEP_SECONDS:
                     with reading() as session:
-                        resumes.sweep(session)
+                        resume_files.sweep(session)
                     swept = time.monotonic()
             except UNREACHABLE as error:
                 log.warning("Postgres is away: %s", error)
@@ -82,10 +82,10 @@ class Slot:
             while time.monotonic() < until and self._proof.trouble == shown:
                 time.sleep(min(_RETRY_SECONDS, settings().lease_seconds / 3))
 
-    def ring(self) -> None:
-        """Do what a bell asks for: take jobs until there are none."""
+    def take_jobs(self) -> None:
+        """Do what a message asks for: take jobs until there are none."""
         while job := self._claim():
-            log.info("claim %d of %s", job.epoch, job.id)
+            log.info("claim %d of %s", job.claim_number, job.id)
             if Supervisor(job, self.is_draining).run():
                 self._proof.demand()
 
@@ -101,7 +101,7 @@ class Slot:
                 is_told = is_told or (self._proof.is_sick and _tell_another())
                 time.sleep(_BUSY_SECONDS if self._proof.is_fit else _ASIDE_SECONDS)
             except UNREACHABLE as error:
-                log.warning("Postgres is away, the bell is kept: %s", error)
+                log.warning("Postgres is away, the message is kept: %s", error)
                 time.sleep(_RETRY_SECONDS)
             except _NOT_OURS as error:
                 log.error("no job is taken: %s", error)
@@ -110,9 +110,9 @@ class Slot:
 
 
 def _tell_another() -> bool:
-    """Ring for another worker: this one, which heard the bell, cannot take the job."""
-    with contextlib.suppress(broker.BrokerDownError):  # it is rung again later
-        broker.ring(1)
+    """Notify another worker: this one, which heard the message, cannot take the job."""
+    with contextlib.suppress(broker.BrokerDownError):  # it is sent again later
+        broker.notify(1)
     return True
 
 
@@ -128,7 +128,7 @@ def _check(session: Session) -> None:
 def app() -> Celery:
     """Return the Celery application with the one task that there is."""
     slot, made = Slot(), broker.app()
-    made.task(name=broker.TASK)(slot.ring)
+    made.task(name=broker.TASK)(slot.take_jobs)
     signals.worker_process_init.connect(slot.enter_pool, weak=False)
     signals.worker_shutting_down.connect(slot.drain, weak=False)
     return made

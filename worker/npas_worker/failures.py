@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from npas import errors
 from npas_store.database import UNREACHABLE, why_unreachable
-from npas_store.history import reason
+from npas_store.transitions import reason
 
 _OF_THE_REQUEST = (
     errors.InvalidSpecError,

@@ -1,4 +1,4 @@
-"""What the library's run tells, handed to the scribe; and what it asks: whether to stop."""
+"""What the library's run tells, handed to the writer; and what it asks: whether to stop."""
 
 import os
 import time
@@ -8,21 +8,21 @@ from typing import Any, Literal
 
 from npas.jobs.listener import Listener
 from npas.plans import Plan
-from npas_store import blobs, events, metrics, plans, resumes
+from npas_store import blobs, events, metrics, plans, resume_files
 
-from npas_worker.orders import Orders
-from npas_worker.scribe import Scribe
-from npas_worker.words import PULSE
+from npas_worker.protocol import PULSE
+from npas_worker.signals import Signals
+from npas_worker.writer import Writer
 
 
 class StoreListener(Listener):
     """A listener whose ear is the store."""
 
-    def __init__(self, job_id: str, epoch: int, scribe: Scribe, orders: Orders) -> None:
+    def __init__(self, job_id: str, claim_number: int, writer: Writer, signals: Signals) -> None:
         """Listen for one claim."""
-        self._job_id, self._epoch = job_id, epoch
-        self._scribe, self._orders = scribe, orders
-        self._pulse = resumes.folder(job_id, epoch) / PULSE
+        self._job_id, self._claim_number = job_id, claim_number
+        self._writer, self._signals = writer, signals
+        self._pulse = resume_files.folder(job_id, claim_number) / PULSE
         self._pulse.touch()
         self._beaten = 0.0
         self._unwritten = self._pulse
@@ -30,38 +30,40 @@ class StoreListener(Listener):
     def phase(self, name: str) -> None:
         """Show the phase, and tell it as an event."""
         self._alive()
-        self._scribe.report(phase=name)
+        self._writer.report(phase=name)
         self.event("phase", name, {"phase": name})
 
     def event(self, type: str, message: str, data: Mapping[str, Any]) -> None:
         """Tell the user something."""
         kept = dict(data)
-        self._scribe.add(lambda session: events.append(session, self._job_id, type, message, kept))
+        self._writer.add(lambda session: events.append(session, self._job_id, type, message, kept))
 
     def plan(self, version: int, plan: Plan) -> None:
         """Keep a version of the plan; the job shows its size."""
         document = plan.to_json()
-        self._scribe.add(lambda session: plans.record(session, self._job_id, version, document))
-        self._scribe.report(parameters=plan.ledger.total)
+        self._writer.add(lambda session: plans.record(session, self._job_id, version, document))
+        self._writer.report(parameters=plan.ledger.total)
 
     def metrics(self, row: Mapping[str, Any]) -> None:
         """Keep one epoch of the learning curve."""
         kept = dict(row)
-        self._scribe.add(lambda session: metrics.record(session, self._job_id, kept))
+        self._writer.add(lambda session: metrics.record(session, self._job_id, kept))
 
     def progress(self, fraction: float, eta_seconds: float | None) -> None:
         """Show how far the job is."""
         self._alive()
-        self._scribe.report(progress=fraction, eta_seconds=eta_seconds)
+        self._writer.report(progress=fraction, eta_seconds=eta_seconds)
 
     def checkpoint(self, path: Path, step: int) -> None:
         """Register a file to go on from, in place of the oldest."""
         self._alive()
-        kept = resumes.keep(self._job_id, self._epoch, path, step)
+        kept = resume_files.keep(self._job_id, self._claim_number, path, step)
         blob = blobs.measure(kept)
-        is_replaced = self._scribe.replace(
+        is_replaced = self._writer.replace(
             "checkpoint",
-            lambda session: resumes.record(session, self._job_id, self._epoch, kept, blob, step),
+            lambda session: resume_files.record(
+                session, self._job_id, self._claim_number, kept, blob, step
+            ),
         )
         if is_replaced and self._unwritten != kept:
             self._unwritten.unlink(missing_ok=True)
@@ -70,9 +72,9 @@ class StoreListener(Listener):
     def stop(self) -> Literal["", "pause", "finish"]:
         """Tell the training whether to go on; it asks at each step."""
         self._alive()
-        if self._orders.finish:
+        if self._signals.finish:
             return "finish"
-        return "pause" if self._orders.pause else ""
+        return "pause" if self._signals.pause else ""
 
     def _alive(self) -> None:
         now = time.monotonic()

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from npas_store.children import die_with
+from npas_local.processes import die_with
 from npas_store.settings import settings
 
 _PATIENCE_SECONDS = 300.0

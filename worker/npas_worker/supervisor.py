@@ -14,16 +14,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from npas_store import claims, jobs, machine, resumes
-from npas_store.children import die_with
+from npas_local.processes import die_with
+from npas_store import claims, jobs, machine, resume_files
 from npas_store.claims import LeaseLostError
 from npas_store.database import UNREACHABLE, reading, transaction
-from npas_store.history import reason
 from npas_store.settings import settings
 from npas_store.states import is_terminal
 from npas_store.tables import Job
+from npas_store.transitions import reason
 
-from npas_worker.words import FINISH, LOST, PAUSE, PAUSED, PULSE, SHOW, WORDS
+from npas_worker.protocol import FINISH, LOST, PAUSE, PAUSED, PULSE, SHOW, WORDS
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 1.0
@@ -43,11 +43,11 @@ class Supervisor:
         Args:
             is_draining: whether this worker was asked to leave.
         """
-        self._job_id, self._epoch = job.id, job.epoch
+        self._job_id, self._claim_number = job.id, job.claim_number
         self._threads = str(job.threads or settings().threads)
         self._is_to_deliver = job.cancel_requested
         self._is_draining = is_draining
-        self._folder = resumes.folder(job.id, job.epoch)
+        self._folder = resume_files.folder(job.id, job.claim_number)
         self._beat_at = self._ask_at = 0.0
         self._kill_at: float | None = None
         self._loss: dict[str, str] | None = None
@@ -95,7 +95,13 @@ class Supervisor:
         }
         with self._folder.with_suffix(".log").open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "npas_worker.child", self._job_id, str(self._epoch)],
+                [
+                    sys.executable,
+                    "-m",
+                    "npas_worker.train_process",
+                    self._job_id,
+                    str(self._claim_number),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -128,10 +134,12 @@ class Supervisor:
         try:
             with transaction() as session:
                 if now >= self._beat_at:
-                    is_cancelled = claims.beat(session, self._job_id, self._epoch)
+                    is_cancelled = claims.beat(session, self._job_id, self._claim_number)
                     self._beat_at = now + settings().lease_seconds / 3
                 else:
-                    is_cancelled = claims.is_cancel_requested(session, self._job_id, self._epoch)
+                    is_cancelled = claims.is_cancel_requested(
+                        session, self._job_id, self._claim_number
+                    )
         except UNREACHABLE as error:
             log.warning("Postgres is away, training goes on: %s", error)
             return
@@ -174,7 +182,7 @@ class Supervisor:
             try:
                 self._write_end(code)
                 if self._is_over():
-                    resumes.discard(self._job_id)
+                    resume_files.discard(self._job_id)
                 return self._was_lost()
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)
@@ -196,19 +204,21 @@ class Supervisor:
         A training that has written its loss may be killed before it exits.
         """
         with reading() as session:
-            return claims.was_lost(session, self._job_id, self._epoch)
+            return claims.was_lost(session, self._job_id, self._claim_number)
 
     def _write_end(self, code: int) -> None:
         was_stopped = self._is_draining() and self._loss is None
         try:
             with transaction() as session:
                 if code == PAUSED or was_stopped:
-                    claims.drain(session, self._job_id, self._epoch)
+                    claims.drain(session, self._job_id, self._claim_number)
                 else:
-                    claims.lose(session, self._job_id, self._epoch, self._loss or self._why(code))
+                    claims.lose(
+                        session, self._job_id, self._claim_number, self._loss or self._why(code)
+                    )
         except LeaseLostError:
             # Killed while it was about to exit, a training that ended well is no loss.
-            log.info("claim %d of %s has ended", self._epoch, self._job_id)
+            log.info("claim %d of %s has ended", self._claim_number, self._job_id)
 
     def _why(self, code: int) -> dict[str, str]:
         """Return the reason for a training that ended without a word of its own."""

@@ -8,7 +8,7 @@ import npas.run as library
 import torch
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, claims, history, jobs, plans, resumes
+from npas_store import artifacts, blobs, claims, jobs, plans, resume_files, transitions
 from npas_store.claims import LeaseLostError
 from npas_store.database import reading
 from npas_store.settings import settings
@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 
 from npas_worker.failures import explain
 from npas_worker.listener import StoreListener
-from npas_worker.orders import Orders
 from npas_worker.patience import patiently
-from npas_worker.scribe import Scribe
-from npas_worker.words import ENDED, FENCED, LOST, PAUSED
+from npas_worker.protocol import ENDED, FENCED, LOST, PAUSED
+from npas_worker.signals import Signals
+from npas_worker.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -29,21 +29,21 @@ log = logging.getLogger(__name__)
 class Training:
     """The work of one claim."""
 
-    def __init__(self, job_id: str, epoch: int, orders: Orders) -> None:
+    def __init__(self, job_id: str, claim_number: int, signals: Signals) -> None:
         """Take it on; nothing happens yet.
 
         Args:
-            orders: what the supervisor asks for.
+            signals: what the supervisor asks for.
         """
-        self._job_id, self._epoch = job_id, epoch
-        self._folder = resumes.folder(job_id, epoch)
+        self._job_id, self._claim_number = job_id, claim_number
+        self._folder = resume_files.folder(job_id, claim_number)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._scribe = Scribe(job_id, epoch)
-        self._listener = StoreListener(job_id, epoch, self._scribe, orders)
+        self._writer = Writer(job_id, claim_number)
+        self._listener = StoreListener(job_id, claim_number, self._writer, signals)
 
     def run(self) -> int:
         """Train, deliver, and return the exit code."""
-        self._scribe.start()
+        self._writer.start()
         try:
             return self._run()
         except LeaseLostError as error:
@@ -53,7 +53,7 @@ class Training:
     def _run(self) -> int:
         try:
             outcome = self._train()
-            self._scribe.close()
+            self._writer.close()
             if not outcome.finished:
                 return PAUSED
             self._deliver(outcome)
@@ -90,19 +90,21 @@ class Training:
 
     def _start(self) -> Path | None:
         with reading() as session:
-            found = next(resumes.usable(session, self._job_id), None)
+            found = next(resume_files.usable(session, self._job_id), None)
         if found is None:
             return None
         path, step = found
-        self._scribe.add(lambda session: claims.resumed(session, self._job_id, self._epoch, step))
+        self._writer.add(
+            lambda session: claims.resumed(session, self._job_id, self._claim_number, step)
+        )
         self._listener.event("resumed", f"going on after step {step}", {"step": step})
         return path
 
     def _deliver(self, outcome: library.Outcome) -> None:
         """Store the files, then make them and the end of the job visible at once."""
-        self._scribe.write_now(
+        self._writer.write_now(
             lambda session: claims.report(
-                session, self._job_id, self._epoch, {"phase": "publishing"}
+                session, self._job_id, self._claim_number, {"phase": "publishing"}
             )
         )
         stored = {name: blobs.put(path) for name, path in outcome.files.items()}
@@ -113,34 +115,39 @@ class Training:
             done = outcome.report.get("epochs_done")
             if outcome.stopped_early:
                 message = f"cancelled after {done} epochs; the best network so far is kept"
-                why = history.reason("user_cancelled", message)
+                why = transitions.reason("user_cancelled", message)
                 state: Ending = "cancelled"
             else:
                 message, why, state = f"finished after {done} epochs", None, "succeeded"
             claims.finish(
                 session,
                 self._job_id,
-                self._epoch,
+                self._claim_number,
                 state,
                 message=message,
                 why=why,
                 result=outcome.report,
             )
 
-        self._scribe.write_now(end)
+        self._writer.write_now(end)
 
     def _fail(self, error: Exception) -> int:
         failure = explain(error)
-        self._scribe.close()
+        self._writer.close()
 
         def end(session: Session) -> None:
             if not failure.is_final:
-                claims.lose(session, self._job_id, self._epoch, failure.reason)
+                claims.lose(session, self._job_id, self._claim_number, failure.reason)
                 return
             message = failure.reason["message"]
             claims.finish(
-                session, self._job_id, self._epoch, "failed", message=message, why=failure.reason
+                session,
+                self._job_id,
+                self._claim_number,
+                "failed",
+                message=message,
+                why=failure.reason,
             )
 
-        self._scribe.write_now(end)
+        self._writer.write_now(end)
         return ENDED if failure.is_final else LOST

@@ -1,4 +1,4 @@
-"""The whole service in the foreground: `python -m npas_store.up`, until Ctrl-C.
+"""The whole service in the foreground: `python -m npas_local.serve`, until Ctrl-C.
 
 Servers of its own unless NPAS_DATABASE_URL or NPAS_REDIS_URL name others, then API and workers.
 What dies is started again; when this process ends, however it ends, nothing is left running.
@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from npas.spec import AUTO
-
-from npas_store import broker, embedded, homes, migrate
-from npas_store.children import Child, StartError
+from npas_store import broker, homes, migrate
 from npas_store.database import UNREACHABLE, forget, why_unreachable
 from npas_store.migrate import SchemaError
 from npas_store.settings import SettingError, Settings, settings
+
+from npas_local import embedded
+from npas_local.processes import Child, StartError
 
 _LOOK_SECONDS = 0.2
 _START_SECONDS = 120

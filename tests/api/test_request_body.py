@@ -5,7 +5,7 @@ import json
 import threading
 
 import pytest
-from npas_api import bodies, fields
+from npas_api import request_body, validation
 from npas_api.errors import InvalidJsonError, InvalidRequestError
 from pydantic import BaseModel, field_validator
 from starlette.requests import Request
@@ -13,13 +13,13 @@ from starlette.requests import Request
 
 def refusal(content):
     with pytest.raises(InvalidRequestError) as caught:
-        bodies.parse(content)
+        request_body.parse(content)
     return [(error.pointer, error.code) for error in caught.value.errors]
 
 
 def test_parse_returns_plain_json():
     content = b'{"a": [1, -2.5, null, true, "\\u00e9\\ud83d\\ude00"]}'
-    assert bodies.parse(content) == {"a": [1, -2.5, None, True, "\u00e9\U0001f600"]}
+    assert request_body.parse(content) == {"a": [1, -2.5, None, True, "\u00e9\U0001f600"]}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_parse_refuses_what_json_should_not_hold(content, expected):
 
 @pytest.mark.parametrize("given", [b"[%s0]" % (b"0," * 19_998), b"[[%s0]]" % (b"0," * 19_997)])
 def test_parse_takes_as_many_values_as_are_allowed(given):
-    assert bodies.parse(given) == json.loads(given)
+    assert request_body.parse(given) == json.loads(given)
     more = given.replace(b"]", b", 0]", 1)
     assert [code for _, code in refusal(more)] == ["too_many_values"]
 
@@ -68,7 +68,7 @@ def test_parse_names_only_the_first_of_very_many():
 )
 def test_parse_refuses_what_is_not_json(content):
     with pytest.raises(InvalidJsonError):
-        bodies.parse(content)
+        request_body.parse(content)
 
 
 class Noted(BaseModel):
@@ -94,7 +94,7 @@ def read(content):
 
     kind = [(b"content-type", b"application/json")]
     request = Request({"type": "http", "method": "POST", "headers": kind}, receive)
-    return asyncio.run(bodies.body(Noted)(request))
+    return asyncio.run(request_body.body(Noted)(request))
 
 
 def test_body_is_checked_beside_the_event_loop():
@@ -105,7 +105,7 @@ def test_body_is_checked_beside_the_event_loop():
 
 def test_body_with_too_much_wrong_is_not_told_field_by_field():
     with pytest.raises(InvalidRequestError) as caught:
-        read(b'{"numbers": [%s0]}' % (b"[]," * bodies.MAX_COMPLAINTS + b"[],"))
+        read(b'{"numbers": [%s0]}' % (b"[]," * request_body.MAX_COMPLAINTS + b"[],"))
     assert [error.code for error in caught.value.errors] == ["too_many_errors"]
 
 
@@ -117,6 +117,6 @@ def test_blamed_looks_no_further_than_it_tells():
             looked_at.append(index)
             yield {"loc": ("body", index), "type": "int_type", "msg": "no", "input": "x"}
 
-    told = fields.blamed(complaints(), ["x"] * 9000)
-    assert [error.pointer for error in told] == [f"/{i}" for i in range(fields.MAX_ERRORS)]
-    assert len(looked_at) == fields.MAX_ERRORS + 1
+    told = validation.blamed(complaints(), ["x"] * 9000)
+    assert [error.pointer for error in told] == [f"/{i}" for i in range(validation.MAX_ERRORS)]
+    assert len(looked_at) == validation.MAX_ERRORS + 1

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from npas_store import broker, database, outbox, reaper
 from npas_store.broker import BrokerDownError
-from npas_store.children import Child
 from npas_store.settings import settings
+
+from npas_local.processes import Child
 
 _PAUSE = 0.02  # seconds
 
@@ -35,7 +36,7 @@ def _forget() -> None:
 
 
 def tend(children: Iterable[Child]) -> None:
-    """Do once what the API's loops and `npas_store.up` do all the time, then wait a little."""
+    """Do once what the API's loops and `npas_local.serve` do all the time, then wait a little."""
     for child in children:
         child.tend()
     for chore in (outbox.relay_once, reaper.reap_once):
@@ -47,15 +48,15 @@ def tend(children: Iterable[Child]) -> None:
 
 
 def trainings() -> dict[tuple[str, int], int]:
-    """Return the processes that train, by the job and the epoch of their claim."""
+    """Return the processes that train, by the job and the number of their claim."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().decode().split("\0")
         except (OSError, UnicodeDecodeError):
             continue
-        if "npas_worker.child" in words:
-            at = words.index("npas_worker.child")
+        if "npas_worker.train_process" in words:
+            at = words.index("npas_worker.train_process")
             found[words[at + 1], int(words[at + 2])] = int(entry.name)
     return found
 

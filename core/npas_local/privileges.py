@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from npas_store.children import StartError
+from npas_local.processes import StartError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWUSER = 0x10000000

@@ -11,13 +11,13 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-from npas_store import embedded, identity
-from npas_store.children import Child, StartError
+from npas_local import embedded, privileges
+from npas_local.processes import Child, StartError
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from npas_store import embedded
+from npas_local import embedded
 with embedded.running(Path(sys.argv[1])) as servers:
     print(*(child.pid for child in servers.children.values()), flush=True)
     time.sleep(600)
@@ -140,7 +140,7 @@ def test_half_made_cluster_is_made_anew(tmp_path):
 
 
 def test_servers_do_not_run_as_root(tmp_path):
-    become = identity.unprivileged(Path("/usr/bin/id"), tmp_path)
+    become = privileges.unprivileged(Path("/usr/bin/id"), tmp_path)
     command = ["id", "-u"]
     told = subprocess.run(command, preexec_fn=become, capture_output=True, text=True, check=True)
     assert int(told.stdout) != 0
@@ -152,7 +152,7 @@ def test_demoted_refuses_what_nobody_may_not_use(tmp_path, program):
     folder = tmp_path / "data"
     folder.mkdir()
     with pytest.raises((StartError, PermissionError)):  # the latter when not root
-        identity.demoted(Path(program), folder)
+        privileges.demoted(Path(program), folder)
 
 
 def test_child_is_started_again_after_it_died():

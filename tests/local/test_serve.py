@@ -4,9 +4,9 @@ import os
 import socket
 
 import pytest
-from npas_store.children import StartError
+from npas_local.processes import StartError
+from npas_local.serve import devices, free_port, programs
 from npas_store.settings import settings
-from npas_store.up import devices, free_port, programs
 
 
 @pytest.mark.parametrize(

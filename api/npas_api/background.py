@@ -1,4 +1,4 @@
-"""Chores in threads beside the API: ring the workers, take jobs from dead ones."""
+"""Chores in threads beside the API: notify the workers, take jobs from dead ones."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ MAX_PAUSE_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
-class Loop:
+class BackgroundLoop:
     """A chore that is done again and again, in a thread, from `start` to `stop`.
 
     Args:
@@ -61,14 +61,14 @@ class Loop:
                 self._called.wait(pause)
 
 
-def relay() -> Loop:
-    """Return the loop that rings the workers for new jobs."""
-    return Loop("outbox", outbox.relay_once, seconds=RELAY_SECONDS)
+def relay() -> BackgroundLoop:
+    """Return the loop that notifies the workers for new jobs."""
+    return BackgroundLoop("outbox", outbox.relay_once, seconds=RELAY_SECONDS)
 
 
-def reaping() -> Loop:
+def reaping() -> BackgroundLoop:
     """Return the loop that takes jobs back from workers that fell silent."""
-    return Loop("reaper", reaper.reap_once, seconds=settings().lease_seconds / 2)
+    return BackgroundLoop("reaper", reaper.reap_once, seconds=settings().lease_seconds / 2)
 
 
-CHORES: Sequence[Callable[[], Loop]] = (relay, reaping)
+CHORES: Sequence[Callable[[], BackgroundLoop]] = (relay, reaping)

@@ -3,10 +3,10 @@
 import signal
 from types import FrameType
 
-from npas_worker.words import FINISH, PAUSE, WORDS
+from npas_worker.protocol import FINISH, PAUSE, WORDS
 
 
-class Orders:
+class Signals:
     """What the supervisor has asked for. Handlers only note it: raising would tear a commit."""
 
     def __init__(self) -> None:

@@ -18,17 +18,17 @@ KEPT = 2
 """Files kept: the newest, and one in case that its bytes were damaged."""
 
 
-def folder(job_id: str, epoch: int) -> Path:
+def folder(job_id: str, claim_number: int) -> Path:
     """Return the working folder of one claim; no other claim writes into it."""
-    return settings().jobs / job_id / f"e{epoch}"
+    return settings().jobs / job_id / f"e{claim_number}"
 
 
-def keep(job_id: str, epoch: int, path: Path, step: int) -> Path:
+def keep(job_id: str, claim_number: int, path: Path, step: int) -> Path:
     """Give a file a second name that only this module removes, and return that name.
 
     Whoever wrote it may delete it at any time; a row must not point to a file that is gone.
     """
-    kept = folder(job_id, epoch) / "resume" / f"{step:012}"
+    kept = folder(job_id, claim_number) / "resume" / f"{step:012}"
     kept.parent.mkdir(exist_ok=True)
     kept.unlink(missing_ok=True)
     os.link(path, kept)
@@ -37,7 +37,7 @@ def keep(job_id: str, epoch: int, path: Path, step: int) -> Path:
 
 
 def record(
-    session: Session, job_id: str, epoch: int, path: Path, blob: blobs.Blob, step: int
+    session: Session, job_id: str, claim_number: int, path: Path, blob: blobs.Blob, step: int
 ) -> None:
     """Register a file that is complete and on disk, in place of the oldest.
 
@@ -55,7 +55,7 @@ def record(
     session.add(
         ResumeFile(
             job_id=job_id,
-            epoch=epoch,
+            claim_number=claim_number,
             step=step,
             path=relative,
             bytes=blob.bytes,

@@ -46,7 +46,7 @@ def moved(
             job_id=job.id,
             from_state=before,
             to_state=job.state,
-            epoch=job.epoch,
+            claim_number=job.claim_number,
             attempt=job.attempt,
             reason=kept,
         )

@@ -1,4 +1,4 @@
-"""The scribe writes in order, waits for Postgres, and ends the process when the claim is over."""
+"""The writer writes in order, waits for Postgres, and ends the process when the claim is over."""
 
 import subprocess
 import sys
@@ -8,24 +8,24 @@ import pytest
 from npas_store import claims, events, jobs
 from npas_store.claims import LeaseLostError
 from npas_store.database import reading, transaction
-from npas_worker.scribe import Scribe
-from npas_worker.words import FENCED
+from npas_worker.protocol import FENCED
+from npas_worker.writer import Writer
 
 IDLE = """
 import sys, time
-from npas_worker.scribe import Scribe
-Scribe(sys.argv[1], 1).start()
+from npas_worker.writer import Writer
+Writer(sys.argv[1], 1).start()
 time.sleep(60)
 """
 
 
 def test_scribe_writes_in_order_and_the_newest_report(claimed):
-    scribe = Scribe(claimed.id, 1)
-    scribe.start()
+    writer = Writer(claimed.id, 1)
+    writer.start()
     for n in range(20):
-        scribe.add(lambda session, n=n: events.append(session, claimed.id, "note", str(n)))
-        scribe.report(progress=n / 20, phase="training")
-    scribe.close()
+        writer.add(lambda session, n=n: events.append(session, claimed.id, "note", str(n)))
+        writer.report(progress=n / 20, phase="training")
+    writer.close()
     with reading() as session:
         told = [e.message for e in events.after(session, claimed.id) if e.type == "note"]
         job = jobs.get(session, claimed.id)
@@ -34,13 +34,13 @@ def test_scribe_writes_in_order_and_the_newest_report(claimed):
 
 
 def test_scribe_writes_only_the_newest_of_a_kind(claimed):
-    scribe = Scribe(claimed.id, 1)
+    writer = Writer(claimed.id, 1)
     replaced = [
-        scribe.replace("x", lambda session, n=n: events.append(session, claimed.id, "x", str(n)))
+        writer.replace("x", lambda session, n=n: events.append(session, claimed.id, "x", str(n)))
         for n in range(3)
     ]
-    scribe.start()
-    scribe.close()
+    writer.start()
+    writer.close()
     with reading() as session:
         told = [e.message for e in events.after(session, claimed.id) if e.type == "x"]
     assert (replaced, told) == ([False, True, True], ["2"])
@@ -50,7 +50,7 @@ def test_scribe_of_an_older_claim_writes_nothing(claimed):
     with transaction() as session:
         claims.drain(session, claimed.id, 1)
     with pytest.raises(LeaseLostError):
-        Scribe(claimed.id, 1).write_now(
+        Writer(claimed.id, 1).write_now(
             lambda session: events.append(session, claimed.id, "note", "zombie")
         )
     with reading() as session:
@@ -69,7 +69,7 @@ def test_scribe_waits_for_postgres(fragile):
     job_id, postgres = fragile
     postgres.stop()
     writing = threading.Thread(
-        target=Scribe(job_id, 1).write_now,
+        target=Writer(job_id, 1).write_now,
         args=(lambda session: claims.report(session, job_id, 1, {"progress": 0.5}),),
     )
     writing.start()

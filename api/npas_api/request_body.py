@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from npas_api import errors
 from npas_api.errors import FieldError
-from npas_api.fields import MAX_ERRORS, blamed
+from npas_api.validation import MAX_ERRORS, blamed
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32

@@ -1,4 +1,4 @@
-"""The process that trains one claim: `python -m npas_worker.child JOB EPOCH`.
+"""The process that trains one claim: `python -m npas_worker.train_process JOB CLAIM`.
 
 It is started by the supervisor, and ends with it. Its exit code says why it ended (`words`); any
 other end than those is a loss.
@@ -8,23 +8,23 @@ import faulthandler
 import logging
 import sys
 
-from npas_worker.orders import Orders
-from npas_worker.words import PAUSED, SHOW
+from npas_worker.protocol import PAUSED, SHOW
+from npas_worker.signals import Signals
 
 
 def main(arguments: list[str]) -> int:
     """Train the claim that the arguments name; return the exit code."""
-    job_id, epoch = arguments
+    job_id, claim_number = arguments
     faulthandler.enable()
     faulthandler.register(SHOW, all_threads=True)
-    orders = Orders()
+    signals = Signals()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # Seconds pass in this import, and a word of the supervisor must be heard meanwhile.
     from npas_worker.training import Training
 
-    if orders.pause:
+    if signals.pause:
         return PAUSED
-    return Training(job_id, int(epoch), orders).run()
+    return Training(job_id, int(claim_number), signals).run()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from npas_store.settings import settings
 from sqlalchemy.orm import Session
 
 from npas_worker.patience import patiently
-from npas_worker.words import FENCED
+from npas_worker.protocol import FENCED
 
 Write = Callable[[Session], object]
 
@@ -29,19 +29,19 @@ _PAUSE = 0.5  # seconds between two transactions
 log = logging.getLogger(__name__)
 
 
-class Scribe:
+class Writer:
     """The pen of one claim. All methods may be called from any thread."""
 
-    def __init__(self, job_id: str, epoch: int) -> None:
+    def __init__(self, job_id: str, claim_number: int) -> None:
         """Hold the pen; `start` begins to write."""
-        self._job_id, self._epoch = job_id, epoch
+        self._job_id, self._claim_number = job_id, claim_number
         self._writes: list[Write] = []
         self._newest: dict[str, Write] = {}
         self._report: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._checked = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="scribe", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
         """Begin to write."""
@@ -91,7 +91,7 @@ class Scribe:
 
         def once() -> None:
             with transaction() as session:
-                claims.guard(session, self._job_id, self._epoch)
+                claims.guard(session, self._job_id, self._claim_number)
                 write(session)
 
         patiently(once)
@@ -123,6 +123,6 @@ class Scribe:
             for write in writes:
                 write(session)
             if report:
-                claims.report(session, self._job_id, self._epoch, report)
+                claims.report(session, self._job_id, self._claim_number, report)
 
         self.write_now(everything)
