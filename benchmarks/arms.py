@@ -212,7 +212,7 @@ def first_plan(setting: Setting, cell: Cell, data_folder: Path | None) -> Plan:
 def lots(setting: Setting, seed: int, data_folder: Path | None) -> Evidence:
     """Return evidence of which nothing was measured: uniform numbers in place of it."""
     spec = job(setting, Cell(arm=DENSE, budget=1.0, seed=seed))
-    networks = resolve_for(spec.members(), facts(spec.dataset, data_folder).sizes)
+    networks = resolve_for(spec.members(), facts(spec.dataset, data_folder))
     classes: dict[str, list[Layer]] = defaultdict(list)
     for layer in arch.layer_table(networks).layers:
         classes[layer.kernel_class].append(layer)

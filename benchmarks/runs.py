@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from npas.errors import InfeasibleBudgetError, NonFiniteLossError, NpasError
-from npas.jobs import identity
+from npas.jobs.context import prepared
 from npas.jobs.listener import NullListener
-from npas.jobs.race import held
+from npas.jobs.race import race
+from npas.jobs.resume import ResumeFile
 from npas.run import run
-from npas.train import Wish, read, saved
+from npas.train import Command, saved
 
 from benchmarks.arms import ARMS, Cell, Setting, first_plan, job, lots, plan_digest
 
@@ -66,9 +67,9 @@ class Ear(NullListener):
         """Keep an epoch; a resumed run tells those before the pause again."""
         self.rows[row["stage"], row["epoch"]] = {key: row[key] for key in _CURVE}
 
-    def stop(self) -> Wish:
+    def command(self) -> Command:
         """Say whether to pause."""
-        return "pause" if self.stopping.is_set() else ""
+        return Command.PAUSE if self.stopping.is_set() else Command.CONTINUE
 
 
 def write(path: Path, content: Record) -> None:
@@ -169,19 +170,19 @@ def _trained(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path)
 def _raced(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path) -> Record | None:
     """Race only: what a job does after its race is the winner's run, to the byte."""
     spec, states = job(setting, cell), saved(folder / "state")
-    race = held(
+    context = prepared(
         spec,
-        read(states[0]) if states else None,
-        listener=ear,
-        request=identity.request_digest(spec, None),
+        evidence=None,
         folder=folder,
         data_folder=place.data,
         device=torch.device(place.device),
         checkpoint_seconds=_SECONDS_BETWEEN_SAVES,
+        listener=ear,
     )
-    if race.wish:
+    raced = race(context, ResumeFile.read(states[0]) if states else None)
+    if raced.command is not Command.CONTINUE or raced.report is None:
         return None
-    return {"status": "raced", "race": race.report, "seconds": race.seconds}
+    return {"status": "raced", "race": raced.report, "seconds": raced.report["seconds"]}
 
 
 def made(

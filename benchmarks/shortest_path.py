@@ -30,7 +30,7 @@ from npas.folding.penalty import recurrence_penalty
 from npas.folding.similarity import similarity
 from npas.sharing.model import SharedModel
 from npas.spec import ArchitectureSpec, MethodSpec, TrainingSpec
-from npas.train import Row, Trainer, Wish
+from npas.train import Command, Row, Trainer
 from npas.train.evaluate import evaluate
 
 from benchmarks.runs import Record, write
@@ -146,7 +146,7 @@ class Curriculum:
         self.optimizer = trainer.optimizer
         epochs: list[Record] = []
         trainer.train(
-            after_step=lambda: "",
+            after_step=lambda: Command.CONTINUE,
             after_epoch=lambda row: epochs.append(
                 {
                     "phase": index + 1,
@@ -242,7 +242,7 @@ def moves(setting: Setting, network: str) -> list[float]:
     steps: list[float] = []
     means: list[float] = []
 
-    def after_step() -> Wish:
+    def after_step() -> Command:
         (plain,) = way.model.materialise().values()
         now = [
             w.detach().clone() for n, w in plain.named_parameters() if n.endswith("conv.weight")
@@ -251,7 +251,7 @@ def moves(setting: Setting, network: str) -> list[float]:
         if pairs:
             steps.append(sum(float((a - b).norm() / b.norm()) for a, b in pairs) / len(pairs))
         before[:] = now
-        return ""
+        return Command.CONTINUE
 
     def after_epoch(_row: Row) -> None:
         means.append(sum(steps) / len(steps))

@@ -23,7 +23,7 @@ from typing import Any
 
 from npas import arch, data, methods
 from npas.errors import InfeasibleBudgetError, NpasError
-from npas.jobs import admission, memory
+from npas.jobs import admission
 from npas.planning import planner
 from npas.spec import JobSpec, PlanRequest
 
@@ -41,11 +41,7 @@ def _plan(asked: Mapping[str, Any], folder: Path | None) -> str:
 
 def _job(asked: Mapping[str, Any], folder: Path | None) -> str:
     spec = JobSpec.model_validate_json(asked["request"])
-    planned = planner.plan(spec, data_folder=folder)
-    admission.admit(spec, folder)
-    if asked["memory_bytes"] is not None:
-        memory.require_room(spec, planned, asked["memory_bytes"], folder)
-    return planned.to_json()
+    return admission.admit(spec, folder, memory_bytes=asked["memory_bytes"]).to_json()
 
 
 def _datasets(asked: Mapping[str, Any], folder: Path | None) -> list[dict[str, Any]]:

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from npas.sharing.model import SharedModel as SharedModel
     from npas.sharing.model import share as share
     from npas.spec import JobSpec as JobSpec
+    from npas.train import Command as Command
 
 _OWNERS = {
+    "Command": "npas.train",
     "Evidence": "npas.plans.evidence",
     "JobSpec": "npas.spec",
     "Listener": "npas.jobs.listener",

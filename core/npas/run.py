@@ -13,16 +13,14 @@ Example:
 """
 
 from pathlib import Path
-from typing import Any
 
-from npas import train
 from npas.errors import InvalidSpecError
-from npas.jobs import devices, identity
-from npas.jobs.job import Job, Outcome
+from npas.jobs import devices
+from npas.jobs.context import prepared
+from npas.jobs.job import Outcome, work
 from npas.jobs.listener import Listener, NullListener
-from npas.jobs.race import Held, held
-from npas.jobs.revisions import Revisions
-from npas.planning.planner import plan as make_plan
+from npas.jobs.resume import ResumeFile
+from npas.planning.planner import solve
 from npas.plans import Plan
 from npas.plans.evidence import Evidence, check_evidence
 from npas.spec import AUTO, JobSpec
@@ -70,33 +68,16 @@ def run(
             f"the job is a {type(spec).__name__}; make it with npas.JobSpec.model_validate(...)"
         )
     check_evidence(evidence)
-    if evidence is not None:  # before anything is trained: a race may come first
-        make_plan(spec, evidence=evidence, data_folder=data_folder)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    place: dict[str, Any] = {
-        "folder": folder,
-        "data_folder": None if data_folder is None else Path(data_folder),
-        "device": devices.device(device),
-        "checkpoint_seconds": checkpoint_seconds,
-    }
-    race = held(
+    context = prepared(
         spec,
-        train.read(resume_from) if resume_from else None,
+        evidence=evidence,
+        folder=Path(folder),
+        data_folder=None if data_folder is None else Path(data_folder),
+        device=devices.device(device),
+        checkpoint_seconds=checkpoint_seconds,
         listener=listener or NullListener(),
-        request=identity.request_digest(spec, evidence),
-        **place,
     )
-    if race.plan is not None and race.wish == "pause":
-        return Outcome(finished=False, plan=race.plan)
-    job = Job(race, promised=_promised(race, plan), **place)
-    if evidence is not None:
-        job.take(evidence)
-    return job.run(race.state)
-
-
-def _promised(race: Held, accepted: Plan | None) -> Plan | None:
-    """Return the plan that a job began with, that won, or that it was accepted with."""
-    if race.state is not None:
-        return Revisions.first(race.state.facts["revisions"])
-    return race.plan or accepted
+    if evidence is not None:  # before anything is trained: a race may come first
+        solve(context.problem, evidence=evidence)
+    resume = ResumeFile.read(resume_from) if resume_from else None
+    return work(context, accepted=plan, resume=resume)

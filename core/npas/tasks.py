@@ -80,7 +80,7 @@ def loss(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
     return functional.cross_entropy(logits.float(), targets.long(), label_smoothing=smoothing)
 
 
-def mean_log_answers(logits: dict[str, Tensor], *, temperature: float = 1.0) -> Tensor:
+def mean_log_probs(logits: dict[str, Tensor], *, temperature: float = 1.0) -> Tensor:
     """Return the log of the networks' mean probability, float64, the classes along dimension 1.
 
     Args:
@@ -93,7 +93,7 @@ def mean_log_answers(logits: dict[str, Tensor], *, temperature: float = 1.0) -> 
     return each[0] if len(each) == 1 else each.logsumexp(dim=0) - math.log(len(each))
 
 
-def divergence(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+def kl_divergence(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
     """Return KL(teacher || network), mean over images, or over all their cells.
 
     Args:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
     "npas": "core/npas",
     "npas_store": "core/npas_store",
+    "npas_local": "core/npas_local",
     "npas_api": "api/npas_api",
     "npas_worker": "worker/npas_worker",
     "npas_client": "client/npas_client",

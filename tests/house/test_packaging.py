@@ -9,7 +9,7 @@ from itertools import chain
 
 import pytest
 
-OURS = {"npas", "npas_store", "npas_api", "npas_worker", "npas_client", "benchmarks"}
+OURS = {"npas", "npas_store", "npas_local", "npas_api", "npas_worker", "npas_client", "benchmarks"}
 REQUIREMENT = re.compile(r"^[A-Za-z0-9][\w.-]*")
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)(\[[\w,-]+\])?==(?P<version>[^\s;\\]+)")
 

@@ -6,6 +6,9 @@ COMMITS = "core/npas_store/database.py"
 MIGRATES = {"core/npas_store/migrate.py", "migrations/env.py"}
 """May open a block that commits at its end: they change the schema, before there are sessions."""
 
+CONNECTS = "core/npas_local/embedded.py"
+"""May connect without the store, to hear whether its server answers; it asks nothing."""
+
 STATEMENTS = {"select", "text", "update", "insert", "delete", "func", "literal_column"}
 
 
@@ -40,7 +43,9 @@ def sql(source):
         return
     for line, module, name in _imports(source):
         top = module.partition(".")[0]
-        whole = top == "psycopg" or (top == "sqlalchemy" and not name)
+        whole = (top == "psycopg" and str(source.path) != CONNECTS) or (
+            top == "sqlalchemy" and not name
+        )
         if whole or (top == "sqlalchemy" and name in STATEMENTS | {"*"}):
             yield f"{source.path}:{line}: write the query in npas_store and call it from here"
 

@@ -9,15 +9,15 @@ import torch
 from npas.jobs.listener import NullListener
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas.train import Wish
+from npas.train import Command
 
 
 class Ear(NullListener):
     """Remembers what it hears, and stops when it is told to."""
 
-    def __init__(self, wish: Wish = "", after: int = -1) -> None:
+    def __init__(self, command: str = "continue", after: int = -1) -> None:
         """Ask for something after so many steps; each step asks once."""
-        self.wish, self.left = wish, after
+        self.asked, self.left = Command(command), after
         self.phases: list[str] = []
         self.plans: dict[int, Plan] = {}
         self.rows: dict[tuple[str, int], Mapping[str, Any]] = {}
@@ -45,9 +45,9 @@ class Ear(NullListener):
         assert path.is_file()
         self.files.append((path, step))
 
-    def stop(self) -> Wish:
+    def command(self) -> Command:
         self.left -= 1
-        return self.wish if self.left < 0 else ""
+        return self.asked if self.left < 0 else Command.CONTINUE
 
 
 MakeSpec = Callable[..., JobSpec]

@@ -110,7 +110,7 @@ def test_delivered_network_teaches_another(
     (tmp_path / "mine.safetensors").write_bytes(first.files["model.safetensors"].read_bytes())
     architecture = {"name": "resnet-8", "input_size": 12}  # reads other sizes than its teacher
     spec = make_taught("checkpoint:mine", **PLAIN, architecture=architecture)
-    require(spec.training, spec.dataset, tmp_path)
+    require(spec.training, npas.data.facts(spec.dataset, tmp_path), tmp_path)
     ear = make_ear("pause", 3)
     where = {"data_folder": tmp_path, "device": "cpu"}
 
@@ -193,7 +193,7 @@ def test_file_that_cannot_teach_is_refused(
 
     for refused in (
         lambda: run(spec, folder=tmp_path / "out", data_folder=tmp_path),
-        lambda: require(spec.training, spec.dataset, tmp_path),
+        lambda: require(spec.training, npas.data.facts(spec.dataset, tmp_path), tmp_path),
     ):
         with pytest.raises(DataError, match=message) as caught:
             refused()

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import npas
+import npas.data
 import pytest
-import torch
 from npas import registry
 from npas.errors import (
     CheckpointError,
@@ -15,9 +15,9 @@ from npas.errors import (
     NonFiniteLossError,
     UnknownNameError,
 )
-from npas.jobs.bracket import Trial, called, contest_of, entered, rungs
-from npas.jobs.race import Race
+from npas.jobs.bracket import Bracket, Trial, called, entered, rungs
 from npas.methods import Contest
+from npas.planning.problem import PlanningProblem
 from npas.run import run
 from npas.spec import BudgetSpec, JobSpec, MethodSpec
 from npas.train import saved
@@ -27,6 +27,16 @@ MakeSpec = Callable[..., JobSpec]
 RULES = Contest(methods=(), eta=2, growth=3, share=0.3, held_out=0.2)
 RACED = ["soft_sharing", "block_mix"]
 FREE = ["dense", "narrow"]
+
+
+def problem_of(spec: JobSpec) -> PlanningProblem:
+    return PlanningProblem.of(spec, npas.data.facts(spec.dataset))
+
+
+def contest_of(problem: PlanningProblem) -> Contest:
+    contest = problem.method.contest(problem.options)
+    assert contest is not None
+    return contest
 
 
 @pytest.fixture
@@ -62,11 +72,11 @@ def test_a_race_and_the_training_after_it_cost_less_than_a_part_of_all(
 def test_entered_are_the_methods_that_fit_each_plan_once(
     spec: JobSpec, make_spec: MakeSpec
 ) -> None:
-    contest = contest_of(spec)
-    assert contest is not None
+    problem = problem_of(spec)
+    contest = contest_of(problem)
 
-    found, infeasible = entered(spec, contest, None)
-    twice, _ = entered(spec, replace(contest, methods=contest.methods * 2), None)
+    found, infeasible = entered(problem, contest)
+    twice, _ = entered(problem, replace(contest, methods=contest.methods * 2))
 
     assert [called(each.method) for each in found] == RACED
     assert [each.plan.method for each in found] == RACED
@@ -74,27 +84,25 @@ def test_entered_are_the_methods_that_fit_each_plan_once(
     assert infeasible == {"dense": dense}
     assert twice == found
     whole = make_spec(budget={"fraction": 1.0}, method={"name": "auto", "methods": FREE})
-    contest = contest_of(whole)
-    assert contest is not None
-    same, _ = entered(whole, contest, None)  # nothing has to be narrower then
+    problem = problem_of(whole)
+    same, _ = entered(problem, contest_of(problem))  # nothing has to be narrower then
     assert [called(each.method) for each in same] == FREE[:1]
 
 
 def test_auto_races_all_methods_but_itself(make_spec: MakeSpec) -> None:
-    contest = contest_of(make_spec(method="auto"))
+    contest = contest_of(problem_of(make_spec(method="auto")))
 
-    assert contest is not None
     names = {method.name for method in contest.methods}
     assert names == set(registry.names("npas.methods")) - {"auto", "superweights"}
-    named = contest_of(make_spec(method={"name": "auto", "methods": ["superweights"]}))
-    assert named is not None
+    spec = make_spec(method={"name": "auto", "methods": ["superweights"]})
+    named = contest_of(problem_of(spec))
     assert [method.name for method in named.methods] == ["superweights"]
     with pytest.raises(InvalidSpecError, match="does not race itself"):
-        contest_of(make_spec(method={"name": "auto", "methods": ["auto"]}))
+        contest_of(problem_of(make_spec(method={"name": "auto", "methods": ["auto"]})))
     with pytest.raises(InvalidSpecError, match="narrow plan other networks than those asked for"):
-        contest_of(make_spec(method={"name": "auto", "methods": ["narrow"]}))
+        contest_of(problem_of(make_spec(method={"name": "auto", "methods": ["narrow"]})))
     with pytest.raises(UnknownNameError, match="unknown method 'nothing'") as caught:
-        contest_of(make_spec(method={"name": "auto", "methods": ["ssn", "nothing"]}))
+        contest_of(problem_of(make_spec(method={"name": "auto", "methods": ["ssn", "nothing"]})))
     assert caught.value.field == "/method/methods/1"
 
 
@@ -129,9 +137,8 @@ def test_auto_goes_as_low_as_its_lowest_candidate_on_other_networks(make_spec: M
     keepers = npas.plan("wrn-16-1", method="auto", methods=["block_mix", "ssn"])
     assert keepers.minimum == npas.plan("wrn-16-1", method="ssn").minimum
     job = make_spec(architecture="wrn-16-1", budget={"parameters": 200}, method="auto")
-    contest = contest_of(job)
-    assert contest is not None
-    assert [called(each.method) for each in entered(job, contest, None)[0]] == ["narrow"]
+    problem = problem_of(job)
+    assert [called(each.method) for each in entered(problem, contest_of(problem))[0]] == ["narrow"]
 
 
 def test_race_is_over_the_winner_is_trained_and_the_report_says_why(
@@ -207,24 +214,12 @@ def test_finish_in_a_race_delivers_the_best_so_far(
 
 
 @pytest.mark.parametrize("winner", [0, 1])
-def test_narrower_network_that_wins_is_told_not_to_share(
-    make_spec: MakeSpec, make_ear: Any, tmp_path: Path, winner: int
-) -> None:
+def test_narrower_network_that_wins_is_told_not_to_share(make_spec: MakeSpec, winner: int) -> None:
     spec = make_spec(
         method={"name": "auto", "methods": ["narrow", "block_mix"]}, training={"epochs": 1}
     )
-    contest = contest_of(spec)
-    assert contest is not None
-    race = Race(
-        spec,
-        contest,
-        request="",
-        folder=tmp_path,
-        listener=make_ear(),
-        data_folder=None,
-        device=torch.device("cpu"),
-        checkpoint_seconds=30,
-    )
+    problem = problem_of(spec)
+    race = Bracket(problem, contest_of(problem), epochs=1)
 
     race.trials = {(c, 1): _trial(c, nll=1.25 if c == winner else 1.5) for c in (0, 1)}
 

@@ -10,7 +10,7 @@ from npas.data import Dataset
 from npas.sharing.model import SharedModel
 from npas.sharing.untying import separated, untie
 from npas.spec import TrainingSpec
-from npas.train import Trainer
+from npas.train import Command, Trainer
 
 
 def shared_trainer(few_digits: Dataset, **options: Any) -> Trainer:
@@ -30,7 +30,10 @@ def shared_trainer(few_digits: Dataset, **options: Any) -> Trainer:
 
 
 def run_on(trainer: Trainer, until: int | None = None) -> None:
-    assert trainer.train(after_step=lambda: "", after_epoch=lambda _: None, until=until) == ""
+    command = trainer.train(
+        after_step=lambda: Command.CONTINUE, after_epoch=lambda _: None, until=until
+    )
+    assert command is Command.CONTINUE
 
 
 def tensors(trainer: Trainer) -> dict[str, torch.Tensor]:

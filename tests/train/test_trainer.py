@@ -10,7 +10,7 @@ from npas import train
 from npas.data import Dataset
 from npas.errors import CheckpointError, NonFiniteLossError
 from npas.spec import TrainingSpec
-from npas.train import Row, Trainer, Wish
+from npas.train import Command, Row, Trainer
 from npas.train.evaluate import evaluate
 from npas.train.objective import Penalty
 from torch import nn
@@ -20,12 +20,14 @@ MakeTrainer = Callable[..., Trainer]
 ADAMS = ("adam", "adamw")
 
 
-def stop_at(trainer: Trainer, step: int, wish: Wish = "pause") -> Callable[[], Wish]:
-    return lambda: wish if trainer.step == step else ""
+def stop_at(
+    trainer: Trainer, step: int, command: Command = Command.PAUSE
+) -> Callable[[], Command]:
+    return lambda: command if trainer.step == step else Command.CONTINUE
 
 
-def go_on() -> Wish:
-    return ""
+def go_on() -> Command:
+    return Command.CONTINUE
 
 
 def no_row(_row: Row) -> None:
@@ -47,11 +49,13 @@ def test_train_is_bit_equal_when_it_is_stopped_and_resumed_at_random_steps(
 ) -> None:
     options = {"crop_padding": 1, "flip": True, "cutout": 3, **changes}
     whole = make_trainer(**options)
-    assert whole.train(after_step=go_on, after_epoch=no_row) == ""
+    assert whole.train(after_step=go_on, after_epoch=no_row) is Command.CONTINUE
 
     resumed = make_trainer(**options)
     for step in sorted(random.Random(7).sample(range(1, whole.total_steps), 6)):
-        assert resumed.train(after_step=stop_at(resumed, step), after_epoch=no_row) == "pause"
+        assert (
+            resumed.train(after_step=stop_at(resumed, step), after_epoch=no_row) is Command.PAUSE
+        )
         path = train.write(resumed.state(), tmp_path, step)
         resumed = make_trainer(**options)
         resumed.restore(train.read(path))
@@ -61,7 +65,7 @@ def test_train_is_bit_equal_when_it_is_stopped_and_resumed_at_random_steps(
     assert [replace(row, seconds=0.0) for row in resumed.rows] == [
         replace(row, seconds=0.0) for row in whole.rows
     ]
-    assert resumed.choose() == whole.choose()
+    assert resumed.load_best() == whole.load_best()
 
 
 def test_train_twice_from_one_seed_is_bit_equal_and_from_another_is_not(
@@ -107,7 +111,7 @@ def test_choose_puts_the_best_epoch_into_the_model(
     trainer.train(after_step=go_on, after_epoch=no_row)
     accuracies = [row.validation_accuracy or 0.0 for row in trainer.rows]
 
-    epoch, accuracy = trainer.choose()
+    epoch, accuracy = trainer.load_best()
 
     best = max(accuracies)
     assert accuracy == best
@@ -122,7 +126,7 @@ def test_choose_last_keeps_the_weights_as_they_are(make_trainer: MakeTrainer) ->
     trainer.train(after_step=go_on, after_epoch=no_row)
     before = bits(trainer)
 
-    epoch, _ = trainer.choose()
+    epoch, _ = trainer.load_best()
 
     assert epoch == 4
     assert bits(trainer) == before
@@ -132,17 +136,17 @@ def test_choose_without_a_validation_split_gives_the_last_epoch(make_trainer: Ma
     trainer = make_trainer(epochs=2, validation_fraction=0.0)
     trainer.train(after_step=go_on, after_epoch=no_row)
 
-    assert trainer.choose() == (2, None)
+    assert trainer.load_best() == (2, None)
     assert trainer.rows[-1].step == 2 * 5  # 150 images in batches of 30
 
 
 def test_finish_in_the_first_epoch_delivers_what_there_is(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
 
-    wish = trainer.train(after_step=stop_at(trainer, 2, "finish"), after_epoch=no_row)
+    command = trainer.train(after_step=stop_at(trainer, 2, Command.FINISH), after_epoch=no_row)
 
-    assert wish == "finish"
-    assert trainer.choose() == (0, None)
+    assert command is Command.FINISH
+    assert trainer.load_best() == (0, None)
 
 
 def test_loss_that_is_no_number_ends_the_training_with_a_reason(make_trainer: MakeTrainer) -> None:
@@ -190,7 +194,7 @@ def test_weights_that_are_no_numbers_after_the_last_step_end_the_training(
 def test_state_of_weights_that_are_no_numbers_is_not_kept(few_digits: Dataset) -> None:
     spec = TrainingSpec(epochs=2, batch_size=32)
     trainer = Trainer(Exploding(2), few_digits, spec, inputs=few_digits.inputs(), seed=0)
-    assert trainer.train(after_step=stop_at(trainer, 2), after_epoch=no_row) == "pause"
+    assert trainer.train(after_step=stop_at(trainer, 2), after_epoch=no_row) is Command.PAUSE
 
     with pytest.raises(NonFiniteLossError, match="a weight"):
         trainer.state()

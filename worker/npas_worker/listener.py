@@ -4,10 +4,11 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from npas.jobs.listener import Listener
 from npas.plans import Plan
+from npas.train import Command
 from npas_store import blobs, events, metrics, plans, resume_files
 
 from npas_worker.protocol import PULSE
@@ -69,12 +70,12 @@ class StoreListener(Listener):
             self._unwritten.unlink(missing_ok=True)
         self._unwritten = kept
 
-    def stop(self) -> Literal["", "pause", "finish"]:
+    def command(self) -> Command:
         """Tell the training whether to go on; it asks at each step."""
         self._alive()
         if self._signals.finish:
-            return "finish"
-        return "pause" if self._signals.pause else ""
+            return Command.FINISH
+        return Command.PAUSE if self._signals.pause else Command.CONTINUE
 
     def _alive(self) -> None:
         now = time.monotonic()

@@ -1,6 +1,7 @@
 """Networks and the dataset they are trained on: sizes that are left open, sizes that clash."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from npas import arch
 from npas.errors import InvalidSpecError
@@ -11,32 +12,42 @@ Sizes = tuple[int, int, int]
 """num_classes, input_channels, input_size of a dataset."""
 
 
-def resolve_for(
-    networks: Sequence[NetworkSpec], sizes: Sizes | None, *, task: TaskName = "classes"
-) -> tuple[NetworkSpec, ...]:
+class Sized(Protocol):
+    """What networks need to know of a dataset: `npas.data.Facts`, or a whole `Dataset`."""
+
+    @property
+    def sizes(self) -> Sizes:
+        """Number of classes, channels, height and width in pixels."""
+
+    @property
+    def task(self) -> TaskName:
+        """What is asked of an image."""
+
+
+def resolve_for(networks: Sequence[NetworkSpec], dataset: Sized | None) -> tuple[NetworkSpec, ...]:
     """Give each network the dataset's sizes where its own are left open.
 
     Args:
         networks: as the user gave them.
-        sizes: of the dataset; None where there is none, then the families' defaults count.
-        task: of the dataset.
+        dataset: None where there is none, then the families' defaults count.
 
     Raises:
         UnknownNameError: no such architecture.
         InvalidSpecError: a network does another task, a size contradicts the dataset, or the
         networks cannot see the same batch.
     """
+    sizes = dataset.sizes if dataset else None
     resolved = tuple(
         network.model_copy(
             update={"architecture": arch.resolve(network.architecture, sizes=sizes)}
         )
         for network in networks
     )
-    if sizes is not None:
+    if dataset is not None:
         for network in resolved:
             _check_reads(network.architecture)
-            _check_task(network.architecture, sizes, task)
-            _check(network.architecture, sizes)
+            _check_task(network.architecture, dataset.sizes, dataset.task)
+            _check(network.architecture, dataset.sizes)
         _check_common_size(resolved)
     return resolved
 

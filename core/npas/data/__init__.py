@@ -96,8 +96,8 @@ def facts(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> F
     )
 
 
-def require(spec: DatasetSpec | str, folder: Path | str | None = None) -> None:
-    """Check that a dataset is there to be read, without reading its images.
+def require(spec: DatasetSpec | str, folder: Path | str | None = None) -> Facts:
+    """Return the facts of a dataset that is there to be read, without reading its images.
 
     Args:
         spec: as for `load`.
@@ -107,11 +107,12 @@ def require(spec: DatasetSpec | str, folder: Path | str | None = None) -> None:
         UnknownNameError: no such dataset.
         DataError: it is not in the folder (the message says how to get it), or it is damaged.
     """
-    name, source, argument = _source(_as_spec(spec).name)
-    folder = _folder(folder)
-    source.facts(folder, argument)
-    if not source.present(folder, argument):
+    spec = _as_spec(spec)
+    known = facts(spec, folder)
+    name, source, argument = _source(spec.name)
+    if not source.present(_folder(folder), argument):
         raise _absent(name, source)
+    return known
 
 
 def _as_spec(spec: DatasetSpec | str) -> DatasetSpec:

@@ -67,7 +67,7 @@ class Result:
     validation_accuracy: float | None
     stopped_early: bool
     distillation: dict[str, Any] | None
-    race: dict[str, Any] | None
+    race: Mapping[str, Any] | None
     seconds: float
 
 

@@ -2,30 +2,39 @@
 
 from pathlib import Path
 
-from npas import data, methods
-from npas.jobs import distillation
+from npas import data
+from npas.jobs import distillation, memory
+from npas.planning.planner import solve
+from npas.planning.problem import PlanningProblem
+from npas.plans import Plan
 from npas.spec import JobSpec
 from npas.train import augment
 
 
-def admit(spec: JobSpec, folder: Path | None = None) -> None:
-    """Check a request against the data folder, without reading images or weights.
-
-    Plans are checked by `npas.plan`, memory by `npas.jobs.memory`.
+def admit(spec: JobSpec, folder: Path | None = None, *, memory_bytes: int | None = None) -> Plan:
+    """Plan a job and check all else that it needs, without reading images or weights.
 
     Args:
         spec: the job.
         folder: data folder; None: the default one.
+        memory_bytes: of the largest device there is; None: not known.
+
+    Returns:
+        the plan that the job is promised.
 
     Raises:
-        UnknownNameError: no such dataset.
+        UnknownNameError: no such dataset, architecture or method.
         DataError: the dataset, or the teacher's file, is not there or cannot be used.
-        InvalidSpecError: training options that do not suit the dataset, or options of the method
-            that do not suit the training.
+        InvalidSpecError: options that are not allowed, or do not suit the dataset or each other.
+        InfeasibleBudgetError: the budget is below the method's minimum.
+        TooLargeError: the training does not fit the memory.
     """
-    method = methods.find(spec.method.name)
-    options = methods.checked_options(method, spec.method)
-    method.refine_after(options, epochs=spec.training.epochs)
-    data.require(spec.dataset, folder)
-    augment.check(spec.training, data.facts(spec.dataset, folder).task)
-    distillation.require(spec.training, spec.dataset, folder)
+    known = data.require(spec.dataset, folder)
+    problem = PlanningProblem.of(spec, known)
+    plan = solve(problem)
+    problem.method.refine_after(problem.options, epochs=spec.training.epochs)
+    augment.check(spec.training, known.task)
+    distillation.require(spec.training, known, folder)
+    if memory_bytes is not None:
+        memory.require_room(spec, plan, known, memory_bytes)
+    return plan

@@ -12,19 +12,17 @@ from torch import Tensor, nn
 
 from npas import arch, tensor_file
 from npas.arch.matching import Sizes
-from npas.data import Dataset, Inputs, default_folder
-from npas.data import facts as facts_of
+from npas.data import Dataset, Facts, Inputs, default_folder
 from npas.delivery import checkpoint
 from npas.errors import CheckpointError, DataError, UnknownNameError
+from npas.jobs.context import Stage
+from npas.jobs.resume import ResumeFile
 from npas.plans import Plan
-from npas.spec import DatasetSpec, DistillationSpec, Spec, TrainingSpec
+from npas.spec import DistillationSpec, Spec, TrainingSpec
 from npas.tasks import TaskName
-from npas.train import Row, State, Trainer
+from npas.train import Row, Trainer
 from npas.train.evaluate import evaluate
 from npas.train.teacher import Teacher
-
-STAGE = "teacher"
-"""The stage of a trainer that trains a teacher."""
 
 _FIELD = "/training/distillation/teacher"
 
@@ -83,7 +81,7 @@ class Teaching:
 
     def take(self, trainer: Trainer) -> None:
         """Make the model that was trained the teacher, with the weights of its best epoch."""
-        best_epoch, accuracy = trainer.choose()
+        best_epoch, accuracy = trainer.load_best()
         self._facts = {
             "epochs": len(trainer.rows),
             "best_epoch": best_epoch,
@@ -97,19 +95,19 @@ class Teaching:
         """Return what a resume file must hold of a teacher that was trained in this job."""
         if self.teacher is None or not self.epochs:
             return {}
-        return {f"{STAGE}/{n}": t for n, t in self.teacher.model.state_dict().items()}
+        return {f"{Stage.TEACH}/{n}": t for n, t in self.teacher.model.state_dict().items()}
 
     def facts(self) -> dict[str, Any]:
         """Return what a resume file must say of the teacher, JSON."""
         return self._facts
 
-    def check(self, state: State) -> None:
-        """Check that a state was learned from the same file.
+    def check(self, resume: ResumeFile) -> None:
+        """Check that a job learned from the same file before.
 
         Raises:
             DataError: the file has changed since.
         """
-        before = state.facts["teaching"].get("sha256")
+        before = resume.job.teaching.get("sha256")
         if before != self._facts.get("sha256"):
             raise DataError(
                 "the teacher's file is not what this run started with: put it back, or start "
@@ -117,14 +115,13 @@ class Teaching:
                 field=_FIELD,
             )
 
-    def restore(self, model: nn.Module, state: State) -> list[Row]:
+    def restore(self, model: nn.Module, resume: ResumeFile) -> list[Row]:
         """Make a model the teacher, with weights from a resume file; return its epochs."""
-        prefix = f"{STAGE}/"
-        weights = {
-            n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)
-        }
+        prefix = f"{Stage.TEACH}/"
+        kept = resume.tensors.items()
+        weights = {n.removeprefix(prefix): t for n, t in kept if n.startswith(prefix)}
         model.load_state_dict(tensor_file.as_state_of(model, weights))
-        self._facts = dict(state.facts["teaching"])
+        self._facts = dict(resume.job.teaching)
         self._ready(model, self.inputs)
         return [Row(**row) for row in self._facts["rows"]]
 
@@ -165,7 +162,7 @@ class Teaching:
         assert self.teacher is not None
         images, labels = self.dataset.x_train[:2].to(self.device), self.dataset.y_train[:2]
         try:
-            answers = self.teacher.log_answers(images, temperature=1.0, precision=torch.float32)
+            answers = self.teacher.log_probs(images, temperature=1.0, precision=torch.float32)
         except RuntimeError as error:
             raise _useless(name, f"cannot read the dataset's images ({error})") from error
         wanted = (len(images), self.dataset.num_classes, *labels.shape[1:])
@@ -175,7 +172,7 @@ class Teaching:
             raise _useless(name, "gives answers that are no numbers")
 
 
-def require(training: TrainingSpec, dataset: DatasetSpec, folder: Path | None = None) -> None:
+def require(training: TrainingSpec, dataset: Facts, folder: Path | None = None) -> None:
     """Check that the teacher of a request is there and fits, without reading its weights.
 
     Args:
@@ -189,8 +186,7 @@ def require(training: TrainingSpec, dataset: DatasetSpec, folder: Path | None = 
     name = _file_name(training.distillation)
     if name is not None:
         folder = folder or default_folder()
-        facts = facts_of(dataset, folder)
-        _check_fit(name, *_read(name, folder), facts.sizes, facts.task)
+        _check_fit(name, *_read(name, folder), dataset.sizes, dataset.task)
 
 
 def own_epochs(training: TrainingSpec) -> int:

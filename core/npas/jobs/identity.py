@@ -1,4 +1,4 @@
-"""Whether a resume file is of this job: the same request, the same images.
+"""What tells a job from others, in every release.
 
 A request's identity is of what was asked and what it meant, whatever release reads it. So a field
 that a later release adds is a part of it only where it differs from its default: left out, it
@@ -12,8 +12,6 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from npas.data import Dataset
-from npas.errors import CheckpointError, DataError
 from npas.plans.evidence import Evidence
 from npas.spec import JobSpec
 
@@ -85,27 +83,3 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_canonical(item) for item in value]
     return value
-
-
-def check(facts: Mapping[str, Any], request: str) -> None:
-    """Check that a state's facts are of a request.
-
-    Raises:
-        CheckpointError: of another one.
-    """
-    if facts.get("request") != request:
-        raise CheckpointError("the resume file is of another request; start the run anew")
-
-
-def check_dataset(facts: Mapping[str, Any], dataset: Dataset) -> None:
-    """Check that a state's facts are of a dataset.
-
-    Raises:
-        DataError: its images or labels are others now.
-    """
-    if facts["dataset"] != dataset.fingerprint:
-        raise DataError(
-            f"dataset {dataset.name} is not what this run started with: put it back, or "
-            "start the run anew",
-            field="/dataset",
-        )

@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from npas.plans import Plan
-from npas.train import Wish
+from npas.train import Command
 
 Phase = Literal["preparing", "teaching", "searching", "training", "evaluating"]
-
-PROGRESS_SECONDS = 0.5
-"""Least time between two words on progress."""
 
 
 class Listener(Protocol):
@@ -40,8 +37,8 @@ class Listener(Protocol):
     def checkpoint(self, path: Path, step: int) -> None:
         """Get a resume file that is safe on disk, after so many optimiser steps of the job."""
 
-    def stop(self) -> Wish:
-        """Say "" to go on, "pause" to save and return, "finish" to deliver the best so far."""
+    def command(self) -> Command:
+        """Say to go on, to save and return, or to deliver the best so far; asked at each step."""
 
 
 class NullListener:
@@ -65,6 +62,6 @@ class NullListener:
     def checkpoint(self, path: Path, step: int) -> None:
         """Ignore it."""
 
-    def stop(self) -> Wish:
+    def command(self) -> Command:
         """Say to go on."""
-        return ""
+        return Command.CONTINUE

@@ -1,25 +1,25 @@
 """How much memory a training needs, counted on the meta device: nothing of it is allocated.
 
 Example:
-    >>> import npas
+    >>> import npas, npas.data
     >>> from npas.jobs.memory import estimate
     >>> from npas.spec import JobSpec
     >>> spec = JobSpec.model_validate({
     ...     "architecture": "wrn-28-10", "budget": {"fraction": 0.25}, "dataset": "digits",
     ...     "training": {"precision": "float32"},
     ... })
-    >>> estimate(spec, npas.plan(spec)).weights
+    >>> estimate(spec, npas.plan(spec), npas.data.facts(spec.dataset)).weights
     387587048
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from npas import arch, data
+from npas import arch
+from npas.data import Facts
 from npas.errors import TooLargeError
 from npas.jobs.distillation import own_epochs
 from npas.plans import Plan
@@ -51,7 +51,7 @@ class Memory:
         return self.weights + self.activations + self.dataset
 
 
-def estimate(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Memory:
+def estimate(spec: JobSpec, plan: Plan, facts: Facts) -> Memory:
     """Return what the training of a job needs, at least.
 
     Where the precision is left to the device, activations count as bfloat16: an estimate that is
@@ -60,9 +60,8 @@ def estimate(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Memory:
     Args:
         spec: the job.
         plan: of the job; its networks are those that are trained.
-        folder: data folder; None: the default one.
+        facts: of the job's dataset.
     """
-    facts = data.facts(spec.dataset, folder)
     batch = largest_batch(facts.num_train, spec.training)
     composed = sum(group.num_dense for group in plan.groups)
     pixels = facts.input_channels * facts.input_size**2 * (facts.num_train + facts.num_test)
@@ -81,23 +80,23 @@ def estimate(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Memory:
     return max(needed, teacher, key=lambda memory: memory.total)
 
 
-def require_room(spec: JobSpec, plan: Plan, limit_bytes: int, folder: Path | None = None) -> None:
+def require_room(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> None:
     """Check that a training fits.
 
     Args:
         spec: the job.
         plan: of the job.
+        facts: of the job's dataset.
         limit_bytes: memory of the largest device there is.
-        folder: data folder; None: the default one.
 
     Raises:
         TooLargeError: it does not; the message says what to change.
     """
-    needed = estimate(spec, plan, folder)
+    needed = estimate(spec, plan, facts)
     if needed.total <= limit_bytes:
         return
-    batch = largest_batch(data.facts(spec.dataset, folder).num_train, spec.training)
-    most = _most(spec, plan, limit_bytes, folder)
+    batch = largest_batch(facts.num_train, spec.training)
+    most = _most(spec, plan, facts, limit_bytes)
     is_for_a_batch = most >= _LEAST_BATCH
     advice = (
         f"set training.batch_size to at most {most:,}"
@@ -112,12 +111,12 @@ def require_room(spec: JobSpec, plan: Plan, limit_bytes: int, folder: Path | Non
     )
 
 
-def _most(spec: JobSpec, plan: Plan, limit_bytes: int, folder: Path | None) -> int:
+def _most(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> int:
     """Return a batch size that fits, nearly the largest; below `_LEAST_BATCH`: none does."""
-    most = largest_batch(data.facts(spec.dataset, folder).num_train, spec.training)
+    most = largest_batch(facts.num_train, spec.training)
     while most >= _LEAST_BATCH:
         training = spec.training.model_copy(update={"batch_size": most})
-        needed = estimate(spec.model_copy(update={"training": training}), plan, folder)
+        needed = estimate(spec.model_copy(update={"training": training}), plan, facts)
         if needed.total <= limit_bytes:
             break
         # Again: part of what a pass keeps does not grow with its batch.
@@ -131,7 +130,7 @@ def _copies(spec: JobSpec) -> int:
     return 3 if spec.training.optimizer == "sgd" else 4
 
 
-def _requested(spec: JobSpec, facts: data.Facts) -> tuple[NetworkSpec, ...]:
+def _requested(spec: JobSpec, facts: Facts) -> tuple[NetworkSpec, ...]:
     """Return the networks of a request with the sizes of its dataset."""
     return tuple(
         member.model_copy(

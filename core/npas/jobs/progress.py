@@ -3,13 +3,14 @@
 import time
 from collections.abc import Mapping
 
+from npas.jobs.context import Stage
 from npas.train import Trainer
 
 
-class Pace:
+class Progress:
     """Counts optimiser steps over all stages of a job; measures their time in the present one."""
 
-    def __init__(self, trainer: Trainer, epochs: Mapping[str, int]) -> None:
+    def __init__(self, trainer: Trainer, epochs: Mapping[Stage, int]) -> None:
         """Start the clock.
 
         Args:
@@ -19,7 +20,7 @@ class Pace:
         self._trainer, self._first_step = trainer, trainer.step
         self._started = time.monotonic()
         stages = list(epochs)
-        before = stages[: stages.index(trainer.stage)]
+        before = stages[: stages.index(Stage(trainer.stage))]
         self._before = sum(epochs[stage] for stage in before) * trainer.steps_per_epoch
         self._total = sum(epochs.values()) * trainer.steps_per_epoch
 
@@ -28,7 +29,7 @@ class Pace:
         """Optimiser steps done in the whole job."""
         return self._before + self._trainer.step
 
-    def progress(self, now: float) -> tuple[float, float | None]:
+    def at(self, now: float) -> tuple[float, float | None]:
         """Return the share of all steps that is done, and seconds for the rest at this pace.
 
         Args:

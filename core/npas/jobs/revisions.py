@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import Any
 
 from torch import Tensor
 
+from npas.jobs.resume import RevisionFacts
 from npas.methods import Method
 from npas.planning.planner import refine
 from npas.plans import Plan
@@ -17,8 +19,14 @@ from npas.sharing.untying import untie
 from npas.spec import Spec
 from npas.train import Row, Trainer
 
-REQUESTED, SEARCHING, SEARCHED, REFINED = 0, 1, 2, 3
-"""Versions of a plan: from the request alone, to search with, after the search, refined."""
+
+class Version(IntEnum):
+    """Of a plan: from the request alone, to search with, after the search, refined."""
+
+    REQUESTED = 0
+    SEARCHING = 1
+    SEARCHED = 2
+    REFINED = 3
 
 
 class Revisions:
@@ -48,6 +56,11 @@ class Revisions:
         self._search_seconds = 0.0
         self.refinement: dict[str, Any] | None = None
 
+    @property
+    def current(self) -> Plan:
+        """The plan in force, the newest."""
+        return self.plans[max(self.plans)]
+
     def measured(self, trainer: Trainer) -> Evidence:
         """Return the evidence at the end of a search."""
         started = time.monotonic()
@@ -60,7 +73,7 @@ class Revisions:
 
         Where no layers share coefficients there is nothing to measure.
         """
-        is_due = self.refine_after and REFINED not in self.plans
+        is_due = self.refine_after and Version.REFINED not in self.plans
         if not is_due or next(shared_banks(shared_model(trainer).plan), None) is None:
             return None
         return self.refine_after * trainer.steps_per_epoch
@@ -92,22 +105,16 @@ class Revisions:
     def facts(self) -> dict[str, Any]:
         """Return what `restore` needs, as JSON."""
         return {
-            "plans": {str(version): plan.to_json() for version, plan in self.plans.items()},
+            "plans": {str(int(version)): p.to_json() for version, p in self.plans.items()},
             "search_seconds": self._search_seconds,
             "refinement": self.refinement,
         }
 
-    @staticmethod
-    def first(facts: Mapping[str, Any]) -> Plan:
-        """Return the plan of the request alone, as it was when `facts` was called."""
-        return Plan.from_json(facts["plans"][str(REQUESTED)])
-
-    def restore(self, facts: Mapping[str, Any]) -> list[tuple[int, Plan]]:
+    def restore(self, facts: RevisionFacts) -> list[tuple[Version, Plan]]:
         """Go back to where `facts` was called, and return all plans but the request's."""
-        self.plans = {int(v): Plan.from_json(text) for v, text in facts["plans"].items()}
-        self._search_seconds = facts["search_seconds"]
-        self.refinement = facts["refinement"]
-        return [pair for pair in sorted(self.plans.items()) if pair[0] != REQUESTED]
+        self.plans = {int(v): Plan.from_json(text) for v, text in facts.plans.items()}
+        self._search_seconds, self.refinement = facts.search_seconds, facts.refinement
+        return [(Version(v), plan) for v, plan in sorted(self.plans.items()) if v]
 
     def report(self, search_rows: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
         """Return what the plans were and what they cost, as JSON.
@@ -160,7 +167,7 @@ def _outlines(plans: Mapping[int, Plan]) -> list[dict[str, Any]]:
     for version, plan in sorted(plans.items()):
         found.append(
             {
-                "version": version,
+                "version": int(version),
                 "stage": plan.stage,
                 "groups": len(plan.groups),
                 "parameters": plan.ledger.total,

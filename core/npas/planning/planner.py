@@ -2,42 +2,27 @@
 
 import functools
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
-
-from pydantic import ValidationError
+from typing import Any
 
 from npas import arch, methods, registry
 from npas.arch.layers import Layer, LayerTable
-from npas.arch.matching import resolve_for
-from npas.arch.unshared import without
-from npas.data import Facts, facts
-from npas.errors import InfeasibleBudgetError, InvalidSpecError
+from npas.errors import InfeasibleBudgetError
 from npas.methods import Allocation
+from npas.planning import inputs
+from npas.planning.inputs import Budget, Planned
+from npas.planning.problem import PlanningProblem
 from npas.planning.scale import at_scale
 from npas.plans import Ledger, Plan, PrivateLayer, Stage, check_plan
 from npas.plans.evidence import (
     CoefficientAgreement,
     Evidence,
     check_agreement,
-    check_evidence,
     check_evidence_for,
 )
-from npas.spec import (
-    ArchitectureSpec,
-    BudgetSpec,
-    DatasetSpec,
-    MethodSpec,
-    NetworkSpec,
-    PlanRequest,
-    Spec,
-)
-from npas.spec.validation import FORMS, told
-
-Planned = str | Mapping[str, Any] | ArchitectureSpec | Sequence[NetworkSpec] | PlanRequest
-Budget = int | Mapping[str, float] | BudgetSpec
-Networks = tuple[NetworkSpec, ...]
+from npas.spec import DatasetSpec, MethodSpec, Spec
 
 
 def plan(
@@ -85,68 +70,37 @@ def plan(
         >>> npas.plan("wrn-28-10", method="soft_sharing", templates=2).ledger.total
         17125630
     """
-    _check(evidence, stage, share_embeddings)
-    if isinstance(architecture, PlanRequest):
-        if budget is not None or dataset is not None or unshared or share_embeddings or options:
-            raise InvalidSpecError("a request has its own budget, dataset and method options")
-        networks: Sequence[NetworkSpec] = architecture.members()
-        budget, method = architecture.budget, architecture.method
-        dataset, unshared = architecture.dataset, architecture.unshared
-        share_embeddings = architecture.share_embeddings
-    else:
-        networks = _networks(architecture)
-    known = _facts(dataset, data_folder)
-    if known:
-        resolved = resolve_for(networks, known.sizes, task=known.task)
-    else:
-        resolved = resolve_for(networks, None)
-    tables = _Tables(_entries(unshared), share_embeddings)
-    spec = _method_spec(method, options)
-    limit = _budget(budget, tables.whole(resolved))
-    plan = _allocate(resolved, tables, limit, spec, evidence, stage)
-    for idle in methods.idle_options(plan) if stage == "train" else ():
-        warnings.warn(idle, stacklevel=2)
-    if not unshared:
-        return plan
-    private = methods.ungrouped(tables.whole(plan.networks).layers, plan.groups)
-    return plan.model_copy(update={"private": _private(private)})
-
-
-class _Tables(NamedTuple):
-    """The layers of networks, with and without what a request keeps out of sharing."""
-
-    unshared: tuple[str, ...]
-    embeddings: bool
-
-    def whole(self, networks: Networks) -> LayerTable:
-        """Return all layers that could share."""
-        return arch.layer_table(networks, embeddings=self.embeddings)
-
-    def free(self, networks: Networks) -> LayerTable:
-        """Return the layers that may share."""
-        return without(self.whole(networks), self.unshared)
-
-
-def _entries(unshared: Sequence[str]) -> tuple[str, ...]:
-    """Check what Python was given, as a request's own is checked."""
-    entries = (unshared,) if isinstance(unshared, str) else unshared
-    if isinstance(entries, Iterable) and all(isinstance(entry, str) for entry in entries):
-        return tuple(entries)
-    raise InvalidSpecError(
-        f'unshared must be strings, such as ["stem", "stages.0.*"], not {unshared!r}',
-        field="/unshared",
+    inputs.check(evidence, stage, share_embeddings)
+    problem = inputs.problem(
+        architecture,
+        budget=budget,
+        method=method,
+        dataset=dataset,
+        data_folder=data_folder,
+        unshared=unshared,
+        share_embeddings=share_embeddings,
+        options=options,
     )
+    made = solve(problem, evidence=evidence, stage=stage)
+    for idle in methods.idle_options(made) if stage == "train" else ():
+        warnings.warn(idle, stacklevel=2)
+    return made
 
 
-def _check(evidence: object, stage: object, share_embeddings: object) -> None:
-    """Refuse what Python may give and no request has."""
-    check_evidence(evidence)
-    if stage not in get_args(Stage):
-        raise InvalidSpecError(f"stage {stage!r}: give {' or '.join(get_args(Stage))}")
-    if not isinstance(share_embeddings, bool):
-        raise InvalidSpecError(
-            f"share_embeddings {share_embeddings!r}: give True or False", field="/share_embeddings"
-        )
+def solve(
+    problem: PlanningProblem, *, evidence: Evidence | None = None, stage: Stage = "train"
+) -> Plan:
+    """Return the plan of a problem; see `plan`, which warns of options that do nothing in it.
+
+    Raises:
+        PlanError: the evidence is of other networks.
+        InfeasibleBudgetError: the budget is below the method's minimum, which is in the error.
+    """
+    made = _allocate(problem, evidence, stage)
+    if not problem.unshared:
+        return made
+    private = methods.ungrouped(problem.whole(made.networks).layers, made.groups)
+    return made.model_copy(update={"private": _private(private)})
 
 
 def _private(layers: Sequence[Layer]) -> tuple[PrivateLayer, ...]:
@@ -155,57 +109,6 @@ def _private(layers: Sequence[Layer]) -> tuple[PrivateLayer, ...]:
         PrivateLayer(network=layer.network, layer=layer.name, shape=layer.shape)
         for layer in layers
     )
-
-
-def _networks(
-    architecture: str | Mapping[str, Any] | ArchitectureSpec | Sequence[NetworkSpec],
-) -> list[NetworkSpec]:
-    if isinstance(architecture, str | Mapping | ArchitectureSpec):
-        return [NetworkSpec(name="main", architecture=arch.as_spec(architecture))]
-    networks = list(architecture) if isinstance(architecture, list | tuple) else []
-    if not networks or not all(isinstance(network, NetworkSpec) for network in networks):
-        message = (
-            f"not networks: {architecture!r}; give a name, an ArchitectureSpec, or one or more "
-            "NetworkSpec"
-        )
-        if any(isinstance(each, Mapping) for each in networks):
-            message += '; declare a list of layers as {"name": "declared", "layers": [...]}'
-        raise InvalidSpecError(message, field="/networks")
-    if len({network.name for network in networks}) < len(networks):
-        raise InvalidSpecError("two networks have the same name", field="/networks")
-    return networks
-
-
-def _method_spec(method: str | MethodSpec, options: dict[str, Any]) -> MethodSpec:
-    if "name" in options:
-        raise InvalidSpecError("name is not an option; give method=...", field="/method/name")
-    if isinstance(method, MethodSpec):
-        options, method = {**method.options, **options}, method.name
-    try:
-        return MethodSpec(name=method, **options)
-    except ValidationError as error:
-        raise InvalidSpecError(f"not a method: {method!r}", field="/method") from error
-
-
-def _facts(dataset: str | DatasetSpec | None, folder: Path | str | None) -> Facts | None:
-    if dataset is None:
-        return None
-    try:
-        return facts(dataset, folder)
-    except ValidationError as error:
-        message = f"not a dataset: {dataset!r} ({error.errors()[0]['msg']})"
-        raise InvalidSpecError(message, field="/dataset") from error
-
-
-def _budget(budget: Budget | None, table: LayerTable) -> int | None:
-    if budget is None:
-        return None
-    try:
-        return BudgetSpec.model_validate(budget).resolve(table.dense)
-    except ValidationError as error:
-        wrong = dict.fromkeys([told(error.errors()[0]), FORMS["BudgetSpec"]])
-        message = f"budget {budget!r}: {'; '.join(wrong)}"
-        raise InvalidSpecError(message, field="/budget") from error
 
 
 def refine(plan: Plan, evidence: CoefficientAgreement) -> Plan:
@@ -229,25 +132,22 @@ def refine(plan: Plan, evidence: CoefficientAgreement) -> Plan:
     return plan.refined(method.refine(plan.groups, options, evidence))
 
 
-def _minimum(networks: Networks, tables: _Tables, method: MethodSpec) -> int:
+def _minimum(problem: PlanningProblem) -> int:
     """Return the fewest trainable parameters a method, or one that it races, reaches."""
-    return _own_minimum(networks, tables, _lowest(networks, tables, method))
+    return _own_minimum(_lowest(problem))
 
 
-def _lowest(networks: Networks, tables: _Tables, method: MethodSpec) -> MethodSpec:
-    """Return a method, or of those that it races the one that goes lower."""
-    found = methods.find(method.name)
-    contest = found.contest(methods.checked_options(found, method))
-    raced = contest.methods if contest else ()
-    return min((method, *raced), key=lambda each: _own_minimum(networks, tables, each))
+def _lowest(problem: PlanningProblem) -> PlanningProblem:
+    """Return the problem under its method, or under the one of those it races that goes lower."""
+    contest = problem.method.contest(problem.options)
+    raced = map(problem.under, contest.methods if contest else ())
+    return min((problem, *raced), key=_own_minimum)
 
 
-def _own_minimum(networks: Networks, tables: _Tables, method: MethodSpec) -> int:
+def _own_minimum(problem: PlanningProblem) -> int:
     """Return the fewest trainable parameters a method reaches, norms and biases included."""
-    found = methods.find(method.name)
-    options = methods.checked_options(found, method)
-    table = tables.free(found.networks_for(networks, 0, options))
-    return table.others + _least(method.name, options, table)
+    table = problem.free(problem.networks_for(0))
+    return table.others + _least(problem.asked.name, problem.options, table)
 
 
 @functools.lru_cache(maxsize=256)
@@ -256,77 +156,53 @@ def _least(method: str, options: Spec, table: LayerTable) -> int:
     return methods.find(method).smallest(table, options).num_parameters
 
 
-def _allocate(
-    networks: Networks,
-    tables: _Tables,
-    budget: int | None,
-    asked: MethodSpec,
-    evidence: Evidence | None,
-    stage: Stage,
-) -> Plan:
-    least, dense = _minimum(networks, tables, asked), tables.free(networks).dense
-    limit = max(least, dense) if budget is None else budget
+def _allocate(asked: PlanningProblem, evidence: Evidence | None, stage: Stage) -> Plan:
+    least, dense = _minimum(asked), asked.free(asked.networks).dense
+    limit = max(least, dense) if asked.budget is None else asked.budget
     if limit < least:
-        raise _infeasible(networks, tables, limit, asked, least)
-    spec = asked
-    if _own_minimum(networks, tables, spec) > limit:
-        spec = _lowest(networks, tables, asked)
-    method = methods.find(spec.name)
-    options = methods.checked_options(method, spec)
-    whole, networks = networks, method.networks_for(networks, limit, options)
-    requested = None if networks == whole else dense
-    table = tables.free(networks)
+        raise _infeasible(asked, limit, least)
+    # A budget that only a candidate of a race holds is planned by the one that goes lowest.
+    problem = asked if _own_minimum(asked) <= limit else _lowest(asked)
+    networks = problem.networks_for(limit)
+    table = problem.free(networks)
     if evidence is not None:
-        names = ((layer.network, layer.name) for layer in table.layers)
         known = arch.layer_table(networks, embeddings=True).layers
         check_evidence_for(
             evidence,
-            method.evidence_kind,
-            layers=names,
+            problem.method.evidence_kind,
+            layers=((layer.network, layer.name) for layer in table.layers),
             known=((layer.network, layer.name) for layer in known),
         )
-    allocation = method.allocate(table, limit, options, evidence=evidence, stage=stage)
-    groups = at_scale(allocation.groups, table.layers)
-    ledger = _ledger(table, allocation, limit if budget is not None else None)
+    allocation = problem.method.allocate(
+        table, limit, problem.options, evidence=evidence, stage=stage
+    )
     return Plan(
-        version=methods.find(asked.name).plan_version,
-        method=asked.name,
-        options=_canonical_options(asked),
+        version=asked.method.plan_version,
+        method=asked.asked.name,
+        options=asked.options.model_dump(mode="json", exclude_unset=True),
         stage=stage,
         networks=networks,
-        groups=groups,
+        groups=at_scale(allocation.groups, table.layers),
         private=_private(allocation.private),
-        ledger=ledger,
+        ledger=_ledger(table, allocation, asked.budget),
         minimum=least,
-        requested_dense=requested,
+        requested_dense=None if networks == asked.networks else dense,
     )
 
 
-def _canonical_options(spec: MethodSpec) -> dict[str, Any]:
-    """Return what was asked for, as JSON has it."""
-    options = methods.checked_options(methods.find(spec.name), spec)
-    return options.model_dump(mode="json", exclude_unset=True)
-
-
-def _infeasible(
-    networks: Networks, tables: _Tables, budget: int, method: MethodSpec, least: int
-) -> InfeasibleBudgetError:
+def _infeasible(problem: PlanningProblem, budget: int, least: int) -> InfeasibleBudgetError:
     """Return the refusal, with the minimum of every method and the part `unshared` has in it."""
-    others = (MethodSpec(name=name) for name in registry.names("npas.methods"))
-    spec = _lowest(networks, tables, method)
-    found = methods.find(spec.name)
-    planned = found.networks_for(networks, 0, methods.checked_options(found, spec))
-    is_lower = _minimum(networks, tables._replace(unshared=()), method) < least
-    unshared = tables.free(planned).others - tables.whole(planned).others
+    asked = problem.asked
+    others = [name for name in registry.names("npas.methods") if name != asked.name]
+    lowest = _lowest(problem)
+    planned = lowest.networks_for(0)
+    is_lower = _minimum(replace(problem, unshared=())) < least
+    unshared = problem.free(planned).others - problem.whole(planned).others
     return InfeasibleBudgetError(
-        method=method.name,
+        method=asked.name,
         budget=budget,
         minimum=least,
-        alternatives={
-            each.name: _minimum(networks, tables, each)
-            for each in others
-            if each.name != method.name
-        },
+        alternatives={name: _minimum(problem.under(MethodSpec(name=name))) for name in others},
         unshared=unshared if is_lower else 0,
     )
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from npas.data import Inputs
 from npas.errors import NonFiniteLossError
-from npas.tasks import Metric, Task, mean_log_answers, task_of
+from npas.tasks import Metric, Task, mean_log_probs, task_of
 
 BINS = 15
 """Equal-width bins of confidence for the calibration error, as in Guo et al., 2017."""
@@ -114,7 +114,7 @@ class _Tally:
 
     def add(self, logits: dict[str, Tensor], targets: Tensor) -> None:
         self.images += len(targets)
-        log_p = mean_log_answers(logits)
+        log_p = mean_log_probs(logits)
         # One row for each answer, whether there is one for an image or one for each cell.
         self._add(log_p.movedim(1, -1).flatten(0, -2), targets.reshape(-1).long())
 

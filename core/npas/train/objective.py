@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from npas.data import Inputs
 from npas.spec import TrainingSpec
-from npas.tasks import divergence, loss, mean_log_answers, task_of
+from npas.tasks import kl_divergence, loss, mean_log_probs, task_of
 from npas.train.evaluate import members
 from npas.train.teacher import Teacher
 
@@ -59,7 +59,7 @@ class Objective:
         if self.penalty is not None:
             total = total + self.penalty(model)
         with torch.no_grad():
-            hits = task.hits(mean_log_answers(logits), labels)
+            hits = task.hits(mean_log_probs(logits), labels)
         return total, hits
 
     def _answers(self, images: Tensor) -> Tensor | None:
@@ -67,7 +67,7 @@ class Objective:
         spec = self.spec.distillation
         if spec is None or self.teacher is None:
             return None
-        return self.teacher.log_answers(
+        return self.teacher.log_probs(
             images, temperature=spec.temperature, precision=self.precision
         )
 
@@ -75,6 +75,6 @@ class Objective:
         """Return the loss of the labels and of the teacher together."""
         spec = self.spec.distillation
         assert spec is not None
-        apart = divergence(logits, answers, temperature=spec.temperature)
+        apart = kl_divergence(logits, answers, temperature=spec.temperature)
         # Squared, so that the teacher's share of the gradient does not depend on the temperature.
         return (1 - spec.weight) * own + spec.weight * spec.temperature**2 * apart

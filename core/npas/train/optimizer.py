@@ -55,7 +55,7 @@ def optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
     return kind(groups, lr=spec.learning_rate, betas=(spec.momentum, 0.999), fused=True)
 
 
-def memory(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """Return what the optimiser remembers of each parameter, as "slot/parameter name".
 
     Slots are torch's own names: momentum_buffer; exp_avg, exp_avg_sq and step.
@@ -68,10 +68,10 @@ def memory(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tens
     }
 
 
-def remember(
+def load_optimizer_state(
     optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Give the optimiser the memory that `memory` returned; of other names nothing is taken."""
+    """Give the optimiser what `optimizer_state` returned; of other names nothing is taken."""
     parameters = dict(model.named_parameters())
     for place, tensor in tensors.items():
         slot, _, name = place.partition("/")

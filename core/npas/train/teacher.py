@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from npas.data import Inputs
-from npas.tasks import mean_log_answers
+from npas.tasks import mean_log_probs
 from npas.train.evaluate import members
 
 
@@ -22,7 +22,7 @@ class Teacher:
     model: nn.Module
     inputs: Inputs
 
-    def log_answers(self, images: Tensor, *, temperature: float, precision: torch.dtype) -> Tensor:
+    def log_probs(self, images: Tensor, *, temperature: float, precision: torch.dtype) -> Tensor:
         """Return the log of the networks' mean probability, float64, see `npas.tasks`.
 
         Args:
@@ -36,4 +36,4 @@ class Teacher:
         with torch.no_grad():
             with mixed:
                 logits = members(self.model, self.inputs(images))
-            return mean_log_answers(logits, temperature=temperature)
+            return mean_log_probs(logits, temperature=temperature)

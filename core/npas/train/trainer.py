@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Literal
+from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +17,19 @@ from npas.train.augment import augmentation
 from npas.train.batches import Batches
 from npas.train.evaluate import evaluate
 from npas.train.objective import Objective, Penalty
-from npas.train.optimizer import memory, optimizer, remember
+from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state
 from npas.train.schedule import learning_rate
 from npas.train.state import State
 from npas.train.teacher import Teacher
 
-Wish = Literal["", "pause", "finish"]
-"""What is asked for between two steps: go on, stop to resume later, or stop for good."""
+
+class Command(StrEnum):
+    """What is asked for between two steps: go on, stop to resume later, or stop for good."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    FINISH = "finish"
+
 
 _STEPS_PER_LOSS_CHECK = 16  # looking at the loss waits for a GPU; a NaN never goes away again
 
@@ -119,10 +125,10 @@ class Trainer:
     def train(
         self,
         *,
-        after_step: Callable[[], Wish],
+        after_step: Callable[[], Command],
         after_epoch: Callable[[Row], None],
         until: int | None = None,
-    ) -> Wish:
+    ) -> Command:
         """Train to the end, or until asked to stop.
 
         Args:
@@ -131,7 +137,7 @@ class Trainer:
             until: optimiser steps of this stage to stop after; None: all.
 
         Returns:
-            "" at the end, else what after_step asked for.
+            CONTINUE at the end, else what after_step asked for.
 
         Raises:
             NonFiniteLossError: the loss, a weight or a statistic is no longer a number.
@@ -139,13 +145,13 @@ class Trainer:
         last = self.total_steps if until is None else min(until, self.total_steps)
         with _reproducible(self.device):
             while self.step < last:
-                wish = after_step()
-                if wish:
-                    return wish
+                command = Command(after_step())
+                if command is not Command.CONTINUE:
+                    return command
                 self._advance()
                 if self.step % self.steps_per_epoch == 0:
                     after_epoch(self._end_epoch())
-        return ""
+        return Command.CONTINUE
 
     def adopt(self, model: nn.Module, rows: Mapping[str, Tensor]) -> None:
         """Go on with a model that computes the same, and keep all that was learned and remembered.
@@ -160,13 +166,13 @@ class Trainer:
             is_same = name not in rows or tensor.dim() == 0  # such as Adam's count of steps
             return tensor if is_same else tensor[rows[name].to(tensor.device)]
 
-        memories = memory(self.optimizer, self.model)
+        memories = optimizer_state(self.optimizer, self.model)
         self.model, self.optimizer = model, optimizer(model, self.spec)
         places = {place: carried(place.partition("/")[2], t) for place, t in memories.items()}
-        remember(self.optimizer, model, places)
+        load_optimizer_state(self.optimizer, model, places)
         self._best = {name: carried(name, tensor) for name, tensor in self._best.items()}
 
-    def choose(self) -> tuple[int, float | None]:
+    def load_best(self) -> tuple[int, float | None]:
         """Put the weights to deliver into the model: those of the best epoch, or the last ones.
 
         Returns:
@@ -181,7 +187,7 @@ class Trainer:
     def state(self) -> State:
         """Return everything that `restore` needs to go on from here."""
         self._check_weights()
-        memories = memory(self.optimizer, self.model)
+        memories = optimizer_state(self.optimizer, self.model)
         remembered = {f"optimizer/{place}": tensor for place, tensor in memories.items()}
         weights = {f"model/{name}": tensor for name, tensor in self._weights().items()}
         best = {f"best/{name}": tensor for name, tensor in self._best.items()}
@@ -206,7 +212,7 @@ class Trainer:
         if facts["stage"] != self.stage:
             raise CheckpointError(f"this is a state of {facts['stage']}, not of {self.stage}")
         self._load(_under("model/", tensors))
-        remember(self.optimizer, self.model, _under("optimizer/", tensors))
+        load_optimizer_state(self.optimizer, self.model, _under("optimizer/", tensors))
         self._best = {n: t.to(self.device) for n, t in _under("best/", tensors).items()}
         self._best_epoch = facts["best_epoch"]
         self._sums = tensors["sums"].to(self.device)

@@ -3,6 +3,7 @@
 import re
 
 import npas
+import npas.data
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,11 +26,11 @@ def job(**changes):
 
 
 def needs(spec):
-    return memory.estimate(spec, npas.plan(spec))
+    return memory.estimate(spec, npas.plan(spec), npas.data.facts(spec.dataset))
 
 
 def require_room(spec, limit_bytes):
-    memory.require_room(spec, npas.plan(spec), limit_bytes)
+    memory.require_room(spec, npas.plan(spec), npas.data.facts(spec.dataset), limit_bytes)
 
 
 def test_estimate_counts_what_a_real_batch_keeps():

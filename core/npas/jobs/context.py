@@ -1,0 +1,100 @@
+"""What a job is done with: asked, given, and the same from its start to its end."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from npas import data
+from npas.data import Dataset, Inputs
+from npas.jobs.listener import Listener
+from npas.planning.problem import PlanningProblem
+from npas.plans.evidence import Evidence
+from npas.spec import JobSpec, MethodSpec
+
+
+class Stage(StrEnum):
+    """The stages in which something is trained, in their order."""
+
+    RACE = "race"
+    TEACH = "teacher"
+    SEARCH = "search"
+    TRAIN = "train"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunContext:
+    """What every stage of a job may read.
+
+    Attributes:
+        spec: the job; after a race its method is the winner.
+        problem: what is planned, of the job and its dataset.
+        dataset: in memory.
+        evidence: given with the job: then nothing is searched; None: there is none.
+        folder: for the files; resume files go to its subfolder "state".
+        data_folder: where datasets and teachers are; None: the default one.
+        device: where to train.
+        checkpoint_seconds: least time between resume files; 0: one after each epoch.
+        listener: hears how it goes and may stop it.
+        first_version: number of the plan of the request alone, for the listener: after a race, 0
+            is the plan that the job was accepted with.
+    """
+
+    spec: JobSpec
+    problem: PlanningProblem
+    dataset: Dataset
+    evidence: Evidence | None
+    folder: Path
+    data_folder: Path | None
+    device: torch.device
+    checkpoint_seconds: float
+    listener: Listener
+    first_version: int = 0
+
+    @property
+    def inputs(self) -> Inputs:
+        """What turns the dataset's images into what the networks read."""
+        size = self.problem.networks[0].architecture.input_size
+        return self.dataset.inputs(input_size=size)
+
+    def planning(self, problem: PlanningProblem) -> Self:
+        """Return the context with what is planned changed, the networks as they are."""
+        return replace(self, problem=problem)
+
+    def raced(self, winner: MethodSpec) -> Self:
+        """Return the context of what follows a race."""
+        spec = self.spec.model_copy(update={"method": winner})
+        return replace(self, spec=spec, problem=self.problem.under(winner), first_version=1)
+
+
+def prepared(
+    spec: JobSpec,
+    *,
+    evidence: Evidence | None,
+    folder: Path,
+    data_folder: Path | None,
+    device: torch.device,
+    checkpoint_seconds: float,
+    listener: Listener,
+) -> RunContext:
+    """Make the folder, load the dataset and resolve what is to be planned; see `RunContext`.
+
+    Raises:
+        NpasError: the request or its data cannot be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    listener.phase("preparing")
+    dataset = data.load(spec.dataset, data_folder)
+    return RunContext(
+        spec=spec,
+        problem=PlanningProblem.of(spec, dataset),
+        dataset=dataset,
+        evidence=evidence,
+        folder=folder,
+        data_folder=data_folder,
+        device=device,
+        checkpoint_seconds=checkpoint_seconds,
+        listener=listener,
+    )

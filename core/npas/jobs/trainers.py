@@ -1,0 +1,95 @@
+"""The trainer of each stage, and how long it trains."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from npas.errors import PlanError
+from npas.folding.penalty import recurrence_penalty
+from npas.jobs.context import RunContext, Stage
+from npas.jobs.distillation import Ensemble
+from npas.jobs.promise import outdated
+from npas.jobs.record import Record
+from npas.sharing import build
+from npas.spec import TrainingSpec
+from npas.train import Trainer
+from npas.train.objective import Penalty
+from npas.train.teacher import Teacher
+
+
+def search_epochs(context: RunContext) -> int:
+    """Return the epochs of the search; none where evidence is given."""
+    if context.evidence is not None:
+        return 0
+    problem = context.problem
+    return problem.method.search_epochs(problem.options, epochs=context.spec.training.epochs)
+
+
+def stage_epochs(context: RunContext, record: Record) -> Mapping[Stage, int]:
+    """Return the epochs of every stage of a job."""
+    return {
+        Stage.RACE: int(record.race["epochs"]) if record.race else 0,
+        Stage.TEACH: record.teaching.epochs,
+        Stage.SEARCH: search_epochs(context),
+        Stage.TRAIN: context.spec.training.epochs,
+    }
+
+
+def teacher_model(context: RunContext) -> Ensemble:
+    """Return the networks of the job without sharing, fresh."""
+    networks = build.networks(context.problem.networks, seed=context.spec.seed)
+    return Ensemble(networks).to(context.device)
+
+
+def teacher_trainer(context: RunContext, model: nn.Module) -> Trainer:
+    """Return what trains the teacher: as asked, by the labels alone."""
+    alone = context.spec.training.model_copy(update={"distillation": None})
+    return _trainer(context, model, alone, Stage.TEACH)
+
+
+def search_trainer(context: RunContext, record: Record) -> Trainer:
+    """Return what trains the plan in force briefly, with the full learning rate throughout."""
+    changes = {"epochs": search_epochs(context), "schedule": "step", "milestones": ()}
+    return _shared(context, record, context.spec.training.model_copy(update=changes), Stage.SEARCH)
+
+
+def trainer(context: RunContext, record: Record) -> Trainer:
+    """Return what trains the plan in force as asked."""
+    return _shared(context, record, context.spec.training, Stage.TRAIN)
+
+
+def _shared(context: RunContext, record: Record, training: TrainingSpec, stage: Stage) -> Trainer:
+    try:
+        model = build.model(record.plan, seed=context.spec.seed).to(context.device)
+    except PlanError as error:
+        raise outdated(error) from error
+    return _trainer(
+        context,
+        model,
+        training,
+        stage,
+        penalty=recurrence_penalty(record.plan),
+        teacher=record.teaching.teacher,
+    )
+
+
+def _trainer(
+    context: RunContext,
+    model: nn.Module,
+    training: TrainingSpec,
+    stage: Stage,
+    *,
+    penalty: Penalty | None = None,
+    teacher: Teacher | None = None,
+) -> Trainer:
+    return Trainer(
+        model,
+        context.dataset,
+        training,
+        inputs=context.inputs,
+        seed=context.spec.seed,
+        stage=stage,
+        device=context.device,
+        penalty=penalty,
+        teacher=teacher,
+    )

@@ -1,0 +1,147 @@
+"""What Python gives to `npas.plan`, checked and brought into the form of a request."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from npas import arch, methods
+from npas.arch.layers import LayerTable
+from npas.arch.matching import resolve_for
+from npas.data import Facts, facts
+from npas.errors import InvalidSpecError
+from npas.planning.problem import PlanningProblem
+from npas.plans import Stage
+from npas.plans.evidence import check_evidence
+from npas.spec import (
+    ArchitectureSpec,
+    BudgetSpec,
+    DatasetSpec,
+    MethodSpec,
+    NetworkSpec,
+    PlanRequest,
+)
+from npas.spec.validation import FORMS, told
+
+Planned = str | Mapping[str, Any] | ArchitectureSpec | Sequence[NetworkSpec] | PlanRequest
+Budget = int | Mapping[str, float] | BudgetSpec
+
+
+def problem(
+    architecture: Planned,
+    *,
+    budget: Budget | None,
+    method: str | MethodSpec,
+    dataset: str | DatasetSpec | None,
+    data_folder: Path | str | None,
+    unshared: Sequence[str],
+    share_embeddings: bool,
+    options: Mapping[str, Any],
+) -> PlanningProblem:
+    """Return the problem that the arguments of `npas.plan` describe; the errors are its."""
+    if isinstance(architecture, PlanRequest):
+        if budget is not None or dataset is not None or unshared or share_embeddings or options:
+            raise InvalidSpecError("a request has its own budget, dataset and method options")
+        return PlanningProblem.of(architecture, dataset_facts(architecture.dataset, data_folder))
+    networks = _networks(architecture)
+    known = dataset_facts(dataset, data_folder)
+    resolved = resolve_for(networks, known)
+    entries = _entries(unshared)
+    asked = _method_spec(method, options)
+    table = arch.layer_table(resolved, embeddings=share_embeddings)
+    limit = _budget(budget, table)
+    found = methods.find(asked.name)
+    return PlanningProblem(
+        networks=resolved,
+        budget=limit,
+        asked=asked,
+        method=found,
+        options=methods.checked_options(found, asked),
+        unshared=entries,
+        share_embeddings=share_embeddings,
+    )
+
+
+def dataset_facts(dataset: str | DatasetSpec | None, folder: Path | str | None) -> Facts | None:
+    """Return what a plan needs to know of a dataset; None of none.
+
+    Raises:
+        InvalidSpecError: it is not how a dataset is named.
+        UnknownNameError: no such dataset.
+        DataError: its .npz file is missing or not what it must be.
+    """
+    if dataset is None:
+        return None
+    try:
+        return facts(dataset, folder)
+    except ValidationError as error:
+        message = f"not a dataset: {dataset!r} ({error.errors()[0]['msg']})"
+        raise InvalidSpecError(message, field="/dataset") from error
+
+
+def check(evidence: object, stage: object, share_embeddings: object) -> None:
+    """Refuse what Python may give and no request has.
+
+    Raises:
+        InvalidSpecError: a value that is not allowed.
+    """
+    check_evidence(evidence)
+    if stage not in get_args(Stage):
+        raise InvalidSpecError(f"stage {stage!r}: give {' or '.join(get_args(Stage))}")
+    if not isinstance(share_embeddings, bool):
+        raise InvalidSpecError(
+            f"share_embeddings {share_embeddings!r}: give True or False", field="/share_embeddings"
+        )
+
+
+def _entries(unshared: Sequence[str]) -> tuple[str, ...]:
+    """Check what Python was given, as a request's own is checked."""
+    entries = (unshared,) if isinstance(unshared, str) else unshared
+    if isinstance(entries, Iterable) and all(isinstance(entry, str) for entry in entries):
+        return tuple(entries)
+    raise InvalidSpecError(
+        f'unshared must be strings, such as ["stem", "stages.0.*"], not {unshared!r}',
+        field="/unshared",
+    )
+
+
+def _networks(
+    architecture: str | Mapping[str, Any] | ArchitectureSpec | Sequence[NetworkSpec],
+) -> list[NetworkSpec]:
+    if isinstance(architecture, str | Mapping | ArchitectureSpec):
+        return [NetworkSpec(name="main", architecture=arch.as_spec(architecture))]
+    networks = list(architecture) if isinstance(architecture, list | tuple) else []
+    if not networks or not all(isinstance(network, NetworkSpec) for network in networks):
+        message = (
+            f"not networks: {architecture!r}; give a name, an ArchitectureSpec, or one or more "
+            "NetworkSpec"
+        )
+        if any(isinstance(each, Mapping) for each in networks):
+            message += '; declare a list of layers as {"name": "declared", "layers": [...]}'
+        raise InvalidSpecError(message, field="/networks")
+    if len({network.name for network in networks}) < len(networks):
+        raise InvalidSpecError("two networks have the same name", field="/networks")
+    return networks
+
+
+def _method_spec(method: str | MethodSpec, options: Mapping[str, Any]) -> MethodSpec:
+    if "name" in options:
+        raise InvalidSpecError("name is not an option; give method=...", field="/method/name")
+    if isinstance(method, MethodSpec):
+        options, method = {**method.options, **options}, method.name
+    try:
+        return MethodSpec(name=method, **options)
+    except ValidationError as error:
+        raise InvalidSpecError(f"not a method: {method!r}", field="/method") from error
+
+
+def _budget(budget: Budget | None, table: LayerTable) -> int | None:
+    if budget is None:
+        return None
+    try:
+        return BudgetSpec.model_validate(budget).resolve(table.dense)
+    except ValidationError as error:
+        wrong = dict.fromkeys([told(error.errors()[0]), FORMS["BudgetSpec"]])
+        message = f"budget {budget!r}: {'; '.join(wrong)}"
+        raise InvalidSpecError(message, field="/budget") from error

@@ -1,0 +1,86 @@
+"""What is to be planned: networks, budget and method, each resolved and checked once."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from npas import arch, methods
+from npas.arch.layers import LayerTable
+from npas.arch.matching import resolve_for
+from npas.arch.unshared import without
+from npas.data import Dataset, Facts
+from npas.methods import Method
+from npas.spec import MethodSpec, NetworkSpec, PlanRequest, Spec
+
+Networks = tuple[NetworkSpec, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanningProblem:
+    """What `npas.planning.planner.solve` makes a plan for.
+
+    Attributes:
+        networks: with all sizes, those of the dataset where there is one.
+        budget: trainable parameters of all networks together; None: no limit but the method's own.
+        asked: the method and its options, as they were asked for.
+        method: by that name.
+        options: of the method, checked.
+        unshared: kinds, roles and patterns of layers that keep their own weights.
+        share_embeddings: whether embeddings may share, too.
+    """
+
+    networks: Networks
+    budget: int | None
+    asked: MethodSpec
+    method: Method
+    options: Spec
+    unshared: tuple[str, ...]
+    share_embeddings: bool
+
+    @classmethod
+    def of(cls, request: PlanRequest, dataset: Dataset | Facts | None) -> Self:
+        """Return the problem of a request.
+
+        Args:
+            request: a `JobSpec` is one.
+            dataset: of the request, as it is here now; None where it names none.
+
+        Raises:
+            UnknownNameError: no such architecture or method.
+            InvalidSpecError: an option that is not allowed, or a network that contradicts the
+                dataset.
+        """
+        networks = resolve_for(request.members(), dataset)
+        method = methods.find(request.method.name)
+        whole = arch.layer_table(networks, embeddings=request.share_embeddings)
+        return cls(
+            networks=networks,
+            budget=request.budget.resolve(whole.dense),
+            asked=request.method,
+            method=method,
+            options=methods.checked_options(method, request.method),
+            unshared=request.unshared,
+            share_embeddings=request.share_embeddings,
+        )
+
+    def under(self, asked: MethodSpec) -> Self:
+        """Return the problem with another method.
+
+        Raises:
+            UnknownNameError: no such method.
+            InvalidSpecError: an option that it does not have, or a value that is not allowed.
+        """
+        method = methods.find(asked.name)
+        options = methods.checked_options(method, asked)
+        return replace(self, asked=asked, method=method, options=options)
+
+    def whole(self, networks: Networks) -> LayerTable:
+        """Return all layers of networks that could share."""
+        return arch.layer_table(networks, embeddings=self.share_embeddings)
+
+    def free(self, networks: Networks) -> LayerTable:
+        """Return the layers of networks that may share: without those of `unshared`."""
+        return without(self.whole(networks), self.unshared)
+
+    def networks_for(self, budget: int) -> Networks:
+        """Return the networks that the method plans for a budget; 0: for the smallest."""
+        return self.method.networks_for(self.networks, budget, self.options)
