@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn, uint8
 
+from npas.torch_internals import set_versions_of_modules, versions_of_modules
+
 
 def write(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     """Write a file in one step: readers see the old one or the new one, and it is on disk.
@@ -63,7 +65,7 @@ def as_state_of(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Te
         tensors: from a file.
     """
     state = collections.OrderedDict(tensors)
-    state.__dict__["_metadata"] = model.state_dict()._metadata  # type: ignore[attr-defined]  # torch hangs it on the dict
+    set_versions_of_modules(state, versions_of_modules(model))
     return state
 
 

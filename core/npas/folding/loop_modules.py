@@ -6,6 +6,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from npas.torch_internals import parameters_of
+
 
 class EachStep(nn.Module):
     """A module for each iteration: the normalisations of a loop."""
@@ -73,7 +75,7 @@ class Placed(nn.Module):
         for module in modules:
             for name in weights:
                 path, _, attribute = name.rpartition(".")
-                del module.get_submodule(path)._parameters[attribute]
+                del parameters_of(module.get_submodule(path))[attribute]
         self.each = nn.ModuleList(modules)
         self.names = list(weights)
         self.weights = nn.ParameterList(weights.values())

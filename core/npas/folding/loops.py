@@ -19,6 +19,7 @@ from npas.recipes.loop import repeats_of
 from npas.sharing.model import SharedModel, check_shared
 from npas.sharing.precision import own_precision
 from npas.spec import ArchitectureSpec
+from npas.torch_internals import buffers_of, children_of, replace_children
 
 LINEAR = {
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear),
@@ -219,16 +220,16 @@ class _Rewriter:
             if tie is not None and is_plain and shares[tie] > 1:
                 parent, _, own = path.rpartition(".")
                 if not isinstance(holder := self.network.get_submodule(parent), Repeated):
-                    holder._modules[own] = self._repeated(tie, [module])
+                    children_of(holder)[own] = self._repeated(tie, [module])
 
     def _fold(self, path: str, container: nn.Module) -> list[str]:
         """Put loops into one sequence; return the paths of the blocks that are in them now."""
-        own = list(container._modules)
+        own = list(children_of(container))
         names = [f"{path}.{name}" if path else name for name in own]
         children = list(container.children())
         kinds = [self._kind(*named) for named in zip(names, children, strict=True)]
         numbers = {kind: index for index, kind in enumerate(dict.fromkeys(kinds))}
-        new: OrderedDict[str, nn.Module | None] = OrderedDict(container._modules)
+        new: OrderedDict[str, nn.Module | None] = OrderedDict(children_of(container))
         folded = []
         for start, period, steps in _runs([numbers[kind] for kind in kinds]):
             stretch = range(start, start + period * steps)
@@ -246,7 +247,7 @@ class _Rewriter:
             folded += [names[index] for index in stretch]
         if folded and isinstance(container, nn.ModuleList):
             new = OrderedDict((str(n), module) for n, module in enumerate(new.values()))
-        container._modules = dict(new)
+        replace_children(container, dict(new))
         return folded
 
     def _is_tied(self, path: str) -> bool:
@@ -274,7 +275,7 @@ class _Rewriter:
                 continue
             inner = f"{path}.{name}" if name else path
             own = dict(module.named_parameters(recurse=False))
-            if not own and not module._buffers:
+            if not own and not buffers_of(module):
                 continue
             piece = self._piece(inner, module, own)
             if piece is None:
@@ -289,7 +290,7 @@ class _Rewriter:
         if self.trace.calls[module] != 1:
             return None
         ties = {name for name in own if f"{path}.{name}" in self.tied}
-        is_leaf = not module._modules and module in self.trace.plain
+        is_leaf = not children_of(module) and module in self.trace.plain
         if is_leaf and all(p.dim() < 2 for n, p in own.items() if n not in ties):
             if not ties:
                 return "each"
@@ -315,7 +316,7 @@ class _Rewriter:
             if not name:
                 return new
             parent, _, own = name.rpartition(".")
-            first.get_submodule(parent)._modules[own] = new
+            children_of(first.get_submodule(parent))[own] = new
         return first
 
     def _shared(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from npas.errors import DataError, InvalidSpecError
+from npas.torch_internals import BATCH_NORM
 from npas.train.evaluate import members
 
 
@@ -31,7 +32,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     norms = [
         module
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+        if isinstance(module, BATCH_NORM) and module.track_running_stats
     ]
     modes = {module: module.training for module in model.modules()}
     momenta = [norm.momentum for norm in norms]

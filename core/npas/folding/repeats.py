@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from npas.folding.similarity import comparable
 from npas.plans import Group
 from npas.sharing.model import SharedModel
+from npas.torch_internals import children_of
 
 ROUNDING = 1e-6
 """How far below its threshold a similarity still counts: proportional weights are rounded."""
@@ -77,7 +78,7 @@ def families(model: SharedModel, groups: Sequence[Group]) -> list[list[Unit]]:
             if not isinstance(module, nn.Sequential | nn.ModuleList):
                 continue
             alike: dict[tuple[tuple[str, str], ...], list[Unit]] = defaultdict(list)
-            for child in module._modules:
+            for child in children_of(module):
                 prefix = f"{path}.{child}." if path else f"{child}."
                 layers = [
                     layer

@@ -24,6 +24,7 @@ from npas.errors import TooLargeError
 from npas.jobs.distillation import own_epochs
 from npas.plans import Plan
 from npas.spec import ArchitectureSpec, JobSpec, NetworkSpec
+from npas.torch_internals import storage_number
 from npas.train.batches import largest_batch
 
 _BYTES = 4  # of a float32 number
@@ -156,13 +157,13 @@ def _saved_bytes(spec: ArchitectureSpec, batch: int) -> int:
     example = arch.example_input(spec, num_examples=1)
     inputs = torch.empty((batch, *example.shape[1:]), dtype=example.dtype, device="meta")
     # Memory on the meta device has no address; what tells it apart is the object that owns it.
-    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    own = {storage_number(parameter.untyped_storage()) for parameter in model.parameters()}
     saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            saved[storage._cdata] = storage.nbytes()
+        if (number := storage_number(storage)) not in own:
+            saved[number] = storage.nbytes()
         return tensor  # kept alive by the graph, so that no other takes its place
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

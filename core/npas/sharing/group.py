@@ -7,7 +7,6 @@ written again.
 """
 
 import contextlib
-import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from npas import recipes
 from npas.plans import Group
@@ -23,25 +21,7 @@ from npas.recipes import Start
 from npas.recipes._buffers import results_kept
 from npas.recipes._start import mixing_of, rows_and_gains
 from npas.sharing.precision import own_precision
-
-_fresh = itertools.count(1)
-
-
-def _count_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
-    """Note on its parameters that an optimiser stepped: fused ones count no versions up."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter._npas_steps = getattr(parameter, "_npas_steps", 0) + 1
-
-
-register_optimizer_step_post_hook(_count_step)
-
-
-def _changes(parameter: Tensor) -> tuple[int, int]:
-    """Return numbers that differ from all earlier ones if the parameter was changed in place."""
-    if parameter.is_inference():
-        return next(_fresh), 0  # such a tensor counts nothing: compose anew every time
-    return parameter._version, getattr(parameter, "_npas_steps", 0)
+from npas.torch_internals import changes as changes_of
 
 
 class _Lock:
@@ -96,7 +76,7 @@ class _Compose(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         """Pull the weights' gradients back to templates and coefficients."""
         composed = ctx.composed
-        is_changed = composed.changes != [_changes(each) for each in ctx.parameters]
+        is_changed = composed.changes != [changes_of(each) for each in ctx.parameters]
         if is_changed or ctx.banks.is_outdated(composed):
             raise RuntimeError(
                 "a template or coefficient was changed between forward and backward; "
@@ -120,13 +100,13 @@ class SharedGroup(nn.Module):
         self.coefficients = nn.ParameterList()
         self._has_coefficients = [bank.rows > 0 for bank in group.banks]
         self._gains: list[Tensor] = []
-        self._rows: list[Tensor] = []
-        for bank, readers in zip(group.banks, self._composer.readers, strict=True):
+        banks = zip(group.banks, self._composer.readers, strict=True)
+        for index, (bank, readers) in enumerate(banks):
             self.templates.append(nn.Parameter(torch.empty(bank.templates, bank.size)))
             if bank.rows:
                 self.coefficients.append(nn.Parameter(torch.empty(bank.rows, bank.templates)))
             rows, gains = rows_and_gains(readers, bank.rows)
-            self._rows.append(rows)
+            self.register_buffer(_rows_name(index), rows, persistent=False)
             self._gains.append(gains)
         self._cast_gains = list(self._gains)
         self._lock = _Lock()  # of the composer, whose calls come one at a time, and of the rest
@@ -147,7 +127,7 @@ class SharedGroup(nn.Module):
         """Return what the banks make as they are now."""
         with self._lock:
             parameters = list(self.parameters())
-            changes = [_changes(each) for each in parameters]
+            changes = [changes_of(each) for each in parameters]
             places = [each.data_ptr() for each in parameters]
             last = self._composed
             is_last = last is not None and (changes, places) == (last.changes, last.places)
@@ -171,7 +151,7 @@ class SharedGroup(nn.Module):
         # What is composed in an evaluation under inference_mode must serve training too.
         with torch.inference_mode(False), torch.no_grad(), own_precision(), memory:
             mixing = [
-                mixing_of(alpha, self._rows[index], self._gain(index))
+                mixing_of(alpha, self._rows(index), self._gain(index))
                 for index, alpha in enumerate(self._coefficients())
             ]
             return mixing, self._composer.compose(list(self.templates), mixing)
@@ -186,6 +166,10 @@ class SharedGroup(nn.Module):
         """Compose anew at the next use, whatever has changed."""
         with self._lock:
             self._is_doubted = True
+
+    def _rows(self, index: int) -> Tensor:
+        """Return which rows of a bank's coefficients its readers take, (M,), int64."""
+        return self.get_buffer(_rows_name(index))
 
     def _gain(self, index: int) -> Tensor:
         """Return the readers' gains (M, 1) as the bank's templates are kept."""
@@ -232,9 +216,8 @@ class SharedGroup(nn.Module):
             for index, alpha in enumerate(self._coefficients()):
                 if alpha is not None:
                     scaled = of_mixing[index] * self._gain(index)
-                    rows = self._rows[index].to(alpha.device)
                     summed = scaled.new_zeros(len(alpha) + 1, alpha.shape[1])
-                    of_coefficients.append(summed.index_add_(0, rows, scaled)[:-1])
+                    of_coefficients.append(summed.index_add_(0, self._rows(index), scaled)[:-1])
         return of_templates + of_coefficients
 
     def forward(self) -> tuple[Tensor, ...]:
@@ -243,6 +226,11 @@ class SharedGroup(nn.Module):
         if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
             return cast(tuple[Tensor, ...], _Compose.apply(self, composed, *parameters))
         return tuple(composed.weights)
+
+
+def _rows_name(index: int) -> str:
+    """Return the name of the buffer that holds the rows of a bank's readers."""
+    return f"rows_{index}"
 
 
 def _are_equal(weights: Sequence[Tensor], others: Sequence[Tensor]) -> bool:

@@ -6,7 +6,7 @@ The networks underneath see plain tensors, composed group by group; see `npas.sh
 import copy
 import itertools
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -18,13 +18,7 @@ from npas.plans import Plan, check_plan
 from npas.sharing.checks import check_coverage, named_as_planned
 from npas.sharing.group import SharedGroup
 from npas.sharing.structure import check_structure
-
-
-def _show_to_kernels(modules: Iterable[nn.RNNBase]) -> None:
-    """Renew the list of its weights that a recurrent layer keeps: forward reads nothing else."""
-    for module in modules:
-        names = module._flat_weights_names
-        module.__dict__["_flat_weights"] = [getattr(module, name) for name in names]
+from npas.torch_internals import COMPILED, parameters_of, show_weights_to_kernels
 
 
 class SharedModel(nn.Module):
@@ -53,7 +47,7 @@ class SharedModel(nn.Module):
         """Take a layer's parameter away, so that a plain tensor can stand in its place."""
         path, _, attribute = layer.rpartition(".")
         module = self.network(network).get_submodule(path)
-        del module._parameters[attribute]
+        del parameters_of(module)[attribute]
         return module, attribute
 
     def network(self, name: str) -> nn.Module:
@@ -84,7 +78,8 @@ class SharedModel(nn.Module):
         for shared, targets in zip(self.groups.values(), self._targets, strict=True):
             for (module, attribute), weight in zip(targets, shared(), strict=True):
                 module.__dict__[attribute] = weight
-        _show_to_kernels(self._recurrent)
+        for module in self._recurrent:
+            show_weights_to_kernels(module)
 
     def members(self, x: Tensor) -> dict[str, Tensor]:
         """Return the logits (B, classes) of every network for images (B, channels, H, W)."""
@@ -115,7 +110,8 @@ class SharedModel(nn.Module):
             for (module, attribute), slot in zip(targets, group.slots, strict=True):
                 weight = module.__dict__.pop(attribute).view(slot.shape).clone()
                 module.register_parameter(attribute, nn.Parameter(weight, is_trained[group.name]))
-        _show_to_kernels(plain._recurrent)
+        for module in plain._recurrent:
+            show_weights_to_kernels(module)
         return dict(zip(plain.network_names, plain.networks, strict=True))
 
     def regroup(self, plan: Plan) -> "SharedModel":
@@ -177,7 +173,7 @@ def check_shared(model: object) -> None:
 
 def _path_to_shared(model: object) -> str:
     """Return where in a wrapper the shared network is, as `.module._orig_mod`; "" if nowhere."""
-    for name in ("model", "module", "_orig_mod"):
+    for name in ("model", "module", COMPILED):
         inner = getattr(model, name, None)
         if isinstance(inner, SharedModel):
             return f".{name}"

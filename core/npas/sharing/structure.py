@@ -13,11 +13,18 @@ from npas import arch
 from npas.errors import PlanError
 from npas.plans import Plan
 from npas.sharing.likeness import described, likeness
+from npas.torch_internals import (
+    BATCH_NORM,
+    NOTES_OF_COMPILE,
+    buffers_of,
+    children_of,
+    parameters_of,
+)
 
 _OF_TORCH = frozenset(vars(nn.Module()))
 """What every module has: its mode, its hooks, and its parts, which are compared apart."""
 
-_HARMLESS = frozenset({"inplace", "_compiled_call_impl"})
+_HARMLESS = frozenset({"inplace"}) | NOTES_OF_COMPILE
 """Settings that change no output."""
 
 _MISSING = object()
@@ -81,8 +88,8 @@ def _differences(given: nn.Module, wanted: nn.Module) -> Iterator[str]:
                 yield f"has a {word} too many, {name}"
             elif ours[name] != theirs[name]:
                 yield f"has a {word} {name} of {ours[name]}, not {theirs[name]}"
-    if list(given._modules) != list(wanted._modules):
-        yield f"has its children in another order: {', '.join(given._modules)}"
+    if list(children_of(given)) != list(children_of(wanted)):
+        yield f"has its children in another order: {', '.join(children_of(given))}"
     settings = vars(wanted).items()
     for key, value in ((k, v) for k, v in settings if k not in _OF_TORCH | _HARMLESS):
         found = getattr(given, key, _MISSING)
@@ -107,24 +114,23 @@ def _has_say(wanted: nn.Module, key: str, value: object) -> bool:
 
 def _is_of_kind(given: nn.Module, wanted: nn.Module) -> bool:
     """Return whether modules are of one class, or norms that differ in who is asked, at most."""
-    is_synchronised = isinstance(given, nn.SyncBatchNorm) and isinstance(
-        wanted, nn.modules.batchnorm._BatchNorm
-    )
+    is_synchronised = isinstance(given, nn.SyncBatchNorm) and isinstance(wanted, BATCH_NORM)
     return type(given) is type(wanted) or is_synchronised
 
 
 def _children(module: nn.Module) -> Parts:
     return {
-        name: "nothing" if child is None else "a module" for name, child in module._modules.items()
+        name: "nothing" if child is None else "a module"
+        for name, child in children_of(module).items()
     }
 
 
 def _parameters(module: nn.Module) -> Parts:
-    return _shapes(module._parameters)
+    return _shapes(parameters_of(module))
 
 
 def _buffers(module: nn.Module) -> Parts:
-    return _shapes(module._buffers)
+    return _shapes(buffers_of(module))
 
 
 _PARTS: Mapping[str, Callable[[nn.Module], Parts]] = {

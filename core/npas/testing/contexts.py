@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from npas.sharing.group import SharedGroup
+from npas.torch_internals import version
 
 NUM_THREADS = 4
 """Threads that use a group at once."""
@@ -115,13 +116,13 @@ def check_lifetime(shared: SharedGroup) -> None:
     wanted, gradients = _composed_and_pulled_back(copy.deepcopy(shared))
     given = shared()
     kept = [weight.detach() for weight in given]
-    versions = [weight._version for weight in kept]
+    versions = [version(weight) for weight in kept]
     shared.eval()
     shared.forget()
     with torch.no_grad():
         again = shared()
     shared.train()
-    assert versions == [weight._version for weight in kept], "weights in use are written again"
+    assert versions == [version(weight) for weight in kept], "weights in use are written again"
     _equal(kept, wanted, "weights in use change")
     _equal([weight.detach() for weight in again], wanted, "weights are others the second time")
     outer = [torch.cos(weight) for weight in kept]
@@ -131,7 +132,7 @@ def check_lifetime(shared: SharedGroup) -> None:
         for parameter in shared.parameters():
             parameter.mul_(2.0)
         shared()
-    assert versions == [weight._version for weight in kept], "an evaluation writes over weights"
+    assert versions == [version(weight) for weight in kept], "an evaluation writes over weights"
 
 
 def _equal(found: list[Tensor], wanted: list[Tensor], message: str) -> None:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from npas.spec import TrainingSpec
+from npas.torch_internals import NORM_WITH_STATISTICS
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+_NORMS = (NORM_WITH_STATISTICS, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 def parameter_groups(model: nn.Module, spec: TrainingSpec) -> list[dict[str, Any]]:

@@ -97,8 +97,8 @@ def test_untied_rows_are_copies_of_their_origins(model):
         wanted = old[name][untied.rows[name]] if name in untied.rows else old[name]
         assert torch.equal(parameter, wanted)
         assert parameter.data_ptr() != old[name].data_ptr()
-    buffers = dict(untied.model.named_buffers())
-    assert all(torch.equal(buffers[name], b) for name, b in model.named_buffers())
+    buffers = dict(untied.model.networks.named_buffers())
+    assert all(torch.equal(buffers[name], b) for name, b in model.networks.named_buffers())
 
 
 def test_untying_leaves_the_model_as_it_is(model):

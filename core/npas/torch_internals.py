@@ -1,0 +1,97 @@
+"""What PyTorch does not offer by a public name; a test each says what is relied on."""
+
+import functools
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, UntypedStorage, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
+"""The class of all batch normalisations, `SyncBatchNorm` among them."""
+
+NORM_WITH_STATISTICS = nn.modules.batchnorm._NormBase
+"""The class of all normalisations that may keep statistics: of batches and of instances."""
+
+COMPILED = "_orig_mod"
+"""The attribute of a module from `torch.compile` that holds the one it was made of."""
+
+NOTES_OF_COMPILE = frozenset({"_compiled_call_impl"})
+"""Attributes that `module.compile()` leaves on a module; what it computes is the same."""
+
+_FRESH = itertools.count(1)
+
+
+def changes(parameter: Tensor) -> tuple[int, int]:
+    """Return numbers that differ from all earlier ones if a parameter was changed in place.
+
+    Fused optimisers count no versions up, so that their steps are counted here, from the first
+    call for a parameter on.
+    """
+    if parameter.is_inference():
+        return next(_FRESH), 0  # such a tensor counts nothing: it may have changed every time
+    if not hasattr(parameter, "_npas_steps"):
+        _count_steps_of_marked_parameters()
+        parameter._npas_steps = 0  # type: ignore[attr-defined]  # the mark
+    return version(parameter), parameter._npas_steps  # type: ignore[attr-defined]  # set above
+
+
+@functools.cache
+def _count_steps_of_marked_parameters() -> None:
+    """Have all optimisers of this process count their steps on marked parameters, from now on."""
+    register_optimizer_step_post_hook(_count_step)
+
+
+def _count_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            steps = getattr(parameter, "_npas_steps", None)
+            if steps is not None:
+                parameter._npas_steps = steps + 1
+
+
+def version(tensor: Tensor) -> int:
+    """Return how often a tensor was changed in place, views of it included."""
+    return tensor._version
+
+
+def storage_number(storage: UntypedStorage) -> int:
+    """Return what tells a tensor's memory from others that live, on the meta device too."""
+    return int(storage._cdata)
+
+
+def parameters_of(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    """Return a module's own parameters, the dictionary itself: what is deleted there is gone."""
+    return module._parameters
+
+
+def buffers_of(module: nn.Module) -> dict[str, Tensor | None]:
+    """Return a module's own buffers, the dictionary itself."""
+    return module._buffers
+
+
+def children_of(module: nn.Module) -> dict[str, nn.Module | None]:
+    """Return a module's children, the dictionary itself, in which None and order count."""
+    return module._modules
+
+
+def replace_children(module: nn.Module, children: dict[str, nn.Module | None]) -> None:
+    """Give a module other children."""
+    module._modules = children
+
+
+def show_weights_to_kernels(module: nn.RNNBase) -> None:
+    """Renew the list of its weights that a recurrent layer keeps: forward reads nothing else."""
+    names = module._flat_weights_names
+    module.__dict__["_flat_weights"] = [getattr(module, name) for name in names]
+
+
+def versions_of_modules(model: nn.Module) -> Any:
+    """Return what a state dict says of the versions of the modules that it is of."""
+    return model.state_dict()._metadata  # type: ignore[attr-defined]  # torch hangs it on the dict
+
+
+def set_versions_of_modules(state: dict[str, Tensor], versions: Any) -> None:
+    """Have a state dict, an `OrderedDict`, say of which versions its modules were."""
+    state.__dict__["_metadata"] = versions
