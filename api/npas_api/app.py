@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 import npas
 from fastapi import FastAPI
+from npas.delivery.report import Report
+from npas.plans import Plan
 from npas.spec import JobSpec
 
 from npas_api import (
@@ -49,7 +51,7 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
     for part in (plans, jobs, events, metrics, artifacts, results, catalogues, health):
         app.include_router(part.router)
     problems.handle_errors(app)
-    openapi.complete(app, bodies=(JobSpec, plans.PlanBody))
+    openapi.complete(app, models=(JobSpec, plans.PlanBody, Plan, Report))
     app.add_middleware(OwnOrigin)
     app.add_middleware(RequestContext)  # the outermost: refusals have an id, too
     return app

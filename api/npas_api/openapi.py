@@ -6,12 +6,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 from pydantic.json_schema import models_json_schema
 
 from npas_api import errors, problems
 
 _REF = "#/components/schemas/{model}"
+_OUR_REF = "x-npas-model"
 EXAMPLE = {
     "architecture": "wrn-16-2",
     "budget": {"fraction": 0.25},
@@ -44,16 +45,27 @@ def problems_of(*kinds: type[errors.ApiError]) -> Responses:
 
 
 def request_body(model: type[BaseModel], *, example: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `openapi_extra` of a route whose body is read by `bodies.body(model)`."""
+    """Return the `openapi_extra` of a route whose body is read by `request_body.body(model)`."""
     content = {"application/json": {"schema": _ref(model), "example": dict(example)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def complete(app: FastAPI, *, bodies: Sequence[type[BaseModel]]) -> None:
+def described_by(model: type[BaseModel]) -> Any:
+    """Return what says of a plain JSON field that it is what a model describes, and no more.
+
+    The answer is sent as it lies in the store: no release rewrites what another one stored.
+
+    Args:
+        model: one of those that `complete` is given.
+    """
+    return WithJsonSchema({"allOf": [{_OUR_REF: model.__name__}]})
+
+
+def complete(app: FastAPI, *, models: Sequence[type[BaseModel]]) -> None:
     """Complete the application's OpenAPI document.
 
     Args:
-        bodies: the models that `request_body` was given.
+        models: those that `request_body` and `described_by` were given.
     """
 
     @functools.cache
@@ -61,15 +73,26 @@ def complete(app: FastAPI, *, bodies: Sequence[type[BaseModel]]) -> None:
         made = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        models: list[type[BaseModel]] = [*bodies, problems.Problem]
+        described: list[type[BaseModel]] = [*models, problems.Problem]
         _, schemas = models_json_schema(
-            [(model, "validation") for model in models], ref_template=_REF
+            [(model, "validation") for model in described], ref_template=_REF
         )
         made["components"]["schemas"].update(schemas["$defs"])
+        _resolve(made)
         _drop_unused(made)
         return made
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _resolve(value: Any) -> None:
+    """Put references in place of the names that `described_by` left: pydantic refuses its own."""
+    if isinstance(value, dict):
+        if name := value.pop(_OUR_REF, None):
+            value["$ref"] = _REF.format(model=name)
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        _resolve(item)
 
 
 def _drop_unused(document: dict[str, Any]) -> None:
@@ -81,6 +104,11 @@ def _drop_unused(document: dict[str, Any]) -> None:
                 del operation["responses"]["422"]
     for name in (own, "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the schema of an answer that a model describes, see `complete`."""
+    return _ref(model)
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from npas.plans import Plan
 from npas.spec import Labels, PlanRequest, Seed, TrainingSpec
 from npas_store import plans
 from npas_store.database import reading
 from pydantic import BaseModel, ConfigDict, Field
 
 from npas_api import content_negotiation, dependencies, errors
-from npas_api.openapi import EXAMPLE, Responses, problems_of, request_body
+from npas_api.openapi import EXAMPLE, Responses, problems_of, request_body, schema_of
 from npas_api.planning import while_awaited
 from npas_api.request_body import body
 
@@ -18,7 +19,10 @@ router = APIRouter(
 )
 
 _DOCUMENT: Responses = {
-    200: {"description": "The plan.", "content": {content_negotiation.JSON: {"schema": {}}}}
+    200: {
+        "description": "The plan.",
+        "content": {content_negotiation.JSON: {"schema": schema_of(Plan)}},
+    }
 }
 
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
+from npas.delivery.report import Report
+from npas.spec import JobSpec
 from npas_store import tables
 from npas_store.states import is_terminal
 from pydantic import BaseModel, ConfigDict, Field
+
+from npas_api.openapi import described_by
 
 
 class Shape(BaseModel):
@@ -45,7 +49,7 @@ class Job(Shape):
     phase: str | None = Field(description="preparing, searching, training, evaluating, ...")
     progress: float = Field(description="of the whole job, 0..1")
     eta_seconds: float | None
-    spec: dict[str, Any]
+    spec: Annotated[dict[str, Any], described_by(JobSpec)]
     labels: dict[str, str]
     architecture: str = Field(description="names, joined by plus signs")
     method: str
@@ -60,7 +64,9 @@ class Job(Shape):
     finished_at: datetime | None
     attempt: int
     reason: dict[str, Any] | None = Field(description="why it ended: code, message, hint")
-    result: dict[str, Any] | None = Field(description="the report, once there is a network")
+    result: Annotated[dict[str, Any], described_by(Report)] | None = Field(
+        description="the report, once there is a network"
+    )
     transitions: list[Transition]
     urls: JobUrls
 

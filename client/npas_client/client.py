@@ -21,7 +21,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from pydantic import BaseModel, ConfigDict
+from npas.delivery.report import Report
+from npas.plans import Plan
+from npas.spec import JobSpec
+from pydantic import BaseModel, ConfigDict, Field
 
 from npas_client import download, errors, stream
 
@@ -45,7 +48,13 @@ class Answer(BaseModel):
 
 
 class Job(Answer):
-    """A job as it was when asked. Treat a state you do not know as not ended: see is_terminal."""
+    """A job as it was when asked. Treat a state you do not know as not ended: see is_terminal.
+
+    Attributes:
+        spec: what was asked for; plain JSON where a newer service knows more than this client.
+        reason: why it ended or waits: code, message, hint.
+        result: the report, once there is a network.
+    """
 
     id: str
     state: str
@@ -53,8 +62,9 @@ class Job(Answer):
     phase: str | None = None
     progress: float | None = None
     eta_seconds: float | None = None
+    spec: JobSpec | dict[str, Any] | None = Field(None, union_mode="left_to_right")
     reason: dict[str, Any] | None = None
-    result: dict[str, Any] | None = None
+    result: Report | None = None
 
 
 class Event(Answer):
@@ -120,7 +130,7 @@ class Client:
         except httpx.TransportError:
             return False
 
-    def preview(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def preview(self, request: Mapping[str, Any]) -> Plan:
         """Return the plan that a job would get, without making the job.
 
         Args:
@@ -130,7 +140,7 @@ class Client:
             InfeasibleBudgetError: the method cannot go that low.
             InvalidRequestError: something else in the request is wrong.
         """
-        return dict(self._send("POST", "/v1/plans", json=dict(request)).json())
+        return Plan.from_json(self._send("POST", "/v1/plans", json=dict(request)).text)
 
     def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Make a job and return at once.
@@ -217,7 +227,7 @@ class Client:
         """Return the learning curve so far: one row per stage and epoch."""
         return list(self._send("GET", f"/v1/jobs/{job_id}/metrics").json()["data"])
 
-    def plan(self, job_id: str, *, version: int | None = None) -> dict[str, Any]:
+    def plan(self, job_id: str, *, version: int | None = None) -> Plan:
         """Return a plan of the job: which layers share what.
 
         Args:
@@ -228,7 +238,7 @@ class Client:
             NotFoundError: the job has no such version (yet).
         """
         wanted = {} if version is None else {"version": version}
-        return dict(self._send("GET", f"/v1/jobs/{job_id}/plan", params=wanted).json())
+        return Plan.from_json(self._send("GET", f"/v1/jobs/{job_id}/plan", params=wanted).text)
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """Return the files that the job has made so far."""

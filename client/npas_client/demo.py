@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from npas.delivery.report import Report
 from rich.console import Console
 
 from npas_client.client import Client, Job
@@ -43,6 +44,12 @@ class DemoError(Exception):
     """Something is not as promised; the message says what."""
 
 
+def _report(job: Job) -> Report:
+    """Return what a job that ended well says of its network."""
+    assert job.result is not None
+    return job.result
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """What came out: two finished jobs, and what a fresh process found in the file."""
@@ -55,22 +62,22 @@ class Outcome:
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the last line."""
-        result, dense = self.job.result or {}, self.dense.result or {}
+        result, dense = _report(self.job), _report(self.dense)
         return {
             "job": self.job.id,
             "state": self.job.state,
-            "architecture": result["architecture"],
-            "method": result["method"],
-            "dataset": result["dataset"],
-            "dense_parameters": result["dense_parameters"],
-            "budget_parameters": result["budget_parameters"],
+            "architecture": result.architecture,
+            "method": result.method,
+            "dataset": result.dataset,
+            "dense_parameters": result.dense_parameters,
+            "budget_parameters": result.budget_parameters,
             "parameters": self.grade["parameters"],
-            "minimum_parameters": result["minimum_parameters"],
-            "groups": result["groups"],
+            "minimum_parameters": result.minimum_parameters,
+            "groups": result.groups,
             "file_bytes": self.file_bytes,
-            "accuracy": result["accuracy"],
+            "accuracy": result.accuracy,
             "loaded_accuracy": self.grade["accuracy"],
-            "dense_accuracy": dense["accuracy"],
+            "dense_accuracy": dense.accuracy,
             "seconds": round(self.seconds, 1),
         }
 
@@ -79,7 +86,7 @@ class Outcome:
         figures = self.summary()
         accuracy, dense = figures["accuracy"], figures["dense_accuracy"]
         loaded, parameters = figures["loaded_accuracy"], figures["parameters"]
-        reported = (self.job.result or {})["parameters"]
+        reported = _report(self.job).parameters
         most = 4 * parameters + self.grade["buffer_bytes"] + MAX_HEADER_BYTES
         promises = {
             f"the file holds {parameters:,} parameters, the report says {reported:,}": (

@@ -1,6 +1,12 @@
 """The OpenAPI document says what the service does."""
 
+import json
+
 import pytest
+from jsonschema_rs import Draft202012Validator, ValidationError
+from npas.delivery.report import Report
+from npas.run import run
+from npas.spec import JobSpec
 
 ROUTES = {
     "/livez": {"get"},
@@ -66,6 +72,64 @@ def test_bodies_are_described_by_the_librarys_models(document):
         "$ref": "#/components/schemas/JobSpec"
     }
     assert "epochs" in document["components"]["schemas"]["TrainingSpec"]["properties"]
+
+
+def test_answers_are_described_by_the_librarys_models(document):
+    schemas = document["components"]["schemas"]
+    job = schemas["Job"]["properties"]
+    assert job["spec"]["allOf"] == [{"$ref": "#/components/schemas/JobSpec"}]
+    report = {"allOf": [{"$ref": "#/components/schemas/Report"}]}
+    assert job["result"]["anyOf"] == [report, {"type": "null"}]
+    for path, method in (("/v1/plans", "post"), ("/v1/jobs/{job_id}/plan", "get")):
+        content = document["paths"][path][method]["responses"]["200"]["content"]
+        assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/Plan"}
+    assert "groups" in schemas["Plan"]["properties"]
+    assert "accuracy" in schemas["Report"]["properties"]
+
+
+@pytest.fixture(scope="module")
+def check(document):
+    """Check an answer against a schema of the document."""
+
+    def against(name, value):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        Draft202012Validator(schema).validate(value)
+
+    return against
+
+
+REQUESTS = [
+    {"method": "dense", "budget": {"fraction": 1}},
+    {"method": "block_mix", "training": {"epochs": 2, "distillation": "dense"}},
+    {"method": {"name": "auto", "methods": ["uniform", "random"]}},
+    {"method": {"name": "soft_sharing", "fold": 0.5}, "budget": {"fraction": 0.8}},
+]
+
+
+@pytest.mark.parametrize("changes", REQUESTS, ids=lambda changes: str(changes["method"]))
+def test_what_a_job_answers_validates_against_the_document(
+    check, changes, submit, client, tmp_path, deliver
+):
+    """The report is one that the library made of this very job."""
+    small = {"name": "digits", "train_images": 60, "test_images": 20}
+    asked = {"dataset": small, "architecture": "resnet-14", "training": {"epochs": 1}} | changes
+    job = submit(**asked)
+    check("Job", job)
+    check("Plan", client.get(job["urls"]["plan"]).json())
+    spec = JobSpec.model_validate_json(json.dumps(job["spec"]))
+    outcome = run(spec, folder=tmp_path, device="cpu")
+    assert not Report.model_validate(outcome.report).model_extra
+    deliver(**outcome.report)
+    check("Job", client.get(job["urls"]["self"]).json())
+    check("Plan", json.loads(outcome.plan.to_json()))
+
+
+def test_schemas_refuse_what_is_no_job(check, submit):
+    job = submit()
+    with pytest.raises(ValidationError, match='"budget" is a required property'):
+        check("Job", job | {"spec": {"architecture": {"name": "resnet-8"}}})
+    with pytest.raises(ValidationError, match="not valid under any of the schemas"):
+        check("Job", job | {"result": {"accuracy": 1.0}})
 
 
 def test_the_example_is_a_job_that_is_taken(document, store, client):

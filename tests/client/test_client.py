@@ -2,6 +2,7 @@
 
 import json
 
+import npas
 import pytest
 from npas_client import client as module
 from npas_client import errors
@@ -50,10 +51,19 @@ def test_submit_keeps_its_key_while_it_tries_again(scripted, reply, answer, clie
 
 
 def test_plan_of_a_version_is_asked_for(scripted, answer, client):
-    path = "/v1/jobs/job_1/plan"
-    scripted.replies[path] = [answer({"groups": []})]
-    assert client.plan("job_1") == client.plan("job_1", version=2) == {"groups": []}
+    path, plan = "/v1/jobs/job_1/plan", npas.plan("resnet-8", method="dense")
+    scripted.replies[path] = [answer(json.loads(plan.to_json()))]
+    assert client.plan("job_1") == client.plan("job_1", version=2) == plan
     assert [request.path for request in scripted.seen(path)] == [path, f"{path}?version=2"]
+
+
+def test_job_of_a_newer_service_is_taken_as_it_is(scripted, answer, client):
+    spec = {"architecture": {"name": "resnet-8"}, "budget": {"fraction": 0.5}, "dataset": "digits"}
+    scripted.replies["/v1/jobs/job_1"] = [answer(RUNNING | {"spec": spec})]
+    assert client.get("job_1").spec == npas.JobSpec.model_validate(spec)
+    newer = spec | {"priority": 1}
+    scripted.replies["/v1/jobs/job_2"] = [answer(RUNNING | {"spec": newer})]
+    assert client.get("job_2").spec == newer
 
 
 def test_submit_takes_a_new_key_each_time_unless_given_one(scripted, answer, client):

@@ -1,6 +1,7 @@
 """The demonstration fails when a promise is broken, and its last line has the promised figures."""
 
 import pytest
+from npas.delivery.report import Report
 from npas_client.client import Job
 from npas_client.demo import Outcome
 
@@ -24,7 +25,9 @@ GRADE = {"parameters": 240, "buffer_bytes": 80, "accuracy": 0.97}
 
 def outcome(*, report=None, grade=None, dense=0.98, file_bytes=2000):
     def job(name, result):
-        return Job(id=name, state="succeeded", is_terminal=True, result=result)
+        return Job(
+            id=name, state="succeeded", is_terminal=True, result=Report.model_construct(**result)
+        )
 
     return Outcome(
         job=job("job_1", {**REPORT, **(report or {})}),

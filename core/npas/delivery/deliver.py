@@ -13,6 +13,7 @@ import torch
 from npas import artifacts
 from npas.data import Dataset, Inputs
 from npas.delivery import checkpoint
+from npas.delivery.report import Report
 from npas.errors import CheckpointError
 from npas.folding.fold import fold
 from npas.folding.loops import Looped
@@ -84,12 +85,13 @@ def deliver(
         folder: for the files.
 
     Returns:
-        the report, and the files by name.
+        the report, plain JSON, and the files by name.
     """
     path = folder / "model.safetensors"
     graded, loaded = _save_and_grade(model, result, path)
-    report = _report(result, graded, path) | {"networks": _members(loaded, result)}
-    report["folding"], folded = _folding(loaded, graded, result, folder)
+    content = _report(result, graded, path) | {"networks": _members(loaded, result)}
+    content["folding"], folded = _folding(loaded, graded, result, folder)
+    report = Report.model_validate(content).model_dump(mode="json", exclude_unset=True)
     rows = (*result.search_rows, *result.rows)
     account = artifacts.Account(
         plan=result.plan,

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from npas.delivery.report import RaceReport
 from npas.errors import InfeasibleBudgetError
-from npas.jobs.resume import RaceFacts
 from npas.methods import Contest
 from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
@@ -159,7 +159,7 @@ class Bracket:
         round_ = {c: trial for (c, length), trial in self.trials.items() if length == epochs}
         return sorted(round_, key=lambda c: (_loss(round_[c]), c))
 
-    def restore(self, facts: RaceFacts) -> None:
+    def restore(self, facts: RaceReport) -> None:
         """Take over the trainings that are done.
 
         Candidates are known by what they are, not by their places: a race that another release
@@ -170,9 +170,9 @@ class Bracket:
         """
         mine = [_entry(each) for each in self.candidates]
         for told in facts.trials:
-            entry = facts.candidates[told["candidate"]]
+            entry = facts.candidates[told.candidate].model_dump()
             if entry in mine:
-                trial = Trial(**told | {"candidate": mine.index(entry)})
+                trial = Trial(**told.model_dump() | {"candidate": mine.index(entry)})
                 self.trials[trial.candidate, trial.epochs] = trial
 
     def why(self) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from npas import train
+from npas.delivery.report import RaceReport
 from npas.errors import CheckpointError, DataError
 from npas.jobs import identity
 from npas.jobs.context import RunContext, Stage
@@ -45,20 +46,6 @@ class RevisionFacts(Facts):
         return Plan.from_json(self.plans["0"])
 
 
-class RaceFacts(Facts):
-    """What a race has come to.
-
-    Attributes:
-        request: of the job that races, see `npas.jobs.identity`.
-        candidates: method and parameters of each.
-        trials: fields of `npas.jobs.bracket.Trial`, those that are done.
-    """
-
-    request: str
-    candidates: list[dict[str, Any]]
-    trials: list[dict[str, Any]]
-
-
 class JobFacts(Facts):
     """What a job has come to after its race.
 
@@ -82,10 +69,10 @@ class JobFacts(Facts):
     search_rows: list[dict[str, Any]]
     job_seconds: float
     teaching: dict[str, Any]
-    race: RaceFacts | None
+    race: RaceReport | None
 
 
-class PausedRaceFacts(RaceFacts):
+class PausedRaceFacts(RaceReport):
     """What is saved while a race goes on."""
 
     stage: Stage
@@ -134,7 +121,7 @@ class ResumeFile:
         return self.facts
 
     @property
-    def race(self) -> RaceFacts | None:
+    def race(self) -> RaceReport | None:
         """What it says of the race, under way or over; None where there was none."""
         return self.facts.race if isinstance(self.facts, JobFacts) else self.facts
 

@@ -1,0 +1,274 @@
+"""What is told of a finished job: report.json, and `result` in the service."""
+
+from pydantic import BaseModel, ConfigDict
+
+from npas.plans import Ledger
+
+
+class Part(BaseModel):
+    """Of a report. A report of a later release may say more, which is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class SearchCost(Part):
+    """What a search took.
+
+    Attributes:
+        epochs: that were trained to measure.
+        steps: optimiser steps in them.
+        steps_share: of those of search and training together, 0 to 1.
+        seconds: of training and measuring.
+        seconds_share: of those of search and training together, 0 to 1.
+        validation_accuracy: of the last epoch, 0 to 1; None without held-out images.
+    """
+
+    epochs: int
+    steps: int
+    steps_share: float
+    seconds: float
+    seconds_share: float
+    validation_accuracy: float | None
+
+
+class Refinement(Part):
+    """What a refinement in the midst of the training did.
+
+    Attributes:
+        epoch: after which.
+        seconds: that it took.
+        batches: that were measured on.
+        rows_before: rows of coefficients.
+        rows_after: likewise.
+        seconds_share: of those of search and training together, 0 to 1.
+    """
+
+    epoch: int
+    seconds: float
+    batches: int
+    rows_before: int
+    rows_after: int
+    seconds_share: float
+
+
+class PlanOutline(Part):
+    """A few numbers of one plan of the job.
+
+    Attributes:
+        version: 0 of the request alone; 1 to search with; 2 after the search; 3 refined.
+        stage: what it was made for.
+        groups: that share.
+        parameters: in all, norms and biases included.
+        templates: of all banks.
+        rows: of coefficients, of all banks.
+        moved: layers that share with others than in the plan before.
+    """
+
+    version: int
+    stage: str
+    groups: int
+    parameters: int
+    templates: int
+    rows: int
+    moved: int
+
+
+class Candidate(Part):
+    """A method that was raced: its name with options, and what its plan has."""
+
+    method: str
+    parameters: int
+
+
+class TrialReport(Part):
+    """One short training; see `npas.jobs.bracket.Trial`."""
+
+    candidate: int
+    epochs: int
+    steps: int
+    nll: float | None
+    score: float | None
+    seconds: float
+
+
+class RaceReport(Part):
+    """How the method was chosen.
+
+    Attributes:
+        request: what tells the job from others.
+        method: the winner, with its options.
+        why: the choice and its reason, a sentence.
+        candidates: whose plans fit the budget.
+        trials: all short trainings; `candidate` is a place in `candidates`.
+        infeasible: the minimum of each method that does not fit the budget.
+        epochs: of all trainings of the race.
+        share_of_training: its epochs over those of the training.
+        seconds: that it took.
+    """
+
+    request: str
+    method: str
+    why: str
+    candidates: tuple[Candidate, ...]
+    trials: tuple[TrialReport, ...]
+    infeasible: dict[str, int]
+    epochs: int
+    share_of_training: float
+    seconds: float
+
+
+class DistillationReport(Part):
+    """The teacher: what was asked for, and what it came to.
+
+    Attributes:
+        teacher: "dense", trained in the job, or "checkpoint:NAME".
+        temperature: logits are divided by it.
+        weight: of the teacher in the loss, 0 to 1.
+        accuracy: on the test images, 0 to 1; None where there was no time for a teacher.
+    """
+
+    teacher: str
+    temperature: float
+    weight: float
+    accuracy: float | None
+
+
+class NetworkReport(Part):
+    """One network of the job; accuracy: alone, on the test images; None of a lone network."""
+
+    name: str
+    architecture: str
+    accuracy: float | None
+
+
+class FoldedGroupReport(Part):
+    """What folding made of a group; see `npas.folding.fold.FoldedGroup`."""
+
+    name: str
+    layers: int
+    distinct: int
+    parameters_before: int
+    parameters: int
+    rolled_back: bool
+    least_similarity: float
+
+
+class LoopReport(Part):
+    """Where a loop stands; see `npas.folding.loops.LoopPlace`."""
+
+    network: str
+    module: str
+    blocks: int
+    steps: int
+
+
+class FoldingReport(Part):
+    """The folded network, a file of its own.
+
+    Attributes:
+        threshold: of similarity, for layers to become one.
+        ledger: of its plan.
+        parameters: in all.
+        parameters_before: of the network that was folded.
+        accuracy: on the test images, 0 to 1.
+        accuracy_change: against the network that was folded.
+        accuracy_before_recalibration: None where the fold is exact.
+        accuracy_as_loops: of the same network, run as loops.
+        groups: what became of each.
+        loops: where they stand.
+        file_bytes: of the file.
+        sha256: of the file.
+    """
+
+    threshold: float
+    ledger: Ledger
+    parameters: int
+    parameters_before: int
+    accuracy: float
+    accuracy_change: float
+    accuracy_before_recalibration: float | None
+    accuracy_as_loops: float
+    groups: tuple[FoldedGroupReport, ...]
+    loops: tuple[LoopReport, ...]
+    file_bytes: int
+    sha256: str
+
+
+class Report(Part):
+    """What a finished job delivered and what it took.
+
+    Attributes:
+        architecture: names, joined by plus signs.
+        method: of the delivered plan.
+        dataset: its name.
+        dataset_fingerprint: SHA-256 of images and labels.
+        dense_parameters: of the networks without sharing.
+        budget_parameters: what was allowed.
+        parameters: of the delivered networks together, counted.
+        minimum_parameters: the fewest that the method reaches.
+        groups: that share.
+        accuracy: on the test images, 0 to 1; F1 for cells.
+        metric: what `accuracy` is: "accuracy" or "f1".
+        top5: 0 to 1; None where there are not more than five classes, or for cells.
+        f1: for cells.
+        precision: for cells.
+        recall: for cells.
+        nll: negative log likelihood, nats; None where it is no number.
+        ece: expected calibration error, 0 to 1.
+        test_images: that it was graded on.
+        validation_accuracy: of the epoch that was delivered; None without held-out images.
+        best_epoch: whose weights were delivered; 0: none was finished.
+        epochs: asked for.
+        epochs_done: of the training.
+        stopped_early: whether the job was told to finish.
+        seconds: of the whole job, pauses left out.
+        search: None where there was none.
+        refinement: None where there was none.
+        plans: all of the job.
+        distillation: None where nothing was distilled.
+        race: None where the method was given.
+        seed: of everything random.
+        device: "cpu" or "cuda".
+        file_bytes: of model.safetensors.
+        sha256: of model.safetensors.
+        versions: of npas, torch and Python.
+        networks: each by itself.
+        folding: None where nothing was to be folded.
+    """
+
+    architecture: str
+    method: str
+    dataset: str
+    dataset_fingerprint: str
+    dense_parameters: int
+    budget_parameters: int
+    parameters: int
+    minimum_parameters: int
+    groups: int
+    accuracy: float
+    metric: str
+    top5: float | None
+    f1: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    nll: float | None
+    ece: float | None
+    test_images: int
+    validation_accuracy: float | None
+    best_epoch: int
+    epochs: int
+    epochs_done: int
+    stopped_early: bool
+    seconds: float
+    search: SearchCost | None
+    refinement: Refinement | None
+    plans: tuple[PlanOutline, ...]
+    distillation: DistillationReport | None
+    race: RaceReport | None
+    seed: int
+    device: str
+    file_bytes: int
+    sha256: str
+    versions: dict[str, str]
+    networks: tuple[NetworkReport, ...]
+    folding: FoldingReport | None
