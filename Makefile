@@ -41,7 +41,7 @@ fmt: install
 	$(BIN)/ruff check --fix .
 
 lock: install
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --all-extras \
 		--python-version 3.11 --group dev pyproject.toml -o requirements.lock
 
 clean:

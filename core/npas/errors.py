@@ -127,3 +127,9 @@ class TooLargeError(NpasError, ValueError):
     """The training needs more memory than any device has."""
 
     code = "too_large"
+
+
+class MissingPackageError(NpasError, ImportError):
+    """A package that only some of the library needs is not installed."""
+
+    code = "package_missing"

@@ -7,14 +7,14 @@ from npas.data import npz
 from npas.errors import NpasError
 
 
-def main(names: list[str]) -> int:
+def main(names: list[str] | None = None) -> int:
     """Fetch the names, or list what there is without any.
 
     Returns:
         the exit status.
     """
     try:
-        for name in names:
+        for name in sys.argv[1:] if names is None else names:
             npas.data.fetch(name)
     except NpasError as error:
         sys.stderr.write(f"{error.message}\n")
@@ -28,4 +28,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from npas import optional
 from npas.data._idx import idx_source
 
 
 def _fetch(folder: Path) -> None:
-    from torchvision import datasets  # slow to import, and only downloads need it
-
-    datasets.FashionMNIST(folder, download=True)
+    # Slow to import, and only downloads need it.
+    optional.imported("torchvision.datasets", extra="vision").FashionMNIST(folder, download=True)
 
 
 SOURCE = idx_source(

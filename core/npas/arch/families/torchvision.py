@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import Field
 from torch import nn
-from torchvision import models
 
+from npas import optional
 from npas.arch.layers import RoleOf
 from npas.errors import InvalidSpecError
 from npas.spec import ArchitectureSpec, Spec
@@ -26,10 +26,17 @@ class TorchvisionOptions(Spec):
     groups: int | None = Field(None, ge=1, le=256, description="resnet family")
 
 
+def _models() -> Any:
+    """Return torchvision's models: seconds pass in their import, and most plans do without."""
+    return optional.imported("torchvision.models", extra="vision")
+
+
 @functools.cache
 def known() -> tuple[str, ...]:
-    """Return the names of all classification models."""
-    return tuple(models.list_models(module=models))
+    """Return the names of all classification models; none where torchvision is not installed."""
+    if not optional.is_installed("torchvision"):
+        return ()
+    return tuple(_models().list_models(module=_models()))
 
 
 def _replace_stem(model: nn.Module, num_channels: int) -> None:
@@ -63,8 +70,14 @@ class TorchvisionFamily:
         return [PREFIX + name for name in known()]
 
     def matches(self, name: str) -> bool:
-        """Return whether torchvision has a classification model of that name."""
-        return name.startswith(PREFIX) and name.removeprefix(PREFIX) in known()
+        """Return whether torchvision has a classification model of that name.
+
+        Raises:
+            MissingPackageError: it is not installed.
+        """
+        if not name.startswith(PREFIX):
+            return False
+        return bool(_models()) and name.removeprefix(PREFIX) in known()
 
     def default_size(self, name: str) -> int:
         """Return 224 pixels, or what the model was made for."""
@@ -79,7 +92,7 @@ class TorchvisionFamily:
         name = spec.name.removeprefix(PREFIX)
         options = self._arguments(name, spec)
         try:
-            model: nn.Module = models.get_model(name, weights=None, **options)
+            model: nn.Module = _models().get_model(name, weights=None, **options)
         except (TypeError, ValueError, AssertionError) as error:
             raise InvalidSpecError(
                 f"torchvision cannot build {name} with {options}: {error}", field="/architecture"
