@@ -6,18 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from npas.artifacts._svg import (
-    AXIS,
-    COLOURS,
-    LINE,
-    MARGIN,
-    SOFT,
-    WIDTH,
-    document,
-    rect,
-    rule,
-    text,
-)
+from npas.artifacts import _plot
+from npas.artifacts._svg import AXIS, COLOURS, WIDTH
 
 from benchmarks.scores import Score, score
 from benchmarks.timing import table, write_section
@@ -33,8 +23,6 @@ FIRST_EPOCHS = 3
 """Epochs after a phase begins over which F1 is averaged to tell who adapts faster."""
 
 _PLAIN = "CNN"  # what the others are compared with
-_LEFT, _TOP, _HEIGHT = MARGIN + 34, 96, 330
-_SPAN = WIDTH - MARGIN - _LEFT
 
 
 class Runs:
@@ -194,54 +182,36 @@ def curves_svg(runs: Runs, title: str) -> str:
     Returns:
         a whole SVG document, 960 pixels wide.
     """
-    parts = [text(MARGIN, 44, title, size=20, weight=600)]
-    total = len(runs.phases) * runs.setting["epochs"]
-    parts += _frame(runs, total)
-    for index, (network, seeds) in enumerate(runs.by_network.items()):
-        colour = COLOURS[index]
-        curves = [[row["f1"] for row in run["epochs"]] for run in seeds.values()]
-        at = [
-            (_x(n + 0.5, total), [_y(v) for v in each])
-            for n, each in enumerate(zip(*curves, strict=True))
-        ]
-        band = [f"{x:.1f},{min(ys):.1f}" for x, ys in at]
-        band += [f"{x:.1f},{max(ys):.1f}" for x, ys in reversed(at)]
-        middle = " ".join(f"{x:.1f},{sum(ys) / len(ys):.1f}" for x, ys in at)
-        parts.append(f'<polygon points="{" ".join(band)}" fill="{colour}" fill-opacity="0.15"/>')
-        parts.append(
-            f'<polyline points="{middle}" fill="none" stroke="{colour}" stroke-width="2.2" '
-            'stroke-linejoin="round"/>'
+    epochs, total = runs.setting["epochs"], len(runs.phases) * runs.setting["epochs"]
+    with _plot.look():
+        figure = _plot.figure(WIDTH, 480, title)
+        panel = figure.subplots()
+        for index, (network, seeds) in enumerate(runs.by_network.items()):
+            curves = [[row["f1"] for row in run["epochs"]] for run in seeds.values()]
+            of_epochs = list(zip(*curves, strict=True))
+            middles = [n + 0.5 for n in range(len(of_epochs))]
+            worst, best = ([pick(each) for each in of_epochs] for pick in (min, max))
+            colour = COLOURS[index]
+            panel.fill_between(middles, worst, best, color=colour, alpha=0.15, lw=0)
+            means = [sum(each) / len(each) for each in of_epochs]
+            label = f"{network} ({len(seeds)} seeds)"
+            panel.plot(middles, means, color=colour, label=label, gid=network)
+        for phase in runs.phases:
+            panel.axvline((phase - 1) * epochs, color=AXIS, linestyle=(0, (4, 4)), lw=0.8)
+        labels = zip(runs.phases, runs.setting["extents"], strict=True)
+        panel.set_xticks(
+            [(phase - 0.5) * epochs for phase in runs.phases],
+            [f"phase {phase}: {extent} x {extent}" for phase, extent in labels],
         )
-        x = _LEFT + 190 * index
-        parts.append(rect(x, 69, 18, 4, colour, radius=2))
-        parts.append(text(x + 26, 76, f"{network} ({len(seeds)} seeds)", size=12, fill=SOFT))
-    return document(_TOP + _HEIGHT + 60, title, parts)
-
-
-def _x(epoch: float, total: int) -> float:
-    return _LEFT + _SPAN * epoch / total
-
-
-def _y(value: float) -> float:
-    return _TOP + _HEIGHT * (1 - value)
-
-
-def _frame(runs: Runs, total: int) -> list[str]:
-    parts = []
-    for tick in range(0, 101, 20):
-        y = _y(tick / 100)
-        parts.append(rule(_LEFT, y, _LEFT + _SPAN, y, AXIS if tick == 0 else LINE))
-        parts.append(text(_LEFT - 8, y + 4, f"{tick} %", size=11, fill=SOFT, anchor="end"))
-    epochs = runs.setting["epochs"]
-    for phase, extent in zip(runs.phases, runs.setting["extents"], strict=True):
-        x = _x((phase - 1) * epochs, total)
-        parts.append(rule(x, _TOP, x, _TOP + _HEIGHT, AXIS, "4 4"))
-        middle = _x((phase - 0.5) * epochs, total)
-        label = f"phase {phase}: {extent} x {extent}"
-        parts.append(text(middle, _TOP + _HEIGHT + 20, label, size=12, fill=SOFT, anchor="middle"))
-    foot = f"F1 on held-out grids of the phase, {total} epochs; bands from worst to best seed"
-    parts.append(text(_LEFT, _TOP + _HEIGHT + 44, foot, size=11, fill=SOFT))
-    return parts
+        panel.tick_params(axis="x", length=0)
+        panel.set_xlim(0, total)
+        panel.set_ylim(0, 1)
+        panel.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
+        panel.set_xlabel(
+            f"F1 on held-out grids of the phase, {total} epochs; bands from worst to best seed"
+        )
+        panel.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+        return _plot.svg(figure)
 
 
 def report(store: Path, page: Path) -> None:

@@ -1,11 +1,16 @@
 import math
+import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
 import npas
 import pytest
+from npas import optional
+from npas.artifacts import Account
+from npas.artifacts import texts as artifacts_of
 from npas.artifacts.allocation import allocation_svg
 from npas.artifacts.curve import curve_svg
+from npas.errors import MissingPackageError
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -34,6 +39,27 @@ def inside(svg: str) -> bool:
         and b["x"] + b["width"] <= width + 0.01
         and b["y"] + b["height"] <= height + 0.01
         for b in boxes
+    )
+
+
+def names(svg: str) -> set[str]:
+    """Return what parts of a figure are called."""
+    return {element.get("id", "") for element in ET.fromstring(svg).iter()}
+
+
+def words_are_inside(svg: str) -> bool:
+    """Return whether every word of a figure begins in the picture."""
+    page = ET.fromstring(svg)
+    _, _, width, height = map(float, page.attrib["viewBox"].split())
+    places = [
+        re.search(r"translate\(([-\d.]+) ([-\d.]+)\)", element.get("transform", ""))
+        or re.search(r"rotate\(\S+ ([-\d.]+) ([-\d.]+)\)", element.get("transform", ""))
+        for element in shapes(svg, "text")
+    ]
+    assert places
+    return all(
+        place is None or (0 <= float(place[1]) <= width and 0 <= float(place[2]) <= height)
+        for place in places
     )
 
 
@@ -110,13 +136,13 @@ def row(epoch: int, stage: str = "train", **values: float | None) -> dict[str, A
 def test_curve_marks_the_best_epoch_and_the_search() -> None:
     rows = [row(1, "search"), row(2, "search"), *(row(n) for n in range(1, 6))]
 
-    svg = curve_svg([*rows, row(6, validation_accuracy=0.5)], "a <b> & c")
+    svg = curve_svg([*rows, row(6, validation_accuracy=0.5)], "a <b> & $c$")
 
-    assert "a <b> & c" in texts(svg)
-    assert "search" in texts(svg)
+    assert "a <b> & $c$" in texts(svg)
+    assert " search" in texts(svg)
     assert "best: 86.88 % in epoch 5" in texts(svg)
-    assert len(shapes(svg, "polyline")) == 3
-    assert inside(svg)
+    assert {"search", "best", "validation-accuracy", "training-loss"} <= names(svg)
+    assert words_are_inside(svg)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +159,21 @@ def test_curve_marks_the_best_epoch_and_the_search() -> None:
 def test_curve_can_be_drawn_at_any_time(rows: list[dict[str, Any]]) -> None:
     svg = curve_svg(rows, "title")
 
-    assert inside(svg)
+    assert words_are_inside(svg)
+    assert svg == curve_svg(rows, "title")
     assert "nan" not in svg
     assert "inf" not in svg
+
+
+def test_job_without_matplotlib_delivers_no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = npas.plan("resnet-8", method="dense")
+    report = {"architecture": "resnet-8", "dataset": "digits", "metric": "accuracy"}
+    account = Account(plan=plan, rows=(), report=report)
+    assert "curve.svg" in artifacts_of(account)
+
+    monkeypatch.setattr(optional, "is_installed", lambda package: package != "matplotlib")
+
+    assert "curve.svg" not in artifacts_of(account)
+    assert "allocation.svg" in artifacts_of(account)
+    with pytest.raises(MissingPackageError, match=r"pip install 'npas\[pictures\]'"):
+        curve_svg([], "title")

@@ -1,22 +1,16 @@
 """How alike the layers of each group are, epoch by epoch, as a picture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from torch import Tensor
-
-from npas.artifacts import Account, Artifact
-from npas.artifacts._svg import INK, INNER, MARGIN, SOFT, WIDTH, document, rect, text
+from npas.artifacts import Account, Artifact, _plot
+from npas.artifacts._svg import SOFT, WIDTH
 from npas.folding.similarity import History
 from npas.plans import Group, Plan
 
 _COLUMNS = 5
-_GAP = 22
-_SIDE = (INNER - (_COLUMNS - 1) * _GAP) / _COLUMNS
-_LEVELS = (
-    "#f7fbff", "#e3eef9", "#cfe1f2", "#b5d4e9", "#93c3df",
-    "#6daed5", "#4b97c9", "#2f7ebc", "#1864aa", "#0a4a90", "#08306b",
-)  # fmt: skip
-"""Colours of similarities 0 to 1, each a tenth from the next."""
+_SIDE = 190
+"""Pixels of a row of matrices, with its words."""
 
 
 def similarity_svg(plan: Plan, history: History, title: str) -> str:
@@ -29,26 +23,39 @@ def similarity_svg(plan: Plan, history: History, title: str) -> str:
 
     Returns:
         a whole SVG document, 960 pixels wide.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
     """
     groups = [group for group in plan.groups if group.name in history.matrices]
-    parts = [
-        text(MARGIN, 44, title, size=20, weight=600),
-        text(MARGIN, 68, "absolute cosine of the layers' weights, in order", fill=SOFT, size=14),
-        *_key(),
-    ]
-    top: float = 108
-    for group in groups:
-        matrices = history.matrices[group.name]
-        parts.append(text(MARGIN, top, _label(group, len(matrices[0])), weight=600))
-        for column, index in enumerate(_chosen(len(matrices))):
-            left = MARGIN + column * (_SIDE + _GAP)
-            parts += _matrix(matrices[index], left, top + 12)
-            epoch = f"epoch {history.epochs[index]}" if history.epochs[index] else "start"
-            middle = left + _SIDE / 2
-            foot = top + _SIDE + 30
-            parts.append(text(middle, foot, epoch, size=12, fill=SOFT, anchor="middle"))
-        top += _SIDE + 62
-    return document(top - 8, title, parts)
+    with _plot.look():
+        figure = _plot.figure(WIDTH, 120 + _SIDE * len(groups), title)
+        figure.get_layout_engine().set(h_pad=0.12)
+        rows = figure.subplots(len(groups), _COLUMNS, squeeze=False)
+        for panels, group in zip(rows, groups, strict=True):
+            _draw(panels, group, history)
+        image = rows[0][0].images[0]
+        bar = figure.colorbar(image, ax=rows, location="bottom", shrink=0.3, aspect=40, pad=0.03)
+        bar.set_label("absolute cosine of the layers' weights, in order")
+        bar.outline.set_visible(False)
+        return _plot.svg(figure)
+
+
+def _draw(panels: Sequence[Any], group: Group, history: History) -> None:
+    """Draw the matrices of one group, a panel each."""
+    matrices = history.matrices[group.name]
+    chosen = _chosen(len(matrices))
+    for panel in panels[len(chosen) :]:
+        panel.set_axis_off()
+    for panel, index in zip(panels, chosen, strict=False):
+        matrix = matrices[index].numpy()
+        panel.imshow(matrix, cmap="Blues", vmin=0, vmax=1, interpolation="none")
+        epoch = f"epoch {history.epochs[index]}" if history.epochs[index] else "start"
+        panel.set_xlabel(epoch, color=SOFT)
+        panel.set(xticks=[], yticks=[])
+        panel.grid(visible=False)
+    label = panels[0].set_title(_label(group, len(matrices[0])), loc="left", fontsize=10)
+    label.set_in_layout(False)  # it is wider than the first matrix
 
 
 def _chosen(count: int) -> list[int]:
@@ -64,48 +71,8 @@ def _label(group: Group, drawn: int) -> str:
     return named if drawn == len(group.slots) else f"{named}, the first {drawn} layers"
 
 
-def _matrix(matrix: Tensor, left: float, top: float) -> Iterator[str]:
-    """Yield one path for each colour: neighbours of a row in one stroke, to keep files small."""
-    levels = (matrix * (len(_LEVELS) - 1)).round().int().tolist()
-    cell = _SIDE / len(levels)
-    yield rect(left, top, _SIDE, _SIDE, _LEVELS[0])
-    for level, colour in enumerate(_LEVELS[1:], start=1):
-        strokes = "".join(
-            f"M{left + start * cell:.2f} {top + row * cell:.2f}"
-            f"h{count * cell:.2f}v{cell:.2f}h{-count * cell:.2f}z"
-            for row, values in enumerate(levels)
-            for start, count in _runs(values, level)
-        )
-        if strokes:
-            yield f'<path d="{strokes}" fill="{colour}" shape-rendering="crispEdges"/>'
-
-
-def _runs(values: Sequence[int], level: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, how many) for neighbours of one level."""
-    start = 0
-    while start < len(values):
-        count = 1
-        while start + count < len(values) and values[start + count] == values[start]:
-            count += 1
-        if values[start] == level:
-            yield start, count
-        start += count
-
-
-def _key() -> list[str]:
-    """Draw what the colours mean."""
-    side = 16
-    left = WIDTH - MARGIN - side * len(_LEVELS) - 14
-    boxes = [rect(left + side * i, 56, side, 14, colour) for i, colour in enumerate(_LEVELS)]
-    return [
-        text(left - 6, 68, "0", size=12, fill=SOFT, anchor="end"),
-        *boxes,
-        text(WIDTH - MARGIN, 68, "1", size=12, fill=INK, anchor="end"),
-    ]
-
-
 def _drawn(account: Account) -> str | None:
-    if account.history is None or not account.history.matrices:
+    if account.history is None or not account.history.matrices or not _plot.is_possible():
         return None
     title = f"Layer similarity of {account.report['architecture']}, {account.plan.method}"
     return similarity_svg(account.plan, account.history, title)
