@@ -21,7 +21,7 @@ from pathlib import Path
 import npas
 from npas.spec import JobSpec
 from npas_local import embedded
-from npas_local.processes import Child
+from npas_local.processes import Child, Program
 from npas_local.testing import environment, parent, tend, trainings
 from npas_store import artifacts, jobs, listings, migrate
 from npas_store.database import UNREACHABLE, reading, transaction
@@ -84,7 +84,11 @@ class Storm:
         self._servers, self._chance = servers, random.Random(seed)
         self._workers = [
             Child(
-                "worker", [sys.executable, "-m", "npas_worker"], log=home / f"logs/worker-{n}.log"
+                Program(
+                    "worker",
+                    [sys.executable, "-m", "npas_worker"],
+                    log=home / f"logs/worker-{n}.log",
+                )
             )
             for n in range(workers)
         ]

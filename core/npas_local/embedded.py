@@ -18,7 +18,7 @@ import psycopg
 import redis
 
 from npas_local import privileges
-from npas_local.processes import Child, StartError
+from npas_local.processes import Child, Program, StartError
 
 _START_SECONDS = 60
 _INITDB = ("-A", "trust", "-E", "UTF8", "--no-locale", "--no-instructions")
@@ -175,14 +175,16 @@ def _postgres(data: Path, sockets: Path, logs: Path) -> Child:
     }
     settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     return Child(
-        "postgres",
-        [binaries / "postgres", "-D", cluster, *settings],
-        log=logs / "postgres.log",
-        become=become,
-        prepare=prepare,
-        stop_signal=signal.SIGINT,  # "fast": ends sessions, writes everything
-        death_signal=signal.SIGQUIT,  # "immediate": takes its own children along
-        patience_seconds=30,
+        Program(
+            "postgres",
+            [binaries / "postgres", "-D", cluster, *settings],
+            log=logs / "postgres.log",
+            become=become,
+            prepare=prepare,
+            stop_signal=signal.SIGINT,  # "fast": ends sessions, writes everything
+            death_signal=signal.SIGQUIT,  # "immediate": takes its own children along
+            patience_seconds=30,
+        )
     )
 
 
@@ -255,8 +257,10 @@ def _redis(data: Path, sockets: Path, logs: Path) -> Child:
     }
     settings = [part for name, value in options.items() for part in (f"--{name}", value)]
     return Child(
-        "redis",
-        [program, *settings],
-        log=logs / "redis.log",
-        prepare=lambda: _make_again(sockets, data),
+        Program(
+            "redis",
+            [program, *settings],
+            log=logs / "redis.log",
+            prepare=lambda: _make_again(sockets, data),
+        )
     )

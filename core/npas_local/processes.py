@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -37,44 +38,52 @@ def die_with(parent: int, death_signal: int = signal.SIGKILL) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How a program is run.
+
+    Attributes:
+        name: for people.
+        command: program and arguments.
+        log: file its output is added to; None: it shares ours.
+        environment: all of it; None: ours.
+        become: called in the new process before the program, to change who it is.
+        prepare: called here before every start.
+        stop_signal: asks it to end.
+        death_signal: what it gets when we die.
+        patience_seconds: from the stop signal to SIGKILL.
+    """
+
+    name: str
+    command: Sequence[str | Path]
+    _: KW_ONLY
+    log: Path | None = None
+    environment: Mapping[str, str] | None = None
+    become: Callable[[], None] | None = None
+    prepare: Callable[[], None] | None = None
+    stop_signal: int = signal.SIGTERM
+    death_signal: int = signal.SIGKILL
+    patience_seconds: float = 10
+
+
 class Child:
-    """One program that is to run all the time."""
+    """One program that is to run all the time.
 
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str | Path],
-        *,
-        log: Path | None = None,
-        environment: Mapping[str, str] | None = None,
-        become: Callable[[], None] | None = None,
-        prepare: Callable[[], None] | None = None,
-        stop_signal: int = signal.SIGTERM,
-        death_signal: int = signal.SIGKILL,
-        patience_seconds: float = 10,
-    ) -> None:
-        """Describe it; nothing runs yet.
+    Attributes:
+        program: that it is.
+    """
 
-        Args:
-            name: for people.
-            command: program and arguments.
-            log: file its output is added to; None: it shares ours.
-            environment: all of it; None: ours.
-            become: called in the new process before the program, to change who it is.
-            prepare: called here before every start.
-            stop_signal: asks it to end.
-            death_signal: what it gets when we die.
-            patience_seconds: from the stop signal to SIGKILL.
-        """
-        self.name = name
-        self._command = [str(part) for part in command]
-        self._log, self.environment = log, environment
-        self._become, self._prepare = become, prepare
-        self._stop_signal, self._death_signal = stop_signal, death_signal
-        self._patience = patience_seconds
+    def __init__(self, program: Program) -> None:
+        """Take it on; nothing runs yet."""
+        self.program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._started = self._retry_at = 0.0
         self._pause = _FIRST_PAUSE
+
+    @property
+    def name(self) -> str:
+        """Of the program, for people."""
+        return self.program.name
 
     @property
     def pid(self) -> int:
@@ -88,26 +97,27 @@ class Child:
 
     def start(self) -> None:
         """Start it, in a session of its own: Ctrl-C in the terminal reaches us, not it."""
-        if self._prepare:
-            self._prepare()
+        program = self.program
+        if program.prepare:
+            program.prepare()
         parent = os.getpid()
 
         def enter() -> None:
-            if self._become:
-                self._become()
-            die_with(parent, self._death_signal)  # last: a change of identity would clear it
+            if program.become:
+                program.become()
+            die_with(parent, program.death_signal)  # last: a change of identity would clear it
 
         with contextlib.ExitStack() as stack:
             output = None
-            if self._log:
-                self._log.parent.mkdir(parents=True, exist_ok=True)  # it may have been cleared
-                output = stack.enter_context(self._log.open("ab"))
+            if program.log:
+                program.log.parent.mkdir(parents=True, exist_ok=True)  # it may have been cleared
+                output = stack.enter_context(program.log.open("ab"))
             self._process = subprocess.Popen(
-                self._command,
+                [str(part) for part in program.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
-                env=dict(self.environment) if self.environment is not None else None,
+                env=None if program.environment is None else dict(program.environment),
                 start_new_session=True,
                 preexec_fn=enter,
             )
@@ -144,15 +154,15 @@ class Child:
 
     def last_words(self, lines: int = 15) -> str:
         """Return the end of its log."""
-        if not self._log or not self._log.exists():
+        if not self.program.log or not self.program.log.exists():
             return "(it has no log)"
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.program.log.read_text(errors="replace").splitlines()[-lines:])
 
     def ask_to_stop(self) -> None:
         """Send the stop signal, if it runs."""
         if self.is_alive():
             assert self._process is not None
-            self._process.send_signal(self._stop_signal)
+            self._process.send_signal(self.program.stop_signal)
 
     def stop(self) -> None:
         """End it and wait; after its patience, by force."""
@@ -160,7 +170,7 @@ class Child:
         if self._process is None:
             return
         try:
-            self._process.wait(self._patience)
+            self._process.wait(self.program.patience_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

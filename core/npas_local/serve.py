@@ -27,7 +27,7 @@ from npas_store.migrate import SchemaError
 from npas_store.settings import SettingError, Settings, settings
 
 from npas_local import embedded
-from npas_local.processes import Child, StartError
+from npas_local.processes import Child, Program, StartError
 
 _LOOK_SECONDS = 0.2
 _START_SECONDS = 120
@@ -115,19 +115,23 @@ def programs(found: Settings, environment: dict[str, str]) -> list[Child]:
     places = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] if len(gpus) > 1 else [{}]
     shared = {"NPAS_SLOTS": str(found.slots * len(places))}
     api = Child(
-        "api",
-        [sys.executable, "-m", "npas_api"],
-        log=logs / "api.log",
-        environment=environment,
+        Program(
+            "api",
+            [sys.executable, "-m", "npas_api"],
+            log=logs / "api.log",
+            environment=environment,
+        )
     )
     names = [f"worker-{number}" for number in range(len(places))] if gpus[1:] else ["worker"]
     workers = [
         Child(
-            name,
-            [sys.executable, "-m", "npas_worker"],
-            log=logs / f"{name}.log",
-            environment=environment | shared | place,
-            patience_seconds=found.grace_seconds + 30,
+            Program(
+                name,
+                [sys.executable, "-m", "npas_worker"],
+                log=logs / f"{name}.log",
+                environment=environment | shared | place,
+                patience_seconds=found.grace_seconds + 30,
+            )
         )
         for name, place in zip(names, places, strict=True)
     ]

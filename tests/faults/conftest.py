@@ -13,7 +13,7 @@ import npas
 import pytest
 from npas.spec import JobSpec
 from npas_local import embedded
-from npas_local.processes import Child
+from npas_local.processes import Child, Program
 from npas_local.testing import parent, tend, trainings
 from npas_store import artifacts, blobs, broker, events, jobs, listings, migrate
 from npas_store.database import UNREACHABLE, reading, transaction
@@ -55,7 +55,9 @@ class Service:
         """Have so many workers: start new ones, or stop the last ones."""
         while len(self.workers) < count:
             log = self.home / "logs" / f"worker-{len(self.workers)}.log"
-            self.workers.append(Child("worker", [sys.executable, "-m", "npas_worker"], log=log))
+            self.workers.append(
+                Child(Program("worker", [sys.executable, "-m", "npas_worker"], log=log))
+            )
             self.workers[-1].start()
         while len(self.workers) > count:
             self.workers.pop().stop()

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from npas_local.processes import Child
+from npas_local.processes import Child, Program
 from npas_store import jobs, workers
 from npas_store.database import reading
 
@@ -17,7 +17,7 @@ def sick(service, tmp_path):
     service.keep_workers(0)
     environment = {**os.environ, "NPAS_DEVICE": "cuda:99"}
     command = [sys.executable, "-m", "npas_worker"]
-    worker = Child("sick", command, log=tmp_path / "sick.log", environment=environment)
+    worker = Child(Program("sick", command, log=tmp_path / "sick.log", environment=environment))
     worker.start()
     yield lambda: told_by(service, worker)
     worker.stop()

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 from npas_local import embedded, privileges
-from npas_local.processes import Child, StartError
+from npas_local.processes import Child, Program, StartError
 
 OWNER = """
 import sys, time
@@ -156,7 +156,7 @@ def test_demoted_refuses_what_nobody_may_not_use(tmp_path, program):
 
 
 def test_child_is_started_again_after_it_died():
-    child = Child("sleeper", ["sleep", "600"])
+    child = Child(Program("sleeper", ["sleep", "600"]))
     child.start()
     first = child.pid
     assert not child.tend()
@@ -171,7 +171,9 @@ def test_child_is_started_again_after_it_died():
 
 def test_child_that_ignores_its_stop_signal_is_killed(tmp_path):
     script = "trap '' TERM; echo set; while true; do sleep 1; done"
-    child = Child("stubborn", ["sh", "-c", script], log=tmp_path / "log", patience_seconds=0.2)
+    child = Child(
+        Program("stubborn", ["sh", "-c", script], log=tmp_path / "log", patience_seconds=0.2)
+    )
     child.start()
     child.wait_until(lambda: child.last_words() == "set", seconds=10)
     child.stop()
@@ -179,7 +181,9 @@ def test_child_that_ignores_its_stop_signal_is_killed(tmp_path):
 
 
 def test_child_that_ends_at_once_shows_its_last_words(tmp_path):
-    child = Child("talker", ["sh", "-c", "echo no such luck; exit 3"], log=tmp_path / "log")
+    child = Child(
+        Program("talker", ["sh", "-c", "echo no such luck; exit 3"], log=tmp_path / "log")
+    )
     child.start()
     with pytest.raises(StartError, match="no such luck"):
         child.wait_until(lambda: False, seconds=10)
@@ -187,7 +191,7 @@ def test_child_that_ends_at_once_shows_its_last_words(tmp_path):
 
 def test_child_starts_though_its_log_folder_was_cleared(tmp_path):
     script = "echo back again; exec sleep 600"
-    child = Child("talker", ["sh", "-c", script], log=tmp_path / "logs" / "log")
+    child = Child(Program("talker", ["sh", "-c", script], log=tmp_path / "logs" / "log"))
     child.start()
     child.wait_until(lambda: child.last_words() == "back again", seconds=10)
     child.stop()

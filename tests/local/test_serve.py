@@ -26,7 +26,11 @@ def test_programs_are_a_worker_for_each_device_and_share_the_cores(
     with in_environment(NPAS_HOME=str(tmp_path), NPAS_DEVICE="auto"):
         _, *workers = programs(settings(), dict(os.environ))
     told = [
-        (worker.name, worker.environment["CUDA_VISIBLE_DEVICES"], worker.environment["NPAS_SLOTS"])
+        (
+            worker.name,
+            worker.program.environment["CUDA_VISIBLE_DEVICES"],
+            worker.program.environment["NPAS_SLOTS"],
+        )
         for worker in workers
     ]
     assert told == [("worker-0", "2", "2"), ("worker-1", "3", "2")]
@@ -36,7 +40,7 @@ def test_programs_on_the_cpu_are_one_worker(tmp_path, in_environment, monkeypatc
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     with in_environment(NPAS_HOME=str(tmp_path), NPAS_DEVICE="cpu"):
         _, *workers = programs(settings(), dict(os.environ))
-    assert [(worker.name, worker.environment["NPAS_SLOTS"]) for worker in workers] == [
+    assert [(worker.name, worker.program.environment["NPAS_SLOTS"]) for worker in workers] == [
         ("worker", "1")
     ]
 

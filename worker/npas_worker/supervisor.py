@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from npas_local.processes import die_with
@@ -34,6 +35,23 @@ _FIRST_TO_KILL = Path("/proc/self/oom_score_adj")
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Claim:
+    """What a claim says.
+
+    Attributes:
+        job_id: of the job.
+        number: of the claim.
+        threads: that the training uses.
+        is_to_deliver: whether all that is left to do is to deliver the best network so far.
+    """
+
+    job_id: str
+    number: int
+    threads: int
+    is_to_deliver: bool
+
+
 class Supervisor:
     """The keeper of one claim."""
 
@@ -43,9 +61,12 @@ class Supervisor:
         Args:
             is_draining: whether this worker was asked to leave.
         """
-        self._job_id, self._claim_number = job.id, job.claim_number
-        self._threads = str(job.threads or settings().threads)
-        self._is_to_deliver = job.cancel_requested
+        self._claim = _Claim(
+            job_id=job.id,
+            number=job.claim_number,
+            threads=job.threads or settings().threads,
+            is_to_deliver=job.cancel_requested,
+        )
         self._is_draining = is_draining
         self._folder = resume_files.folder(job.id, job.claim_number)
         self._beat_at = self._ask_at = 0.0
@@ -66,7 +87,7 @@ class Supervisor:
         except (OSError, subprocess.SubprocessError) as error:
             self._loss = reason("machine_failed", f"the training cannot be started: {error}")
             return self._conclude(LOST)
-        if self._is_to_deliver:
+        if self._claim.is_to_deliver:
             process.send_signal(FINISH)  # and no deadline: it is all that is left to do
         try:
             while process.poll() is None:
@@ -89,8 +110,8 @@ class Supervisor:
 
         # Threads that spin while they wait make a step up to ten times slower on busy cores.
         threads = {
-            "OMP_NUM_THREADS": self._threads,
-            "MKL_NUM_THREADS": self._threads,
+            "OMP_NUM_THREADS": str(self._claim.threads),
+            "MKL_NUM_THREADS": str(self._claim.threads),
             "OMP_WAIT_POLICY": "PASSIVE",
         }
         with self._folder.with_suffix(".log").open("ab") as output:
@@ -99,8 +120,8 @@ class Supervisor:
                     sys.executable,
                     "-m",
                     "npas_worker.train_process",
-                    self._job_id,
-                    str(self._claim_number),
+                    self._claim.job_id,
+                    str(self._claim.number),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -119,7 +140,7 @@ class Supervisor:
     def _look(self, process: "subprocess.Popen[bytes]") -> None:
         now = time.monotonic()
         if self._kill_at is not None and now > self._kill_at:
-            log.warning("%s did not stop in time and is killed", self._job_id)
+            log.warning("%s did not stop in time and is killed", self._claim.job_id)
             self._kill(process)
             return
         if self._is_draining():
@@ -134,16 +155,16 @@ class Supervisor:
         try:
             with transaction() as session:
                 if now >= self._beat_at:
-                    is_cancelled = claims.beat(session, self._job_id, self._claim_number)
+                    is_cancelled = claims.beat(session, self._claim.job_id, self._claim.number)
                     self._beat_at = now + settings().lease_seconds / 3
                 else:
                     is_cancelled = claims.is_cancel_requested(
-                        session, self._job_id, self._claim_number
+                        session, self._claim.job_id, self._claim.number
                     )
         except UNREACHABLE as error:
             log.warning("Postgres is away, training goes on: %s", error)
             return
-        if is_cancelled and not self._is_to_deliver:
+        if is_cancelled and not self._claim.is_to_deliver:
             self._ask_to_stop(process, FINISH)
 
     def _ask_to_stop(self, process: "subprocess.Popen[bytes]", word: signal.Signals) -> None:
@@ -182,7 +203,7 @@ class Supervisor:
             try:
                 self._write_end(code)
                 if self._is_over():
-                    resume_files.discard(self._job_id)
+                    resume_files.discard(self._claim.job_id)
                 return self._was_lost()
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)
@@ -194,7 +215,7 @@ class Supervisor:
         """Tell whether nobody will ever go on with the job: it ended, or was deleted."""
         with reading() as session:
             try:
-                return is_terminal(jobs.get(session, self._job_id).state)
+                return is_terminal(jobs.get(session, self._claim.job_id).state)
             except jobs.NoSuchJobError:
                 return True
 
@@ -204,21 +225,24 @@ class Supervisor:
         A training that has written its loss may be killed before it exits.
         """
         with reading() as session:
-            return claims.was_lost(session, self._job_id, self._claim_number)
+            return claims.was_lost(session, self._claim.job_id, self._claim.number)
 
     def _write_end(self, code: int) -> None:
         was_stopped = self._is_draining() and self._loss is None
         try:
             with transaction() as session:
                 if code == PAUSED or was_stopped:
-                    claims.drain(session, self._job_id, self._claim_number)
+                    claims.drain(session, self._claim.job_id, self._claim.number)
                 else:
                     claims.lose(
-                        session, self._job_id, self._claim_number, self._loss or self._why(code)
+                        session,
+                        self._claim.job_id,
+                        self._claim.number,
+                        self._loss or self._why(code),
                     )
         except LeaseLostError:
             # Killed while it was about to exit, a training that ended well is no loss.
-            log.info("claim %d of %s has ended", self._claim_number, self._job_id)
+            log.info("claim %d of %s has ended", self._claim.number, self._claim.job_id)
 
     def _why(self, code: int) -> dict[str, str]:
         """Return the reason for a training that ended without a word of its own."""

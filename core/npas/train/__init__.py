@@ -11,7 +11,8 @@ Example:
     <Command.CONTINUE: 'continue'>
 """
 
+from npas.train.epoch import Row
 from npas.train.state import State, read, saved, write
-from npas.train.trainer import Command, Row, Trainer
+from npas.train.trainer import Command, Trainer
 
 __all__ = ["Command", "Row", "State", "Trainer", "read", "saved", "write"]

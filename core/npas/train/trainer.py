@@ -15,6 +15,7 @@ from npas.errors import CheckpointError, NonFiniteLossError
 from npas.spec import TrainingSpec
 from npas.train.augment import augmentation
 from npas.train.batches import Batches
+from npas.train.epoch import BestWeights, EpochSums, Row
 from npas.train.evaluate import evaluate
 from npas.train.objective import Objective, Penalty
 from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state
@@ -35,30 +36,20 @@ _STEPS_PER_LOSS_CHECK = 16  # looking at the loss waits for a GPU; a NaN never g
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """What one epoch did.
+class _Setting:
+    """What a training does not change.
 
     Attributes:
-        stage: "search" or "train".
-        epoch: from 1.
-        epochs: planned in this stage.
-        step: optimiser steps done in this stage.
-        train_loss: mean over images of what was minimised, see `npas.train.objective`.
-        train_accuracy: 0 to 1, of augmented images, while the weights changed; the task's metric.
-        validation_accuracy: 0 to 1, likewise, after the epoch; None without a validation split.
-        learning_rate: of the epoch's last step.
-        seconds: that the epoch took, pauses left out.
+        spec: how to train.
+        seed: of everything random.
+        stage: goes into the rows and into what is random.
+        device: where the model is.
     """
 
+    spec: TrainingSpec
+    seed: int
     stage: str
-    epoch: int
-    epochs: int
-    step: int
-    train_loss: float
-    train_accuracy: float
-    validation_accuracy: float | None
-    learning_rate: float
-    seconds: float
+    device: torch.device
 
 
 class Trainer:
@@ -68,9 +59,12 @@ class Trainer:
     of them is put to file and resumed.
 
     Attributes:
+        model: that is trained.
+        optimizer: over its parameters.
+        batches: of the dataset.
+        objective: what a step minimises.
         rows: of the epochs done.
         step: optimiser steps done.
-        total_steps: of all epochs.
     """
 
     def __init__(
@@ -99,28 +93,47 @@ class Trainer:
             penalty: added to the loss.
             teacher: of the spec's distillation; on the device.
         """
-        self.model, self.spec, self.inputs = model, spec, inputs
-        self.seed, self.stage, self.device = seed, stage, torch.device(device)
-        self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=self.device)
-        self.optimizer = optimizer(model, spec)
-        self.precision = _precision(spec, self.device)
+        where = torch.device(device)
+        self._setting = _Setting(spec=spec, seed=seed, stage=stage, device=where)
+        self.model, self.optimizer = model, optimizer(model, spec)
+        self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=where)
         self.objective = Objective(
             spec=spec,
             inputs=inputs,
-            precision=self.precision,
+            precision=_precision(spec, where),
             penalty=penalty,
             teacher=teacher,
         )
         self.rows: list[Row] = []
         self.step = 0
-        self.steps_per_epoch = self.batches.per_epoch
-        self.total_steps = spec.epochs * self.steps_per_epoch
         self._augment = augmentation(spec, dataset)
-        # Images, loss, and the two counts of the metric.
-        self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)
-        self._seconds = 0.0
-        self._best: dict[str, Tensor] = {}
-        self._best_epoch = 0
+        self._sums = EpochSums(where)
+        self._best = BestWeights()
+
+    @property
+    def stage(self) -> str:
+        """What it trains for, as in the rows."""
+        return self._setting.stage
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._setting.device
+
+    @property
+    def inputs(self) -> Inputs:
+        """What turns bytes into the network's inputs."""
+        return self.objective.inputs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch."""
+        return self.batches.per_epoch
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of all epochs."""
+        return self._setting.spec.epochs * self.steps_per_epoch
 
     def train(
         self,
@@ -167,10 +180,10 @@ class Trainer:
             return tensor if is_same else tensor[rows[name].to(tensor.device)]
 
         memories = optimizer_state(self.optimizer, self.model)
-        self.model, self.optimizer = model, optimizer(model, self.spec)
+        self.model, self.optimizer = model, optimizer(model, self._setting.spec)
         places = {place: carried(place.partition("/")[2], t) for place, t in memories.items()}
         load_optimizer_state(self.optimizer, model, places)
-        self._best = {name: carried(name, tensor) for name, tensor in self._best.items()}
+        self._best.tensors = {n: carried(n, tensor) for n, tensor in self._best.tensors.items()}
 
     def load_best(self) -> tuple[int, float | None]:
         """Put the weights to deliver into the model: those of the best epoch, or the last ones.
@@ -178,11 +191,11 @@ class Trainer:
         Returns:
             their epoch, 0 if none was finished, and their validation accuracy.
         """
-        if not self._best:
+        if not self._best.tensors:
             last = self.rows[-1] if self.rows else None
             return (last.epoch, last.validation_accuracy) if last else (0, None)
-        self._load(self._best)
-        return self._best_epoch, self.rows[self._best_epoch - 1].validation_accuracy
+        self._load(self._best.tensors)
+        return self._best.epoch, self.rows[self._best.epoch - 1].validation_accuracy
 
     def state(self) -> State:
         """Return everything that `restore` needs to go on from here."""
@@ -190,14 +203,14 @@ class Trainer:
         memories = optimizer_state(self.optimizer, self.model)
         remembered = {f"optimizer/{place}": tensor for place, tensor in memories.items()}
         weights = {f"model/{name}": tensor for name, tensor in self._weights().items()}
-        best = {f"best/{name}": tensor for name, tensor in self._best.items()}
+        best = {f"best/{name}": tensor for name, tensor in self._best.tensors.items()}
         return State(
-            tensors={**weights, **remembered, **best, "sums": self._sums},
+            tensors={**weights, **remembered, **best, "sums": self._sums.sums},
             facts={
                 "stage": self.stage,
                 "step": self.step,
-                "seconds": self._seconds,
-                "best_epoch": self._best_epoch,
+                "seconds": self._sums.seconds,
+                "best_epoch": self._best.epoch,
                 "rows": [asdict(row) for row in self.rows],
             },
         )
@@ -213,20 +226,20 @@ class Trainer:
             raise CheckpointError(f"this is a state of {facts['stage']}, not of {self.stage}")
         self._load(_under("model/", tensors))
         load_optimizer_state(self.optimizer, self.model, _under("optimizer/", tensors))
-        self._best = {n: t.to(self.device) for n, t in _under("best/", tensors).items()}
-        self._best_epoch = facts["best_epoch"]
-        self._sums = tensors["sums"].to(self.device)
-        self._seconds, self.step = facts["seconds"], facts["step"]
+        best = {n: t.to(self.device) for n, t in _under("best/", tensors).items()}
+        self._best = BestWeights(epoch=facts["best_epoch"], tensors=best)
+        self._sums.sums, self._sums.seconds = tensors["sums"].to(self.device), facts["seconds"]
+        self.step = facts["step"]
         self.rows = [Row(**row) for row in facts["rows"]]
 
     def _advance(self) -> None:
         started = time.perf_counter()
         epoch, index = divmod(self.step, self.steps_per_epoch)
-        place = (self.seed, self.stage, epoch, index)
+        place = (self._setting.seed, self.stage, epoch, index)
         torch.manual_seed(seeds.number("step", *place))  # dropout draws from here
         images, labels = self.batches.get(epoch, index)
         images = self._augment(images, seeds.generator("augment", *place))
-        rate = learning_rate(self.spec, self.step, steps_per_epoch=self.steps_per_epoch)
+        rate = learning_rate(self._setting.spec, self.step, steps_per_epoch=self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
@@ -234,44 +247,42 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         self.optimizer.step()
-        self._sums[0] += len(labels)
-        self._sums[1] += loss.detach() * len(labels)
-        self._sums[2:] += hits
+        self._sums.add(len(labels), loss.detach(), hits)
         self.step += 1
         if self.step % _STEPS_PER_LOSS_CHECK == 0:
             self._check_loss()
-        self._seconds += time.perf_counter() - started
+        self._sums.seconds += time.perf_counter() - started
 
     def _end_epoch(self) -> Row:
         started = time.perf_counter()
         self._check_weights()
         accuracy = self._validate()
-        images, loss, hits, possible = self._sums.tolist()
-        self._sums.zero_()
+        loss, score = self._sums.means()
         row = Row(
             stage=self.stage,
             epoch=self.step // self.steps_per_epoch,
-            epochs=self.spec.epochs,
+            epochs=self._setting.spec.epochs,
             step=self.step,
-            train_loss=loss / images,
-            train_accuracy=hits / max(1.0, possible),
+            train_loss=loss,
+            train_accuracy=score,
             validation_accuracy=accuracy,
             learning_rate=self.optimizer.param_groups[0]["lr"],
-            seconds=self._seconds + time.perf_counter() - started,
+            seconds=self._sums.seconds + time.perf_counter() - started,
         )
-        self._seconds = 0.0
+        self._sums.seconds = 0.0
         self.rows.append(row)
         self._keep(row)
         return row
 
     def _keep(self, row: Row) -> None:
         """Remember the weights if no earlier epoch was better; of equal ones the later wins."""
-        if self.spec.keep == "last" or row.validation_accuracy is None:
+        if self._setting.spec.keep == "last" or row.validation_accuracy is None:
             return
-        best = self.rows[self._best_epoch - 1].validation_accuracy if self._best_epoch else None
+        before = self._best.epoch
+        best = self.rows[before - 1].validation_accuracy if before else None
         if best is None or row.validation_accuracy >= best:
-            self._best = {name: tensor.clone() for name, tensor in self._weights().items()}
-            self._best_epoch = row.epoch
+            weights = {name: tensor.clone() for name, tensor in self._weights().items()}
+            self._best = BestWeights(epoch=row.epoch, tensors=weights)
 
     def _validate(self) -> float | None:
         images, labels = self.batches.validation
@@ -283,11 +294,11 @@ class Trainer:
             labels,
             inputs=self.inputs,
             device=self.device,
-            precision=self.precision,
+            precision=self.objective.precision,
         ).score
 
     def _check_loss(self) -> None:
-        if not torch.isfinite(self._sums[1]).item():
+        if not torch.isfinite(self._sums.sums[1]).item():
             raise self._diverged("the loss")
 
     def _check_weights(self) -> None:
@@ -300,7 +311,7 @@ class Trainer:
     def _diverged(self, what: str) -> NonFiniteLossError:
         return NonFiniteLossError(
             f"{what} stopped being a number by step {self.step} of {self.stage}: lower "
-            f"learning_rate (it was {self.spec.learning_rate:g}) or add warmup_epochs",
+            f"learning_rate (it was {self._setting.spec.learning_rate:g}) or add warmup_epochs",
             field="/training/learning_rate",
         )
 
