@@ -32,6 +32,29 @@ a batch that is not full is left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingResult:
+    """What the training came to.
+
+    Attributes:
+        search_rows: epochs of the search stage.
+        rows: epochs of the training.
+        history: how alike layers were in them.
+        best_epoch: whose weights are delivered, 0 if no epoch was finished.
+        validation_accuracy: of that epoch.
+        stopped_early: whether epochs are missing.
+        seconds: of the whole run, pauses left out.
+    """
+
+    search_rows: tuple[Row, ...]
+    rows: tuple[Row, ...]
+    history: History
+    best_epoch: int
+    validation_accuracy: float | None
+    stopped_early: bool
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """What is known of a run when its training ends.
 
@@ -41,17 +64,11 @@ class Result:
         dataset: its test split is used here, for the first and only time.
         inputs: what the model reads.
         device: where to evaluate.
-        search_rows: epochs of the search stage.
-        rows: epochs of the training.
-        history: how alike layers were in them.
+        training: what it came to.
         plans: all plans of the run, by version.
         costs: what they were and what it took to find them, as fields of the report.
-        best_epoch: whose weights are delivered, 0 if no epoch was finished.
-        validation_accuracy: of that epoch.
-        stopped_early: whether epochs are missing.
         distillation: what there is to say of the teacher; None without one.
         race: how the method was chosen; None where it was given.
-        seconds: of the whole run, pauses left out.
     """
 
     spec: JobSpec
@@ -59,17 +76,11 @@ class Result:
     dataset: Dataset
     inputs: Inputs
     device: torch.device
-    search_rows: tuple[Row, ...]
-    rows: tuple[Row, ...]
-    history: History
+    training: TrainingResult
     plans: Mapping[int, Plan]
     costs: Mapping[str, Any]
-    best_epoch: int
-    validation_accuracy: float | None
-    stopped_early: bool
     distillation: dict[str, Any] | None
     race: Mapping[str, Any] | None
-    seconds: float
 
 
 def deliver(
@@ -92,12 +103,12 @@ def deliver(
     content = _report(result, graded, path) | {"networks": _members(loaded, result)}
     content["folding"], folded = _folding(loaded, graded, result, folder)
     report = Report.model_validate(content).model_dump(mode="json", exclude_unset=True)
-    rows = (*result.search_rows, *result.rows)
+    rows = (*result.training.search_rows, *result.training.rows)
     account = artifacts.Account(
         plan=result.plan,
         rows=rows,
         report=report,
-        history=result.history,
+        history=result.training.history,
         plans=result.plans,
     )
     texts = artifacts.texts(account)
@@ -215,12 +226,12 @@ def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
         "minimum_parameters": plan.minimum,
         "groups": len(plan.groups),
         **_graded(graded),
-        "validation_accuracy": result.validation_accuracy,
-        "best_epoch": result.best_epoch,
+        "validation_accuracy": result.training.validation_accuracy,
+        "best_epoch": result.training.best_epoch,
         "epochs": spec.training.epochs,
-        "epochs_done": len(result.rows),
-        "stopped_early": result.stopped_early,
-        "seconds": round(result.seconds, 3),
+        "epochs_done": len(result.training.rows),
+        "stopped_early": result.training.stopped_early,
+        "seconds": round(result.training.seconds, 3),
         **result.costs,
         "distillation": result.distillation,
         "race": result.race,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from npas.delivery.deliver import Result, deliver
+from npas.delivery.deliver import Result, TrainingResult, deliver
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext, Stage
 from npas.jobs.race import race
@@ -100,17 +100,19 @@ def _deliver(
         dataset=context.dataset,
         inputs=context.inputs,
         device=context.device,
-        search_rows=search_rows,
-        rows=rows,
-        history=record.history,
+        training=TrainingResult(
+            search_rows=search_rows,
+            rows=rows,
+            history=record.history,
+            best_epoch=best_epoch,
+            validation_accuracy=accuracy,
+            stopped_early=stopped_early,
+            seconds=record.clock.seconds,
+        ),
         plans=record.revisions.plans,
         costs=record.revisions.report(search_rows, rows),
-        best_epoch=best_epoch,
-        validation_accuracy=accuracy,
-        stopped_early=stopped_early,
         distillation=record.teaching.report(),
         race=record.race,
-        seconds=record.clock.seconds,
     )
     report, files = deliver(shared_model(trainer), result, context.folder)
     context.listener.progress(1.0, 0.0)
