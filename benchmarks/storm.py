@@ -75,7 +75,7 @@ class Storm:
     """A service with workers, all of which may be killed; `round` keeps it alive."""
 
     def __init__(self, home: Path, servers: embedded.Servers, *, workers: int, seed: int) -> None:
-        """Start the workers of servers that run.
+        """BankInit the workers of servers that run.
 
         Args:
             workers: how many.

@@ -6,17 +6,17 @@ from npas.methods._parts import Part, cost
 
 
 def level(parts: Sequence[Part], spare: int, cap: int, *, to_users: bool) -> int:
-    """Deal out spare parameters so that all banks have equally many templates, in place.
+    """Distribute spare parameters so that all banks have equally many templates, in place.
 
     Source: the released SuperWeights code's second routine (`param_allocation_normalized`), which
     makes a bank's size its share of the budget: of each bank the part that is no whole template
     is never read, together up to one template of every bank. Here shares are rounded down to
-    whole templates and what that leaves is dealt out as one more template each, first where most
+    whole templates and what that leaves is distributed as one more template each, first where most
     was rounded off, which is in the largest bank, as long as it fits.
 
     Args:
         parts: all of them.
-        spare: parameters to deal out.
+        spare: parameters to distribute.
         cap: most templates of a bank.
         to_users: give no bank more templates than it has readers.
 

@@ -1,7 +1,7 @@
 """Banks of blocks that nest, for layers of one kernel class, while a method deals out its budget.
 
 Source: the released SuperWeights code: bins by depth, clusters by gradient agreement, two routines
-that deal out templates.
+that distribute templates.
 """
 
 import functools
@@ -24,8 +24,8 @@ NESTED_TEMPLATES = 8
 NESTED_THRESHOLD = 0.1
 """Layers that agree more are merged: the released code's first threshold."""
 
-Dealing = Literal["templates", "normalised"]
-"""How templates are dealt out: one by one to groups with readers for them, or in proportion."""
+Distributing = Literal["templates", "normalised"]
+"""How templates are distributed: one by one to groups with readers for them, or in proportion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,7 @@ class Nests:
         by: what they count.
         max_templates: most templates of a bank.
         threshold: layers that agree more are merged.
-        dealing: of templates.
+        distributing: of templates.
     """
 
     layers: Layers
@@ -46,7 +46,7 @@ class Nests:
     by: BinBy
     max_templates: int = NESTED_TEMPLATES
     threshold: float = NESTED_THRESHOLD
-    dealing: Dealing = "templates"
+    distributing: Distributing = "templates"
 
     def cheapest(self) -> list[Part]:
         """Return the parts that cost least, one template each."""
@@ -64,14 +64,14 @@ class Nests:
     def alone(self, spare: int) -> list[Part]:
         """Return a part for every layer, with all templates that a budget from dense on holds."""
         parts = parts_of([(layer,) for layer in self.layers])
-        left = self._dealt(parts, spare, to_users=True)
-        self._dealt(parts, cost(parts) + left, to_users=False)
+        left = self._distributed(parts, spare, to_users=True)
+        self._distributed(parts, cost(parts) + left, to_users=False)
         return parts
 
     def below_dense(self, spare: int, evidence: Evidence | None) -> list[Part]:
         """Return the groups that agree, or bins where nothing was measured."""
         parts = self.by_bins(spare) if evidence is None else self.by_agreement(spare, evidence)
-        return freed(parts, self._dealt(parts, spare, to_users=True))
+        return freed(parts, self._distributed(parts, spare, to_users=True))
 
     def by_bins(self, spare: int) -> list[Part]:
         """Return the bins if they fit, else coarser ones; finer if they leave budget unused."""
@@ -111,10 +111,10 @@ class Nests:
         for partition in coarser(self.layers, self.bins, self.by):
             yield parts_of(partition, tied=tied)
 
-    def _dealt(self, parts: list[Part], spare: int, *, to_users: bool) -> int:
-        """Deal out templates in place and return what is left."""
-        deal = fill if self.dealing == "templates" else level
-        return deal(parts, spare - cost(parts), self.max_templates, to_users=to_users)
+    def _distributed(self, parts: list[Part], spare: int, *, to_users: bool) -> int:
+        """Distribute templates in place and return what is left."""
+        distribute = fill if self.distributing == "templates" else level
+        return distribute(parts, spare - cost(parts), self.max_templates, to_users=to_users)
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ Layers = tuple[Layer, ...]
 
 
 class Part:
-    """Layers that may share, with their banks while templates are dealt out.
+    """Layers that may share, with their banks while templates are distributed.
 
     In the end it is one group of the plan, or private layers if sharing saves nothing.
     """
@@ -114,15 +114,15 @@ def most(parts: Sequence[Part], cap: int) -> int:
 
 
 def fill(parts: Sequence[Part], spare: int, cap: int, *, to_users: bool) -> int:
-    """Deal out spare parameters as whole templates, in place, groups and widths ascending.
+    """Distribute spare parameters as whole templates, in place, groups and widths ascending.
 
     Source: the released SuperWeights code's default routine. It compares with the budget
     strictly; here a template that fits exactly is given, and savings of groups that turn
-    private are dealt out again.
+    private are distributed again.
 
     Args:
         parts: all of them.
-        spare: parameters to deal out.
+        spare: parameters to distribute.
         cap: most templates of a bank.
         to_users: give the (c + 1)-th template only to banks with more than c readers (phase A);
             else to any bank (phase B).

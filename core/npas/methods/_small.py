@@ -16,7 +16,7 @@ Private = Literal["small"] | Annotated[tuple[Role, ...], Field(strict=False)]
 """Roles that never share; "small": the smallest layers, whatever their role."""
 
 SMALL_PART = 0.1
-"""Most of the scalars to deal out that the smallest layers may take."""
+"""Most of the scalars to distribute that the smallest layers may take."""
 
 ROOM = 2
 """So many times the least that is feasible must be there before any layer is left out."""

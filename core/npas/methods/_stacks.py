@@ -11,9 +11,9 @@ import numpy as np
 
 from npas.arch.layers import Layer, LayerTable
 from npas.methods import Allocation
+from npas.methods._bank_sizing import Pool, distributed_freely, finished, without_lone_layers
 from npas.methods._linkage import merges
 from npas.methods._parts import Layers
-from npas.methods._pools import Pool, dealt_freely, finished, without_lone
 from npas.plans import Bank, Group, Slot
 from npas.plans.blocks import MOST_PADDING, num_blocks
 from npas.plans.evidence import Evidence
@@ -190,14 +190,14 @@ def stack(
         how = functools.partial(StackPool, max_templates=max_templates, shuffled=shuffled)
         pools = [how(part) for part in kept if part]
         if sum(pool.least_cost for pool in pools) <= left:
-            return _dealt(table, pools, left)
+            return _distributed(table, pools, left)
     return None
 
 
-def _dealt(table: LayerTable, pools: Sequence[StackPool], spare: int) -> Allocation:
-    shared, lone = without_lone(pools, spare)
-    dealt = dealt_freely(shared, spare - sum(layer.size for layer in lone))
-    return finished(table.layers, dealt)
+def _distributed(table: LayerTable, pools: Sequence[StackPool], spare: int) -> Allocation:
+    shared, lone = without_lone_layers(pools, spare)
+    distributed = distributed_freely(shared, spare - sum(layer.size for layer in lone))
+    return finished(table.layers, distributed)
 
 
 def smallest_stack(table: LayerTable, layers: Sequence[Layer], *, shuffled: bool) -> Allocation:

@@ -41,9 +41,10 @@ CONFLICT = -0.1
 STEM_SHARE = 16
 """A stem stays plain where the budget is so many times as large."""
 
-YIELD = 1 / 8
-"""Layers that share a bank of a part r of their plain weights do r ** YIELD of what plain weights
-do: about how accuracy falls with the budget, docs/results.md. The first scalars matter most."""
+SHARING_EXPONENT = 1 / 8
+"""Layers that share a bank of a part r of their plain weights do r to this power of what plain
+weights do: about how accuracy falls with the budget, docs/results.md. The first scalars matter
+most."""
 
 LEAST_SHARE = 0.1
 """Layers that share keep a bank of at least this part of their plain weights, or none is freed."""
@@ -212,7 +213,8 @@ def _banked(table: LayerTable, options: BlockMixOptions) -> Layers:
 def most_moved(layers: Sequence[Layer], spare: int, energy: Mapping[Layer, float]) -> set[Layer]:
     """Return the layers that should keep plain weights by their gradients: none, if unknown.
 
-    Plain weights can follow all of a layer's gradient, layers that share a part of it: `YIELD`.
+    Plain weights can follow all of a layer's gradient, layers that share a part of it, see
+    `SHARING_EXPONENT`.
     Of all choices that take the layers with most energy for each scalar first, the one that
     follows most.
 
@@ -230,7 +232,7 @@ def most_moved(layers: Sequence[Layer], spare: int, energy: Mapping[Layer, float
         share = min(1.0, spare / max(weights, 1))
         if share < LEAST_SHARE:
             break
-        if (followed := plain + rest * share**YIELD) > best:
+        if (followed := plain + rest * share**SHARING_EXPONENT) > best:
             best, taken = followed, count
         if layer is None or layer.size > spare:
             break

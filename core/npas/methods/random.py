@@ -10,8 +10,8 @@ from pydantic import Field
 
 from npas.arch.layers import LayerTable
 from npas.methods import Allocation, Method, ungrouped
+from npas.methods._bank_sizing import MOST_READERS
 from npas.methods._parts import Layers
-from npas.methods._pools import MOST_READERS
 from npas.methods._small import Private, banked, banked_within, private_field
 from npas.plans import Bank, Group, Slot, Stage
 from npas.plans.evidence import Evidence

@@ -22,9 +22,16 @@ from pydantic import Field, ValidationInfo, field_validator
 from npas.arch.layers import Layer, LayerTable, named
 from npas.errors import InvalidSpecError
 from npas.methods import Allocation, Method, ungrouped
+from npas.methods._bank_sizing import (
+    Distribution,
+    EmbeddedPool,
+    FlatPool,
+    distributed_freely,
+    finished,
+    without_lone_layers,
+)
 from npas.methods._linkage import nearest_groups
 from npas.methods._parts import Layers
-from npas.methods._pools import Dealt, EmbeddedPool, FlatPool, dealt_freely, finished, without_lone
 from npas.methods._small import Private, banked, banked_within, private_field
 from npas.plans import Bank, Group, Slot, Stage
 from npas.plans.evidence import Evidence, EvidenceKind
@@ -217,11 +224,11 @@ class SSN(Method):
         pools = self._pools([group for group in partition if group], options)
         if sum(pool.least_cost for pool in pools) > spare:
             pools = self._smallest(layers, options)
-        left, lone = without_lone(pools, spare)
-        dealt = dealt_freely(left, spare - sum(layer.size for layer in lone))
-        return finished(table.layers, dealt)
+        left, lone = without_lone_layers(pools, spare)
+        distributed = distributed_freely(left, spare - sum(layer.size for layer in lone))
+        return finished(table.layers, distributed)
 
-    def _each_alone(self, layers: Layers, options: SSNOptions, spare: int) -> Dealt:
+    def _each_alone(self, layers: Layers, options: SSNOptions, spare: int) -> Distribution:
         """Return a bank of several whole templates for every layer that the budget has more for.
 
         A layer with K templates of its own size and K coefficients, the largest layers last.

@@ -35,7 +35,7 @@ from npas.arch.layers import LayerTable, Role
 from npas.errors import InvalidSpecError
 from npas.methods import EVIDENCE_BATCHES, Allocation, Method, find
 from npas.methods._bins import BinBy, bins_of
-from npas.methods._nests import NESTED_TEMPLATES, NESTED_THRESHOLD, Dealing, Nests, nested
+from npas.methods._nests import NESTED_TEMPLATES, NESTED_THRESHOLD, Distributing, Nests, nested
 from npas.methods._parts import Layers, cost
 from npas.methods._stacks import agreeing_groups, smallest_stack, stack
 from npas.methods._tying import Coefficients, parted
@@ -63,7 +63,7 @@ class SuperWeightsOptions(Spec):
         description="nest: blocks that nest, as large as layers; stack: equal smaller blocks, for "
         "any budget; auto: nest where that fits, else stack",
     )
-    allocation: Dealing = Field(
+    allocation: Distributing = Field(
         "templates",
         description="where blocks nest: templates one by one to the groups with readers for them; "
         "or in proportion",
@@ -178,7 +178,7 @@ class SuperWeights(Method):
             by=options.bin_by,
             max_templates=options.max_templates or NESTED_TEMPLATES,
             threshold=options.threshold,
-            dealing=options.allocation,
+            distributing=options.allocation,
         )
 
     def smallest(self, table: LayerTable, options: SuperWeightsOptions) -> Allocation:
@@ -201,7 +201,7 @@ class SuperWeights(Method):
         evidence: Evidence | None,
         stage: Stage,
     ) -> Allocation:
-        """Return groups by evidence where there is any, else by bins, and deal out templates."""
+        """Return groups by evidence where there is any, else by bins, and distribute templates."""
         private = sum(layer.size for layer in table.layers if layer.role in options.private)
         spare = budget - table.others - private
         nests = self._nests(table, options)

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from npas.arch.layers import LayerTable
 from npas.methods import Allocation, Method
+from npas.methods._bank_sizing import FlatPool, distributed_freely, finished
 from npas.methods._bins import bins_of
 from npas.methods._parts import Layers
-from npas.methods._pools import FlatPool, dealt_freely, finished
 from npas.methods._small import Private, banked, banked_within, private_field
 from npas.plans import Stage
 from npas.plans.evidence import Evidence
@@ -68,8 +68,8 @@ class Uniform(Method):
         pools = self._pools(layers, options.bins)
         if sum(pool.least_cost for pool in pools) > spare:
             pools = self._fewest(layers, options)
-        dealt = dealt_freely(pools, spare)
-        return finished(table.layers, dealt)
+        distributed = distributed_freely(pools, spare)
+        return finished(table.layers, distributed)
 
 
 METHOD = Uniform()

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from npas import registry
 from npas.errors import PlanError
 from npas.plans import Group
+from npas.recipes._composer import BankInit as BankInit
 from npas.recipes._composer import Composer as Composer
 from npas.recipes._composer import Reader as Reader
-from npas.recipes._composer import Start as Start
 from npas.recipes._start import fit_bank as fit_bank
 from npas.recipes._start import fresh_bank as fresh_bank
 from npas.recipes._start import readers_of as readers_of

@@ -23,7 +23,7 @@ class Reader(NamedTuple):
     gain: float
 
 
-class Start(NamedTuple):
+class BankInit(NamedTuple):
     """Values for one bank.
 
     Attributes:
@@ -74,7 +74,7 @@ class Composer(Protocol):
             gradients: one per slot, None where the weight took no part.
         """
 
-    def fresh(self, generator: torch.Generator) -> list[Start]:
+    def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return values to start training from, one per bank.
 
         Every weight has mean 0 and variance 2 / fan-in, as Kaiming's rule asks for.
@@ -83,7 +83,7 @@ class Composer(Protocol):
             generator: of all that is random, on the CPU.
         """
 
-    def fit(self, weights: Sequence[Tensor]) -> list[Start]:
+    def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return values that come near to given weights, one per bank; exact where it can be.
 
         Args:

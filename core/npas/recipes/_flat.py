@@ -16,7 +16,7 @@ from npas.plans import Group
 from npas.plans.windows import Reading, Upsample, reading
 from npas.recipes import Reader, settings_of
 from npas.recipes._buffers import buffer
-from npas.recipes._readings import WAYS, Way
+from npas.recipes._flat_layouts import WAYS, FlatLayout
 from npas.recipes._start import normal
 from npas.spec import Spec
 
@@ -72,7 +72,7 @@ class Flat:
         ]
         if max(each.span for each in self.readings) < bank.size:
             raise PlanError(f"group {group.name}: no layer reads all of the bank")
-        self.ways: list[Way] = [
+        self.ways: list[FlatLayout] = [
             WAYS[each.kind](shape, each, bank.size)
             for shape, each in zip(shapes, self.readings, strict=True)
         ]

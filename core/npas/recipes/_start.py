@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from npas.plans import Bank, CoefficientStart, Group
-from npas.recipes._composer import Composer, Reader, Start
+from npas.recipes._composer import BankInit, Composer, Reader
 from npas.spec import Spec
 
 COEFFICIENTS: tuple[CoefficientStart, ...] = get_args(CoefficientStart)
@@ -46,13 +46,13 @@ def fresh_bank(
     index: int,
     generator: torch.Generator,
     kind: CoefficientStart = "orthogonal",
-) -> Start:
+) -> BankInit:
     """Return random values for one bank: first the templates are drawn, then the coefficients."""
     templates, bank = fresh_templates(group, index, generator), group.banks[index]
     if not bank.rows:
-        return Start(templates, None)
+        return BankInit(templates, None)
     rows = fresh_coefficients(bank, generator, kind)
-    return Start(templates, rows * (group.row_length or 1.0))
+    return BankInit(templates, rows * (group.row_length or 1.0))
 
 
 def fresh_templates(group: Group, index: int, generator: torch.Generator) -> Tensor:
@@ -107,7 +107,7 @@ def orthogonal_rows(rows: int, columns: int, generator: torch.Generator) -> Tens
 
 def fit_bank(
     group: Group, index: int, readers: Sequence[Reader], weights_MD: Tensor, *, seed: int = 0
-) -> Start:
+) -> BankInit:
     """Return the templates and coefficients of one bank that come nearest to given weights.
 
     Args:
@@ -123,7 +123,7 @@ def fit_bank(
     scale_M1 = torch.tensor([reader.gain for reader in readers], dtype=exact).unsqueeze(1)
     wanted_MD = weights_MD.to(exact) / scale_M1
     if not bank.rows:
-        return Start(wanted_MD.mean(dim=0, keepdim=True), None)
+        return BankInit(wanted_MD.mean(dim=0, keepdim=True), None)
     rows = torch.tensor([reader.row for reader in readers])
     merged = wanted_MD.new_zeros(bank.rows, wanted_MD.shape[1])
     merged.index_add_(0, rows, wanted_MD)
@@ -135,7 +135,7 @@ def fit_bank(
     coefficients = wanted_MD.new_zeros(bank.rows, bank.templates)
     templates[:rank] = v[:rank] * scales.unsqueeze(1)
     coefficients[:, :rank] = u[:, :rank] * (s[:rank] / scales)
-    return Start(templates, coefficients)
+    return BankInit(templates, coefficients)
 
 
 DESCENT_STEPS = 50
@@ -144,11 +144,11 @@ DESCENT_STEPS = 50
 
 def fit_by_descent(
     composer: Composer,
-    starts: list[Start],
+    starts: list[BankInit],
     weights: Sequence[Tensor],
     *,
     fixed: Sequence[int] = (),
-) -> list[Start]:
+) -> list[BankInit]:
     """Return starts whose templates come nearest to given weights for the coefficients they have.
 
     Least squares by conjugate gradients, with nothing but the recipe's own two directions.
@@ -189,17 +189,17 @@ def fit_by_descent(
         before, power = power, sum(r.square().sum() for r in rest)
         direction = [r + power / before * d for r, d in zip(rest, direction, strict=True)]
     pairs = zip(with_fixed(found), starts, strict=True)
-    return [Start(templates, start.coefficients) for templates, start in pairs]
+    return [BankInit(templates, start.coefficients) for templates, start in pairs]
 
 
-def _mixing(start: Start, readers: Sequence[Reader]) -> Tensor:
+def _mixing(start: BankInit, readers: Sequence[Reader]) -> Tensor:
     alpha = start.coefficients
     rows, gains = rows_and_gains(readers, 0 if alpha is None else len(alpha))
-    return mixing_of(alpha, rows, gains.to(start.templates))
+    return mixing_matrix(alpha, rows, gains.to(start.templates))
 
 
 def rows_and_gains(readers: Sequence[Reader], num_rows: int) -> tuple[Tensor, Tensor]:
-    """Return what `mixing_of` needs to know of the readers of a bank.
+    """Return what `mixing_matrix` needs to know of the readers of a bank.
 
     Args:
         readers: of the bank.
@@ -214,7 +214,7 @@ def rows_and_gains(readers: Sequence[Reader], num_rows: int) -> tuple[Tensor, Te
     return torch.tensor(rows, dtype=torch.int64), gains.unsqueeze(1)
 
 
-def mixing_of(coefficients: Tensor | None, rows: Tensor, gains_M1: Tensor) -> Tensor:
+def mixing_matrix(coefficients: Tensor | None, rows: Tensor, gains_M1: Tensor) -> Tensor:
     """Return (M, K): each reader's coefficients times its gain, ones where it has none.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor
 from npas.errors import PlanError
 from npas.plans import Group
 from npas.plans.windows import num_map
-from npas.recipes import Reader, Start
+from npas.recipes import BankInit, Reader
 from npas.recipes._flat import Flat, Own
 from npas.recipes._start import fit_by_descent, normal
 
@@ -140,7 +140,7 @@ class Embed:
             [of_mixing_M.unsqueeze(1), torch.zeros_like(mixing[1])],
         )
 
-    def fresh(self, generator: torch.Generator) -> list[Start]:
+    def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return random values; embeddings and what maps make of them have length 1."""
         templates = self._flat.fresh_bank(generator)
         rows = []
@@ -158,11 +158,11 @@ class Embed:
             drawn = normal(weight.shape, generator)
             weight.copy_(drawn * self._scale(windows).map)
         return [
-            Start(templates, torch.cat(rows).unsqueeze(1)),
-            Start(maps_D.unsqueeze(0), None),
+            BankInit(templates, torch.cat(rows).unsqueeze(1)),
+            BankInit(maps_D.unsqueeze(0), None),
         ]
 
-    def fit(self, weights: Sequence[Tensor]) -> list[Start]:
+    def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return the bank that is nearest for random embeddings and maps; see `Composer`."""
         starts = self.fresh(torch.Generator().manual_seed(0))
         return fit_by_descent(self, starts, weights, fixed=[1])

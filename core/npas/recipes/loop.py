@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 
 from npas.errors import PlanError
 from npas.plans import Bank, Group, Slot
-from npas.recipes import Reader, Start, settings_of
+from npas.recipes import BankInit, Reader, settings_of
 from npas.recipes._buffers import buffer, rows_of
 from npas.recipes._start import fit_bank, fresh_bank
 from npas.spec import Spec
@@ -118,14 +118,14 @@ class Loop:
             of_mixing.append(of_scalars)  # of ones, which nobody asks for
         return of_templates, of_mixing
 
-    def fresh(self, generator: torch.Generator) -> list[Start]:
+    def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return random values, all scalars 1; see `Composer`."""
         starts = [fresh_bank(self._group, 0, generator)]
         if self._scalars:
-            starts.append(Start(torch.ones(len(self._scalars), 1), None))
+            starts.append(BankInit(torch.ones(len(self._scalars), 1), None))
         return starts
 
-    def fit(self, weights: Sequence[Tensor]) -> list[Start]:
+    def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return near values, exact where all weights of each repeat are proportional.
 
         A repeat's direction is the mean of its weights' directions, turned to one side; scalars
@@ -150,7 +150,7 @@ class Loop:
         if self._scalars:
             scalars = wanted_LD.new_empty(len(self._scalars), 1)
             scalars[list(self._scalars.values())] = scales_L1[list(self._scalars)]
-            starts.append(Start(scalars, None))
+            starts.append(BankInit(scalars, None))
         return starts
 
     def _gathered(self, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
-from npas.recipes import Start, check, settings_of
+from npas.recipes import BankInit, check, settings_of
 from npas.recipes._buffers import buffer, rows_of
 from npas.recipes._start import BankSettings, fit_bank, fresh_bank, readers_of
 
@@ -51,11 +51,11 @@ class Mix:
         gradients_LD = self._gathered(gradients, templates_KD)
         return [mixing_LK.t() @ gradients_LD], [gradients_LD @ templates_KD.t()]
 
-    def fresh(self, generator: torch.Generator) -> list[Start]:
+    def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return random values; see `Composer`."""
         return [fresh_bank(self._group, 0, generator, self._start)]
 
-    def fit(self, weights: Sequence[Tensor]) -> list[Start]:
+    def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return the nearest values, by truncated SVD; see `Composer`."""
         gathered_LD = self._gathered(weights, weights[0])
         return [fit_bank(self._group, 0, self.readers[0], gathered_LD)]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group, blocks
-from npas.recipes import Start, check, settings_of
+from npas.recipes import BankInit, check, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._start import BankSettings, fit_bank, fresh_bank, readers_of
 
@@ -112,12 +112,12 @@ class Nest:
             of_mixing.append(gradients_LD @ templates_KD.t())
         return of_templates, of_mixing
 
-    def fresh(self, generator: torch.Generator) -> list[Start]:
+    def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return random values; see `Composer`."""
         banks = range(len(self._group.banks))
         return [fresh_bank(self._group, index, generator, self._start) for index in banks]
 
-    def fit(self, weights: Sequence[Tensor]) -> list[Start]:
+    def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return near values, bank by bank by truncated SVD; see `Composer`."""
         return [
             fit_bank(

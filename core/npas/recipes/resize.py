@@ -16,7 +16,7 @@ from torch import Tensor
 from npas.errors import PlanError
 from npas.plans import Group
 from npas.plans.windows import grid_of, num_read
-from npas.recipes import Reader, Start
+from npas.recipes import BankInit, Reader
 from npas.recipes._enlarge import Enlarger
 from npas.recipes._start import fit_by_descent, fresh_bank
 
@@ -84,11 +84,11 @@ class Resize:
                 of_mixing_LK[index] = templates_KD[:, :span] @ of_mixed_D
         return [of_templates_KD], [of_mixing_LK]
 
-    def fresh(self, generator: torch.Generator) -> list[Start]:
+    def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return random values; see `Composer`."""
         return [fresh_bank(self._group, 0, generator)]
 
-    def fit(self, weights: Sequence[Tensor]) -> list[Start]:
+    def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return the templates that are nearest for random coefficients; see `Composer`."""
         return fit_by_descent(self, self.fresh(torch.Generator().manual_seed(0)), weights)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
-from npas.recipes import Reader, Start, settings_of
+from npas.recipes import BankInit, Reader, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffled_ring
 from npas.recipes._places import Places
@@ -83,11 +83,11 @@ class Scatter:
                 self._places.add(scaled_N, of_bank_B, first=self._firsts[index])
         return [of_bank_B.unsqueeze(0)], [torch.zeros_like(mixing[0])]
 
-    def fresh(self, generator: torch.Generator) -> list[Start]:
+    def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return random values; see `Composer`."""
         return [fresh_bank(self._group, 0, generator)]
 
-    def fit(self, weights: Sequence[Tensor]) -> list[Start]:
+    def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return the nearest bank; exact where every scalar has one reader; see `Composer`."""
         return fit_by_descent(self, self.fresh(torch.Generator().manual_seed(0)), weights)
 

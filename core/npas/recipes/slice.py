@@ -13,7 +13,7 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
-from npas.recipes import Reader, Start
+from npas.recipes import BankInit, Reader
 from npas.recipes._flat import Flat
 from npas.recipes._start import fit_by_descent
 
@@ -50,14 +50,14 @@ class Slice:
                 of_mixing[part, 0] = of_own_M
         return [of_bank_B.unsqueeze(0)], [of_mixing]
 
-    def fresh(self, generator: torch.Generator) -> list[Start]:
+    def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return random values, the bank with exactly mean 0 and its variance; see `Composer`."""
         templates = self._flat.fresh_bank(generator)
         own = torch.cat([way.fresh(generator) for way in self._flat.ways])
         own = own * (self._flat.row_length or 1.0)
-        return [Start(templates, own.unsqueeze(1) if len(own) else None)]
+        return [BankInit(templates, own.unsqueeze(1) if len(own) else None)]
 
-    def fit(self, weights: Sequence[Tensor]) -> list[Start]:
+    def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return the bank that is nearest for random coefficients; see `Composer`."""
         generator = torch.Generator().manual_seed(0)
         return fit_by_descent(self, self.fresh(generator), weights)

@@ -21,7 +21,7 @@ from torch import Tensor
 from npas.errors import PlanError
 from npas.plans import Group
 from npas.plans.blocks import MOST_PADDING, num_blocks
-from npas.recipes import Reader, Start, settings_of
+from npas.recipes import BankInit, Reader, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffled_rows
 from npas.recipes._places import Places
@@ -130,11 +130,11 @@ class Stack:
         gradients_MD = self._gathered(gradients, templates_KD)
         return [mixing_MK.t() @ gradients_MD], [gradients_MD @ templates_KD.t()]
 
-    def fresh(self, generator: torch.Generator) -> list[Start]:
+    def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return random values; see `Composer`."""
         return [fresh_bank(self._group, 0, generator)]
 
-    def fit(self, weights: Sequence[Tensor]) -> list[Start]:
+    def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return the nearest values, by truncated SVD of all blocks; see `Composer`."""
         gathered_MD = self._gathered(weights, weights[0])
         return [fit_bank(self._group, 0, self.readers[0], gathered_MD)]

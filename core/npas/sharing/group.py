@@ -17,9 +17,9 @@ from torch.autograd.function import once_differentiable
 
 from npas import recipes
 from npas.plans import Group
-from npas.recipes import Start
+from npas.recipes import BankInit
 from npas.recipes._buffers import results_kept
-from npas.recipes._start import mixing_of, rows_and_gains
+from npas.recipes._start import mixing_matrix, rows_and_gains
 from npas.sharing.precision import own_precision
 from npas.torch_internals import changes as changes_of
 
@@ -151,7 +151,7 @@ class SharedGroup(nn.Module):
         # What is composed in an evaluation under inference_mode must serve training too.
         with torch.inference_mode(False), torch.no_grad(), own_precision(), memory:
             mixing = [
-                mixing_of(alpha, self._rows(index), self._gain(index))
+                mixing_matrix(alpha, self._rows(index), self._gain(index))
                 for index, alpha in enumerate(self._coefficients())
             ]
             return mixing, self._composer.compose(list(self.templates), mixing)
@@ -178,7 +178,7 @@ class SharedGroup(nn.Module):
             self._cast_gains[index] = self._gains[index].to(templates)
         return self._cast_gains[index]
 
-    def take(self, starts: Sequence[Start]) -> None:
+    def load(self, starts: Sequence[BankInit]) -> None:
         """Take over values for all banks, one start each."""
         with torch.no_grad():
             for templates, alpha, start in zip(
@@ -188,16 +188,16 @@ class SharedGroup(nn.Module):
                 if alpha is not None and start.coefficients is not None:
                     alpha.copy_(start.coefficients)
 
-    def start(self, generator: torch.Generator) -> None:
+    def initialise(self, generator: torch.Generator) -> None:
         """Start from random values."""
         with own_precision():
-            self.take(self._composer.fresh(generator))
+            self.load(self._composer.fresh(generator))
 
     def fit(self, weights: Sequence[Tensor]) -> None:
-        """Start as near to given weights, one per slot, as the recipe can."""
+        """BankInit as near to given weights, one per slot, as the recipe can."""
         with own_precision(), self._lock:
             starts = self._composer.fit(weights)
-        self.take(starts)
+        self.load(starts)
 
     def pull_back(
         self, gradients: Sequence[Tensor | None], composed: _Composed | None = None

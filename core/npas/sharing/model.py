@@ -246,6 +246,6 @@ def shared(
             if fit:
                 banks.fit([weight.detach().cpu() for weight in old])
             else:
-                banks.start(generator)
+                banks.initialise(generator)
             banks.to(device).requires_grad_(any(weight.requires_grad for weight in old))
     return model

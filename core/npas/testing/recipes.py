@@ -276,7 +276,7 @@ def _starts_at_the_deviation_of_its_slots(name: str, twin: Twin, data: st.DataOb
     shared, generator = SharedGroup(group), _generator(data)
     means, squares = np.zeros((2, NUM_STARTS, len(group.slots)))
     for seed in range(NUM_STARTS):
-        shared.start(generator)
+        shared.initialise(generator)
         weights = [weight.detach() for weight in shared()]
         means[seed] = [weight.mean() for weight in weights]
         squares[seed] = [weight.square().mean() for weight in weights]
@@ -296,7 +296,7 @@ def _the_same_seed_gives_the_same_start(name: str, twin: Twin, data: st.DataObje
     shared = [SharedGroup(group), SharedGroup(group)]
     before = torch.get_rng_state()
     for one in shared:
-        one.start(torch.Generator().manual_seed(seed))
+        one.initialise(torch.Generator().manual_seed(seed))
     assert torch.equal(torch.get_rng_state(), before), "it draws from torch's own generator"
     for one, other in zip(*(each.parameters() for each in shared), strict=True):
         assert torch.equal(one, other), "the same seed gives another start"

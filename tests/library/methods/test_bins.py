@@ -1,4 +1,4 @@
-"""Bins before anything is measured, and templates dealt out in proportion."""
+"""Bins before anything is measured, and templates distributed out in proportion."""
 
 from collections import defaultdict
 

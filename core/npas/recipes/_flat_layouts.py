@@ -17,7 +17,7 @@ from npas.recipes._enlarge import Enlarger
 from npas.recipes._start import orthogonal_rows
 
 
-class Way(Protocol):
+class FlatLayout(Protocol):
     """How one layer is made of a bank; linear in the bank and linear in its mixing weights.
 
     Attributes:
@@ -196,7 +196,7 @@ class Interpolate:
         return (of_grid @ bank_B[: self._span]).view(1)
 
 
-WAYS: dict[str, Callable[[tuple[int, ...], Reading, int], Way]] = {
+WAYS: dict[str, Callable[[tuple[int, ...], Reading, int], FlatLayout]] = {
     "windows": Windows,
     "repeat": Repeat,
     "mask": Mask,

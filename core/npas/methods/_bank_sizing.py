@@ -24,7 +24,7 @@ _CANDIDATES = 64
 """Sizes that are tried to find the cheapest bank; coefficients make tiny banks dear."""
 
 _ROUNDS = 8
-"""How often leftovers of banks at their largest are dealt out again."""
+"""How often leftovers of banks at their largest are distributed again."""
 
 
 class Pool(ABC, Generic[Choice]):
@@ -206,16 +206,16 @@ class EmbeddedPool(FlatPool):
         )
 
 
-Dealt = list[tuple[Pool[Any], Any]]
+Distribution = list[tuple[Pool[Any], Any]]
 """Pools with their choices; None for plain weights."""
 
 
-def dealt_cost(dealt: Dealt) -> int:
+def distribution_cost(distributed: Distribution) -> int:
     """Return the trainable scalars of all pools."""
-    return sum(pool.own if bank is None else pool.cost(bank) for pool, bank in dealt)
+    return sum(pool.own if bank is None else pool.cost(bank) for pool, bank in distributed)
 
 
-def deal(pools: Sequence[Pool[Any]], spare: int) -> Dealt:
+def distribute(pools: Sequence[Pool[Any]], spare: int) -> Distribution:
     """Give every pool a share of a budget in proportion to its layers, at least what it needs.
 
     Source: the released SSN code's rule, which gives no pool less than a parameter.
@@ -226,22 +226,22 @@ def deal(pools: Sequence[Pool[Any]], spare: int) -> Dealt:
     """
     total = sum(pool.own for pool in pools)
     shares = [max(pool.least_cost, spare * pool.own // max(1, total)) for pool in pools]
-    dealt = [(pool, pool.fitting(share)) for pool, share in zip(pools, shares, strict=True)]
-    over = dealt_cost(dealt) - spare
+    distributed = [(pool, pool.fitting(share)) for pool, share in zip(pools, shares, strict=True)]
+    over = distribution_cost(distributed) - spare
     most = [(pools[i].least_cost - share, i) for i, share in enumerate(shares)]
     heapq.heapify(most)
     while over > 0:
         # The pool with most room above its least, of equals the first.
         room, index = -most[0][0], most[0][1]
         shares[index] -= min(over, room)
-        pool, before = pools[index], dealt_cost([dealt[index]])
-        dealt[index] = (pool, pool.fitting(shares[index]))
-        over += dealt_cost([dealt[index]]) - before
+        pool, before = pools[index], distribution_cost([distributed[index]])
+        distributed[index] = (pool, pool.fitting(shares[index]))
+        over += distribution_cost([distributed[index]]) - before
         heapq.heapreplace(most, (pool.least_cost - shares[index], index))
-    return dealt
+    return distributed
 
 
-def without_lone(pools: Sequence[Pool[Any]], spare: int) -> tuple[list[Pool[Any]], Layers]:
+def without_lone_layers(pools: Sequence[Pool[Any]], spare: int) -> tuple[list[Pool[Any]], Layers]:
     """Let lone layers keep plain weights, the smallest first, with at most half of the budget.
 
     Source: SSN takes every lone layer out of the budget, and fails where that is all of it.
@@ -266,7 +266,7 @@ def without_lone(pools: Sequence[Pool[Any]], spare: int) -> tuple[list[Pool[Any]
     return left, tuple(layer for layers in private.values() for layer in layers)
 
 
-def dealt_freely(pools: Sequence[Pool[Any]], spare: int) -> Dealt:
+def distributed_freely(pools: Sequence[Pool[Any]], spare: int) -> Distribution:
     """Deal; where banks are as large as they can be, let layers keep plain weights instead.
 
     Args:
@@ -277,21 +277,21 @@ def dealt_freely(pools: Sequence[Pool[Any]], spare: int) -> Dealt:
         The pools with their banks; layers that were taken out, the largest that fit first, are in
         none.
     """
-    dealt = deal(pools, spare)
+    distributed = distribute(pools, spare)
     for _ in range(_ROUNDS):
-        left, out = spare - dealt_cost(dealt), set[Layer]()
-        shared = [layer for pool, bank in dealt if bank is not None for layer in pool.layers]
+        left, out = spare - distribution_cost(distributed), set[Layer]()
+        shared = [layer for pool, bank in distributed if bank is not None for layer in pool.layers]
         for layer in sorted(shared, key=lambda la: -la.size):
             if layer.size <= left:
                 left -= layer.size
                 out.add(layer)
-        pools = [p for p in (_left(pool, out) for pool, _ in dealt) if p is not None]
+        pools = [p for p in (_left(pool, out) for pool, _ in distributed) if p is not None]
         needed = sum(p.least_cost for p in pools) + sum(layer.size for layer in out)
         if not out or needed > spare:
             break
         spare -= sum(layer.size for layer in out)
-        dealt = deal(pools, spare)
-    return dealt
+        distributed = distribute(pools, spare)
+    return distributed
 
 
 def _left(pool: Pool[Any], out: set[Layer]) -> Pool[Any] | None:
@@ -302,13 +302,13 @@ def _left(pool: Pool[Any], out: set[Layer]) -> Pool[Any] | None:
     return pool.of(layers) if layers else None
 
 
-def finished(layers: Layers, dealt: Dealt) -> Allocation:
+def finished(layers: Layers, distributed: Distribution) -> Allocation:
     """Return the allocation of all layers of a table: groups, and what is in none of them.
 
     Args:
         layers: of the table.
-        dealt: pools with their banks.
+        distributed: pools with their banks.
     """
-    shared = [(pool, bank) for pool, bank in dealt if bank is not None]
+    shared = [(pool, bank) for pool, bank in distributed if bank is not None]
     groups = tuple(pool.group(f"g{i}", bank) for i, (pool, bank) in enumerate(shared))
     return Allocation(groups=groups, private=ungrouped(layers, groups))
