@@ -221,7 +221,7 @@ def lots(setting: Setting, seed: int, data_folder: Path | None) -> Evidence:
     for layers in classes.values():
         upper = np.triu(draw.uniform(-1, 1, (len(layers), len(layers))), 1)
         cosine = upper + upper.T + np.eye(len(layers))
-        names = tuple((layer.network, layer.name) for layer in layers)
+        names = tuple(layer.key for layer in layers)
         energy = tuple(draw.uniform(0, 1, len(names)).tolist())
         found.append(
             Similarity(layers=names, cosine=tuple(map(tuple, cosine.tolist())), energy=energy)

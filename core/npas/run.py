@@ -14,6 +14,7 @@ Example:
 
 from pathlib import Path
 
+from npas import data
 from npas.errors import InvalidSpecError
 from npas.jobs import devices
 from npas.jobs.context import prepared
@@ -21,6 +22,7 @@ from npas.jobs.job import Outcome, work
 from npas.jobs.listener import Listener, NullListener
 from npas.jobs.resume import ResumeFile
 from npas.planning.planner import solve
+from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.plans.evidence import Evidence, check_evidence
 from npas.spec import AUTO, JobSpec
@@ -68,6 +70,9 @@ def run(
             f"the job is a {type(spec).__name__}; make it with npas.JobSpec.model_validate(...)"
         )
     check_evidence(evidence)
+    if evidence is not None:  # before anything is made: a race may come first
+        known = data.facts(spec.dataset, data_folder)
+        solve(PlanningProblem.of(spec, known), evidence=evidence)
     context = prepared(
         spec,
         evidence=evidence,
@@ -77,7 +82,5 @@ def run(
         checkpoint_seconds=checkpoint_seconds,
         listener=listener or NullListener(),
     )
-    if evidence is not None:  # before anything is trained: a race may come first
-        solve(context.problem, evidence=evidence)
     resume = ResumeFile.read(resume_from) if resume_from else None
     return work(context, accepted=plan, resume=resume)

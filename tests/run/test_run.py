@@ -218,9 +218,7 @@ def _agreement_by_turns(plan: npas.Plan) -> Evidence:
     found = [slot for group in plan.groups for slot in group.slots]
     classes = []
     for kernel in sorted({layer.shape[2:] for layer in (*found, *plan.private)}):
-        names = [
-            (la.network, la.layer) for la in (*found, *plan.private) if la.shape[2:] == kernel
-        ]
+        names = [la.key for la in (*found, *plan.private) if la.shape[2:] == kernel]
         size = range(len(names))
         cosine = tuple(tuple(1.0 if (i + j) % 2 == 0 else -1.0 for j in size) for i in size)
         classes.append(Similarity(layers=tuple(names), cosine=cosine))

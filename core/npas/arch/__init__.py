@@ -271,10 +271,10 @@ def _layer_table(jsons: tuple[str, ...]) -> LayerTable:
 
 def planned_layers(plan: Plan) -> tuple[Layer, ...]:
     """Return the layers of a plan, in the order of its networks: embeddings if it has them."""
-    slots = {(slot.network, slot.layer) for group in plan.groups for slot in group.slots}
-    named = slots | {(layer.network, layer.layer) for layer in plan.private}
+    slots = {slot.key for group in plan.groups for slot in group.slots}
+    named = slots | {layer.key for layer in plan.private}
     table = layer_table(plan.networks, embeddings=True)
-    return tuple(layer for layer in table.layers if (layer.network, layer.name) in named)
+    return tuple(layer for layer in table.layers if layer.key in named)
 
 
 def _try(spec: ArchitectureSpec, model: nn.Module) -> None:

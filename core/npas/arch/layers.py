@@ -11,7 +11,7 @@ from typing import Literal
 from torch import nn
 
 from npas.arch.deviation import Deviations
-from npas.plans import kaiming, rounded
+from npas.plans import LayerKey, kaiming, rounded
 
 Role = Literal["stem", "body", "transition", "shortcut", "classifier"]
 """The stem reads the image, a transition changes the width, a classifier writes the logits."""
@@ -69,6 +69,11 @@ class Layer:
     role: Role
     stage: str
     deviation: float | None = None
+
+    @property
+    def key(self) -> LayerKey:
+        """Network and name: what tells it from all other layers of a plan."""
+        return self.network, self.name
 
     @property
     def size(self) -> int:

@@ -40,7 +40,7 @@ def allocation_svg(plan: Plan) -> str:
         a whole SVG document, 960 pixels wide.
     """
     layers = arch.planned_layers(plan)
-    groups = {(s.network, s.layer): g for g in plan.groups for s in g.slots}
+    groups = {s.key: g for g in plan.groups for s in g.slots}
     colours = {g.name: COLOURS[i % len(COLOURS)] for i, g in enumerate(plan.groups)}
     parts = _heading(plan)
     parts += _store(plan, colours, top=92)
@@ -151,7 +151,7 @@ def _network(
     step = min(40.0, (WIDTH - MARGIN - left) / len(layers))
     gap = min(3.0, step * 0.18)
     for index, layer in enumerate(layers):
-        group = groups.get((layer.network, layer.name))
+        group = groups.get(layer.key)
         tall = (math.log10(layer.size) - foot) * unit
         shape = "x".join(map(str, layer.shape))
         note = f"{layer.name}: {shape}, {layer.size:,} parameters, "
@@ -189,7 +189,7 @@ def _power(power: int) -> str:
 def _legend(
     plan: Plan, layers: Sequence[Layer], colours: Mapping[str, str], *, top: float
 ) -> list[str]:
-    kinds = {(layer.network, layer.name): layer.kernel_class for layer in layers}
+    kinds = {layer.key: layer.kernel_class for layer in layers}
     rows = [_group_row(group, kinds, colours[group.name]) for group in plan.groups]
     kept = plan.ledger.private - sum(math.prod(p.shape) for p in plan.private)
     own = _count(len(plan.private), "layer")

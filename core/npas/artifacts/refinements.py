@@ -87,22 +87,22 @@ def _colours(plans: Mapping[int, Plan]) -> dict[int, dict[str, str]]:
 
 
 def _by_network(plan: Plan) -> dict[str, list[Layer]]:
-    homes = {(slot.network, slot.layer) for group in plan.groups for slot in group.slots}
-    homes |= {(layer.network, layer.layer) for layer in plan.private}
+    homes = {slot.key for group in plan.groups for slot in group.slots}
+    homes |= {layer.key for layer in plan.private}
     found: dict[str, list[Layer]] = {network.name: [] for network in plan.networks}
     for layer in arch.layer_table(plan.networks).layers:
-        if (layer.network, layer.name) in homes:
+        if layer.key in homes:
             found[layer.network].append(layer)
     return found
 
 
 def _band(layers: list[Layer], plan: Plan, colours: Mapping[str, str], top: float) -> list[str]:
-    slots = {(s.network, s.layer): (g.name, s) for g in plan.groups for s in g.slots}
+    slots = {s.key: (g.name, s) for g in plan.groups for s in g.slots}
     letters = _letters(plan)
     width = INNER / max(1, len(layers))
     parts = []
     for index, layer in enumerate(layers):
-        name, slot = slots.get((layer.network, layer.name), (None, None))
+        name, slot = slots.get(layer.key, (None, None))
         x = MARGIN + index * width
         letter = letters[name, slot.rows] if name and slot else ""
         note = f"{layer.name}: {f'{name}, coefficients {letter}' if name else 'not shared'}"

@@ -258,7 +258,7 @@ def _rewritten(model: SharedModel, changes: Mapping[str, _Change]) -> SharedMode
     plan, origins = _plan(model, changes)
     plain = model.materialise()
     weights = {
-        (slot.network, slot.layer): weight
+        slot.key: weight
         for group in model.plan.groups
         for slot, weight in zip(group.slots, _shared(model, group).weights(), strict=True)
     }
@@ -293,12 +293,12 @@ def _plan(model: SharedModel, changes: Mapping[str, _Change]) -> tuple[Plan, dic
                 groups.append(
                     loop_group(name, slots, repeated, scaled, templates=change.templates)
                 )
-    shared = {(slot.network, slot.layer) for group in groups for slot in group.slots}
+    shared = {slot.key for group in groups for slot in group.slots}
     freed = [
         PrivateLayer(network=slot.network, layer=slot.layer, shape=slot.shape)
         for group in model.plan.groups
         for slot in group.slots
-        if (slot.network, slot.layer) not in shared
+        if slot.key not in shared
     ]
     plan = model.plan.model_copy(
         update={

@@ -67,7 +67,7 @@ def families(model: SharedModel, groups: Sequence[Group]) -> list[list[Unit]]:
     Of nested sequences the outermost counts.
     """
     places = {
-        (slot.network, slot.layer): Place(group.name, index)
+        slot.key: Place(group.name, index)
         for group in groups
         for index, slot in enumerate(group.slots)
     }

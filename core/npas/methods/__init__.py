@@ -43,8 +43,8 @@ def ungrouped(layers: Sequence[Layer], groups: Sequence[Group]) -> tuple[Layer, 
         layers: of a table.
         groups: of the allocation.
     """
-    shared = {(slot.network, slot.layer) for group in groups for slot in group.slots}
-    return tuple(layer for layer in layers if (layer.network, layer.name) not in shared)
+    shared = {slot.key for group in groups for slot in group.slots}
+    return tuple(layer for layer in layers if layer.key not in shared)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

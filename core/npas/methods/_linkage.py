@@ -19,7 +19,7 @@ from npas.plans.evidence import Evidence
 
 def cosines(layers: Sequence[Layer], evidence: Evidence) -> NDArray[np.float64]:
     """Return the agreement of all pairs; NaN where the evidence says nothing (other class)."""
-    index = {(layer.network, layer.name): i for i, layer in enumerate(layers)}
+    index = {layer.key: i for i, layer in enumerate(layers)}
     cosines = np.full((len(layers), len(layers)), np.nan)
     for similarity in evidence.classes:
         # A layer that is in the evidence but private now is left out.
@@ -46,7 +46,7 @@ def energies(layers: Sequence[Layer], evidence: Evidence) -> dict[Layer, float]:
         for similarity in evidence.classes
         for name, energy in zip(similarity.layers, similarity.energy, strict=False)
     }
-    names = {layer: (layer.network, layer.name) for layer in layers}
+    names = {layer: layer.key for layer in layers}
     if not all(name in found for name in names.values()):
         return {}
     return {layer: found[name] for layer, name in names.items()}

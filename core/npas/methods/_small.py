@@ -55,5 +55,5 @@ def banked_within(table: LayerTable, private: Private, budget: int, least: int) 
         left -= layer.size
         if left < 0:
             break
-        small.add((layer.network, layer.name))
-    return tuple(la for la in table.layers if (la.network, la.name) not in small)
+        small.add(layer.key)
+    return tuple(la for la in table.layers if la.key not in small)

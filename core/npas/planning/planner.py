@@ -170,8 +170,8 @@ def _allocate(asked: PlanningProblem, evidence: Evidence | None, stage: Stage) -
         check_evidence_for(
             evidence,
             problem.method.evidence_kind,
-            layers=((layer.network, layer.name) for layer in table.layers),
-            known=((layer.network, layer.name) for layer in known),
+            layers=(layer.key for layer in table.layers),
+            known=(layer.key for layer in known),
         )
     allocation = problem.method.allocate(
         table, limit, problem.options, evidence=evidence, stage=stage

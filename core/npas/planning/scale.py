@@ -31,7 +31,7 @@ def at_scale(groups: Iterable[Group], layers: Sequence[Layer]) -> tuple[Group, .
         groups: of a method's allocation.
         layers: that the groups are of.
     """
-    known = {(layer.network, layer.name): layer.deviation for layer in layers}
+    known = {layer.key: layer.deviation for layer in layers}
     return tuple(_at_scale(group, known) for group in groups)
 
 

@@ -14,6 +14,9 @@ PlanVersion = Literal[1, 2]
 meaning since, see `npas.methods.maker_of`; all other plans are the same bytes as ever."""
 
 
+LayerKey = tuple[str, str]
+"""The name of a network, and of a weight in it."""
+
 Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=5)]
 """(out, in, *kernel)."""
 
@@ -81,6 +84,11 @@ class Slot(Spec):
     deviation: Positive = None
 
     @property
+    def key(self) -> LayerKey:
+        """Network and name: what tells it from all other layers of a plan."""
+        return self.network, self.layer
+
+    @property
     def start_deviation(self) -> float:
         """Standard deviation at which the layer's weight starts."""
         return kaiming(self.shape) if self.deviation is None else self.deviation
@@ -137,6 +145,11 @@ class PrivateLayer(Spec):
     network: str
     layer: str
     shape: Shape
+
+    @property
+    def key(self) -> LayerKey:
+        """Network and name: what tells it from all other layers of a plan."""
+        return self.network, self.layer
 
 
 class Ledger(Spec):

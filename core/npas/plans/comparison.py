@@ -166,9 +166,9 @@ def matched(before: Plan, after: Plan) -> dict[str, str]:
 def _homes(plan: Plan) -> dict[Names, str | None]:
     """Return the group of every layer, None for a layer with a weight of its own."""
     homes: dict[Names, str | None] = {
-        (slot.network, slot.layer): group.name for group in plan.groups for slot in group.slots
+        slot.key: group.name for group in plan.groups for slot in group.slots
     }
-    return homes | {(layer.network, layer.layer): None for layer in plan.private}
+    return homes | {layer.key: None for layer in plan.private}
 
 
 def _of_others(before: Plan, after: Plan, differing: Sequence[Names]) -> str:
@@ -186,7 +186,7 @@ def _of_others(before: Plan, after: Plan, differing: Sequence[Names]) -> str:
 
 def _change(before: Group | None, after: Group | None) -> GroupChange:
     both = (before, after)
-    layers = [{(s.network, s.layer) for s in group.slots} if group else set() for group in both]
+    layers = [{s.key for s in group.slots} if group else set() for group in both]
     banks = [group.banks if group else () for group in both]
     return GroupChange(
         before=before.name if before else None,

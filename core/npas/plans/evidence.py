@@ -208,7 +208,7 @@ def check_agreement(evidence: object, groups: Iterable[Group]) -> None:
         )
     readers = {
         (group.name, index): tuple(
-            (slot.network, slot.layer) for slot in group.slots if slot.rows[index] is not None
+            slot.key for slot in group.slots if slot.rows[index] is not None
         )
         for group in groups
         for index in range(len(group.banks))

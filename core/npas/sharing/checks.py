@@ -61,7 +61,7 @@ def check_coverage(networks: Mapping[str, nn.Module], plan: Plan) -> None:
     slots: list[Slot | PrivateLayer] = [slot for group in plan.groups for slot in group.slots]
     seen: set[tuple[str, str]] = set()
     for slot in (*slots, *plan.private):
-        name = (slot.network, slot.layer)
+        name = slot.key
         if name in seen:
             raise PlanError(f"the plan covers {slot.network}/{slot.layer} twice")
         seen.add(name)

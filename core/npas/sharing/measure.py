@@ -84,7 +84,7 @@ def _asked_of_blocks(
     for group in model.plan.groups:
         if len(group.banks) > 1 or group.banks[0].rows <= len(group.slots):
             continue
-        names = [(slot.network, slot.layer) for slot in group.slots]
+        names = [slot.key for slot in group.slots]
         shared = cast(SharedGroup, model.groups[group.name])
         for own in names:
             alone = [gradients[name] if name == own else None for name in names]
@@ -129,7 +129,7 @@ def representation(model: SharedModel) -> Evidence:
         directions = _directions(coefficients_LK @ templates_KD)
         found.append(
             Similarity(
-                layers=tuple((slot.network, slot.layer) for slot in group.slots),
+                layers=tuple(slot.key for slot in group.slots),
                 cosine=_rows(directions @ directions.t()),
             )
         )
@@ -181,7 +181,7 @@ def coefficient_agreement(
             BankAgreement(
                 group=group.name,
                 bank=index,
-                layers=tuple((slot.network, slot.layer) for slot in readers),
+                layers=tuple(slot.key for slot in readers),
                 cosine=_rows(directions @ directions.t()),
             )
         )
@@ -231,7 +231,7 @@ def _gradients(
     names, weights = [], []
     for layer in layers:
         path, _, attribute = layer.name.rpartition(".")
-        names.append((layer.network, layer.name))
+        names.append(layer.key)
         weights.append(getattr(model.network(layer.network).get_submodule(path), attribute))
     found = torch.autograd.grad(loss, weights, allow_unused=True)
     pairs = zip(names, weights, found, strict=True)
@@ -264,7 +264,7 @@ def _similarity(
             a = _directions(stacks[one][(slice(None), *common)])
             b = _directions(stacks[other][(slice(None), *common)])
             cosines[np.ix_(rows, columns)] = (a @ b.t()).cpu()
-    names = tuple((layer.network, layer.name) for layer in layers)
+    names = tuple(layer.key for layer in layers)
     return Similarity(
         layers=names, cosine=_rows(cosines), energy=tuple(energy[name] for name in names)
     )

@@ -239,7 +239,7 @@ def _starts_as_its_own_network_would(request: Request, data: st.DataObject) -> N
     seed = data.draw(st.integers(0, 1000), label="seed")
     modules = modules_of(plan, seed)
     own = {
-        (slot.network, slot.layer): modules[slot.network].get_parameter(slot.layer).detach().std()
+        slot.key: modules[slot.network].get_parameter(slot.layer).detach().std()
         for group in plan.groups
         for slot in group.slots
     }

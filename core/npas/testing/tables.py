@@ -92,7 +92,7 @@ def evidences(
         of_gradients = kind == "gradient_agreement"
         name = layer.kernel_class if of_gradients else chance.choice(["one bank", "another", ""])
         if name:
-            classes[name].append((layer.network, layer.name))
+            classes[name].append(layer.key)
     is_known = kind == "gradient_agreement" and chance.random() < 0.8
     found = [
         Similarity(
@@ -113,7 +113,7 @@ def agreements(draw: st.DrawFn, groups: Sequence[Group]) -> CoefficientAgreement
         for index, bank in enumerate(group.banks):
             readers = [slot for slot in group.slots if slot.rows[index] is not None]
             if bank.rows and len(readers) > 1:
-                names = tuple((slot.network, slot.layer) for slot in readers)
+                names = tuple(slot.key for slot in readers)
                 cosine = draw(_cosines(len(names)))
                 found.append(
                     BankAgreement(group=group.name, bank=index, layers=names, cosine=cosine)

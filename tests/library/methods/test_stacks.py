@@ -26,7 +26,7 @@ def measured(plan, densities=None):
     found = []
     for layers in classes.values():
         eye = tuple(tuple(float(a is b) for b in layers) for a in layers)
-        names = tuple((layer.network, layer.name) for layer in layers)
+        names = tuple(layer.key for layer in layers)
         energy = ()
         if densities is not None:
             energy = tuple(densities.get(layer.name, 1.0) * layer.size for layer in layers)

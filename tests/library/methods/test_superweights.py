@@ -36,7 +36,7 @@ def evidence_of(plan, seed, *, energy=1.0):
     for layers in classes.values():
         upper = np.triu(draw.uniform(-0.09, 0.09, (len(layers), len(layers))), 1)
         cosine = tuple(map(tuple, (upper + upper.T + np.eye(len(layers))).tolist()))
-        names = tuple((layer.network, layer.name) for layer in layers)
+        names = tuple(layer.key for layer in layers)
         sizes = tuple(energy**i * layer.size for i, layer in enumerate(layers))
         found.append(Similarity(layers=names, cosine=cosine, energy=sizes))
     return Evidence(batches=1, classes=tuple(found))
@@ -89,7 +89,7 @@ def test_equal_blocks_of_layers_that_agree_are_one_group():
     dense = npas.plan("wrn-16-1", method="dense")
     halves = {}
     for layer in arch.planned_layers(dense):
-        halves.setdefault(layer.kernel_class, []).append((layer.network, layer.name))
+        halves.setdefault(layer.kernel_class, []).append(layer.key)
     classes = []
     for names in halves.values():
         side = np.arange(len(names)) % 2

@@ -81,7 +81,7 @@ def agreements(draw, groups):
     banks = []
     for group in groups:
         for index, bank in enumerate(group.banks):
-            names = [(s.network, s.layer) for s in group.slots if s.rows[index] is not None]
+            names = [s.key for s in group.slots if s.rows[index] is not None]
             if bank.rows:
                 cosine = cosine_of(random.normal(size=(len(names), 2)))
                 matrix = tuple(map(tuple, cosine.tolist()))
@@ -176,7 +176,7 @@ def test_joined_takes_the_layer_whose_gradients_agree_most():
     ]
     vectors = np.eye(3)[[0, 1, 2, 2, 0, 1]]
     matrix = tuple(map(tuple, cosine_of(vectors).tolist()))
-    names = tuple((layer.network, layer.name) for layer in layers)
+    names = tuple(layer.key for layer in layers)
     evidence = Evidence(batches=1, classes=(Similarity(layers=names, cosine=matrix),))
     assert owners(layers, "joined", evidence) == [0, 1, 2, 2, 0, 1]
     assert owners(layers, "joined", None) == [0, 1, 2, 0, 1, 2]

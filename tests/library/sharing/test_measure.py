@@ -115,7 +115,7 @@ def test_agreement_is_the_cosine_of_plain_gradients(model):
 
 def test_agreement_covers_every_layer_once_by_kernel_class(model):
     table = arch.layer_table(model.plan.networks)
-    classes = {(la.network, la.name): la.kernel_class for la in table.layers}
+    classes = {la.key: la.kernel_class for la in table.layers}
     found = gradient_agreement(model, batches(1))
     layers = [layer for similarity in found.classes for layer in similarity.layers]
     assert sorted(layers) == sorted(classes)
