@@ -1,0 +1,82 @@
+"""Every module is named by a test: as the test's own name, or as what it imports or mentions."""
+
+import re
+
+TESTED_BY = {
+    "api/npas_api/background.py": "tests/faults/test_up.py",
+    "api/npas_api/content_negotiation.py": "tests/api/test_problems.py",
+    "api/npas_api/dependencies.py": "tests/api/test_jobs.py",
+    "api/npas_api/middleware.py": "tests/api/test_problems.py",
+    "api/npas_api/pagination.py": "tests/api/test_results.py",
+    "api/npas_api/schemas.py": "tests/api/test_openapi.py",
+    "client/npas_client/check.py": "tests/client/test_demo.py",
+    "core/npas/arch/meta.py": "tests/library/arch/test_arch.py",
+    "core/npas/command.py": "tests/packaging/test_wheel.py",
+    "core/npas/delivery/deliver.py": "tests/run/test_run.py",
+    "core/npas/jobs/devices.py": "tests/run/test_run.py",
+    "core/npas/jobs/job.py": "tests/run/test_run.py",
+    "core/npas/jobs/loop.py": "tests/run/test_run.py",
+    "core/npas/jobs/progress.py": "tests/run/test_run.py",
+    "core/npas/jobs/record.py": "tests/run/test_run.py",
+    "core/npas/jobs/revisions.py": "tests/run/test_refinement.py",
+    "core/npas/jobs/stages.py": "tests/run/test_run.py",
+    "core/npas/jobs/trainers.py": "tests/run/test_run.py",
+    "core/npas/planning/inputs.py": "tests/library/planning/test_planner.py",
+    "core/npas/planning/scale.py": "tests/library/recipes/test_recipes.py",
+    "core/npas/sharing/build.py": "tests/run/test_run.py",
+    "core/npas/sharing/checks.py": "tests/library/sharing/test_model.py",
+    "core/npas/sharing/precision.py": "tests/library/sharing/test_contexts.py",
+    "core/npas/spec/validation.py": "tests/api/test_problems.py",
+    "core/npas/tasks.py": "tests/train/test_objective.py",
+    "core/npas/testing/effort.py": "tests/library/methods/test_methods.py",
+    "core/npas/train/epoch.py": "tests/train/test_trainer.py",
+    "core/npas/train/optimizer.py": "tests/train/test_trainer.py",
+    "worker/npas_worker/listener.py": "tests/worker/test_training.py",
+    "worker/npas_worker/patience.py": "tests/worker/test_writer.py",
+    "worker/npas_worker/probe.py": "tests/worker/test_proof.py",
+    "worker/npas_worker/signals.py": "tests/faults/test_stop.py",
+}
+"""Modules that no test names, and the test that goes through them."""
+
+KINDS = ("methods", "recipes", "data", "artifacts", "arch/families")
+"""Folders whose files are found by name: the conformance tests go through all of them."""
+
+
+def modules(packages):
+    """Yield (dotted name, source) of each module that a test should name."""
+    for source in packages:
+        folder, name = str(source.path.parent), source.path.stem
+        is_found_by_name = folder.endswith(KINDS) and folder.startswith("core/npas/")
+        if name.startswith("_") or is_found_by_name:
+            continue
+        yield ".".join((*source.path.parts[1:-1], name)), source
+
+
+def unnamed(packages, tests):
+    """Yield the modules that no test names."""
+    words = "\n".join(source.text for source in tests)
+    files = {source.path.stem for source in tests}
+    for dotted, source in modules(packages):
+        package, _, name = dotted.rpartition(".")
+        imported = rf"from {re.escape(package)} import [^\n]*(\(\n[^)]*)?\b{name}\b"
+        is_named = re.search(rf"\b{re.escape(dotted)}\b", words) or re.search(imported, words)
+        if f"test_{name}" not in files and not is_named:
+            yield str(source.path)
+
+
+def test_every_module_is_named_by_a_test(packages, code):
+    tests = [source for source in code if source.path.parts[0] == "tests"]
+    found = set(unnamed(packages, tests))
+    assert found == set(TESTED_BY), "name it in a test, or say here which one goes through it"
+
+
+def test_tests_that_go_through_modules_exist(root):
+    assert [name for name in TESTED_BY.values() if not (root / name).is_file()] == []
+
+
+def test_guard_catches_an_untested_module(source):
+    module = source("x = 1\n", "core/npas/jobs/race.py")
+    test = source("from npas.jobs.race import x\n", "tests/run/test_other.py")
+    assert [*unnamed([module], [test])] == []
+    assert len([*unnamed([module], [])]) == 1
+    assert [*unnamed([module], [source("", "tests/run/test_race.py")])] == []
