@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo up migrate test check fmt lock clean
+.PHONY: install demo up migrate quick test check fmt lock clean
 
 install: $(VENV)/installed
 
@@ -24,6 +24,14 @@ up: install
 
 migrate: install
 	$(BIN)/python -m npas_store.migrate
+
+# Before each commit: what needs neither servers nor training nor more than a second a test.
+quick: install
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m 'not servers and not training and not slow'
 
 # The tests of one file stay in one process: they may share servers.
 test: check

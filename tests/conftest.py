@@ -1,12 +1,43 @@
-"""Real PostgreSQL and Redis for every test that asks for `services` or `store`."""
+"""Tiers of tests, and real PostgreSQL and Redis for every test that asks for them."""
 
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from npas_local.testing import environment
+
+TIERS = {
+    "servers": ("api", "client", "docker", "faults", "local", "packaging", "store", "worker"),
+    "training": ("benchmarks", "run", "train"),
+}
+"""Marks, and the folders whose tests get them: `make quick` leaves those out, and `slow` ones."""
+
+LONG_SECONDS = 1.0
+"""A test that takes longer and has none of the marks is told of at the end of `make quick`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folders."""
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        for mark, folders in TIERS.items():
+            if folder in folders:
+                item.add_marker(mark)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Tell which tests of the quick tier are not quick: they want the mark `slow`."""
+    if "not slow" not in config.getoption("markexpr"):
+        return
+    reports = terminalreporter.getreports("passed")
+    found = sorted(((r.duration, r.nodeid) for r in reports if r.when == "call"), reverse=True)
+    for seconds, name in found:
+        if seconds > LONG_SECONDS:
+            terminalreporter.write_line(f"{seconds:.1f} s, and not marked slow: {name}")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from npas.plans.evidence import Evidence
 from npas.spec import JobSpec, MethodSpec
 
 
-class Stage(StrEnum):
+class StageName(StrEnum):
     """The stages in which something is trained, in their order."""
 
     RACE = "race"

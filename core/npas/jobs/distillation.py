@@ -15,7 +15,7 @@ from npas.arch.matching import Sizes
 from npas.data import Dataset, Facts, Inputs, default_folder
 from npas.delivery import checkpoint
 from npas.errors import CheckpointError, DataError, UnknownNameError
-from npas.jobs.context import Stage
+from npas.jobs.context import StageName
 from npas.jobs.resume import ResumeFile
 from npas.plans import Plan
 from npas.spec import DistillationSpec, Spec, TrainingSpec
@@ -95,7 +95,7 @@ class Teaching:
         """Return what a resume file must hold of a teacher that was trained in this job."""
         if self.teacher is None or not self.epochs:
             return {}
-        return {f"{Stage.TEACH}/{n}": t for n, t in self.teacher.model.state_dict().items()}
+        return {f"{StageName.TEACH}/{n}": t for n, t in self.teacher.model.state_dict().items()}
 
     def facts(self) -> dict[str, Any]:
         """Return what a resume file must say of the teacher, JSON."""
@@ -117,7 +117,7 @@ class Teaching:
 
     def restore(self, model: nn.Module, resume: ResumeFile) -> list[Row]:
         """Make a model the teacher, with weights from a resume file; return its epochs."""
-        prefix = f"{Stage.TEACH}/"
+        prefix = f"{StageName.TEACH}/"
         kept = resume.tensors.items()
         weights = {n.removeprefix(prefix): t for n, t in kept if n.startswith(prefix)}
         model.load_state_dict(tensor_file.as_state_of(model, weights))

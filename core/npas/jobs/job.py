@@ -6,7 +6,7 @@ from typing import Any
 
 from npas.delivery.deliver import Result, TrainingResult, deliver
 from npas.jobs.clock import Clock
-from npas.jobs.context import RunContext, Stage
+from npas.jobs.context import RunContext, StageName
 from npas.jobs.race import race
 from npas.jobs.record import Record, opened
 from npas.jobs.resume import ResumeFile
@@ -72,7 +72,7 @@ def _train(
 ) -> tuple[Command, Trainer]:
     """Go through the stages that the job has, as far as the listener lets it."""
     command, trainer = Command.CONTINUE, None
-    order = list(Stage)
+    order = list(StageName)
     for stage in (each for each in STAGES if each.is_wanted(context, record)):
         if resume is not None and order.index(resume.stage) > order.index(stage.name):
             stage.skip(context, record, resume)
@@ -91,7 +91,7 @@ def _deliver(
     """Put the weights to deliver into the network, grade it, and write all files."""
     context.listener.phase("evaluating")
     best_epoch, accuracy = trainer.load_best()
-    is_search = trainer.stage == Stage.SEARCH
+    is_search = trainer.stage == StageName.SEARCH
     search_rows = tuple(trainer.rows if is_search else record.search_rows)
     rows = () if is_search else tuple(trainer.rows)
     result = Result(

@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict
 
 from npas.jobs import resume
-from npas.jobs.context import RunContext, Stage
+from npas.jobs.context import RunContext, StageName
 from npas.jobs.progress import Progress
 from npas.jobs.record import Record
 from npas.jobs.resume import ResumeFile
@@ -65,7 +65,7 @@ class TrainingLoop:
 
     def _after_epoch(self, row: Row) -> None:
         self._context.listener.metrics(asdict(row))
-        if row.stage == Stage.TRAIN:
+        if row.stage == StageName.TRAIN:
             self._record.history.record(shared_model(self.trainer), row.epoch)
         if self._record.clock.is_time_to_save(at_an_end=True):
             self.save()

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Mapping
 
-from npas.jobs.context import Stage
+from npas.jobs.context import StageName
 from npas.train import Trainer
 
 
 class Progress:
     """Counts optimiser steps over all stages of a job; measures their time in the present one."""
 
-    def __init__(self, trainer: Trainer, epochs: Mapping[Stage, int]) -> None:
+    def __init__(self, trainer: Trainer, epochs: Mapping[StageName, int]) -> None:
         """BankInit the clock.
 
         Args:
@@ -20,7 +20,7 @@ class Progress:
         self._trainer, self._first_step = trainer, trainer.step
         self._started = time.monotonic()
         stages = list(epochs)
-        before = stages[: stages.index(Stage(trainer.stage))]
+        before = stages[: stages.index(StageName(trainer.stage))]
         self._before = sum(epochs[stage] for stage in before) * trainer.steps_per_epoch
         self._total = sum(epochs.values()) * trainer.steps_per_epoch
 

@@ -10,7 +10,7 @@ from npas.errors import NonFiniteLossError
 from npas.jobs import bracket, identity, resume
 from npas.jobs.bracket import Bracket, Candidate, Trial
 from npas.jobs.clock import Clock
-from npas.jobs.context import RunContext, Stage
+from npas.jobs.context import RunContext, StageName
 from npas.jobs.resume import ResumeFile
 from npas.methods import Contest
 from npas.planning.planner import solve
@@ -54,7 +54,7 @@ def race(context: RunContext, resume_file: ResumeFile | None) -> Raced:
     """
     contest = context.problem.method.contest(context.problem.options)
     if contest is None:
-        if resume_file is not None and resume_file.stage is Stage.RACE:
+        if resume_file is not None and resume_file.stage is StageName.RACE:
             raise resume.another_request()
         return Raced(context=context, resume=resume_file)
     request = identity.request_digest(context.spec, context.evidence)
@@ -62,7 +62,7 @@ def race(context: RunContext, resume_file: ResumeFile | None) -> Raced:
         resume_file.check_dataset(context)
         if resume_file.race is None or resume_file.race.request != request:
             raise resume.another_request()
-        if resume_file.stage is not Stage.RACE:
+        if resume_file.stage is not StageName.RACE:
             return _over(context, resume_file)
     context.listener.phase("preparing")
     accepted = solve(context.problem)
@@ -174,7 +174,7 @@ class Race:
             self._training(epochs),
             inputs=context.dataset.inputs(input_size=size),
             seed=context.spec.seed,
-            stage=Stage.RACE,
+            stage=StageName.RACE,
             device=context.device,
         )
 
@@ -208,7 +208,7 @@ class Race:
         )
 
     def _save(self) -> None:
-        about = {"stage": Stage.RACE, "dataset": self._context.dataset.fingerprint}
+        about = {"stage": StageName.RACE, "dataset": self._context.dataset.fingerprint}
         state = State(tensors={}, facts={**about, **self.report()})
         resume.save(state, self._context, self.bracket.steps)
         self._clock.saved()

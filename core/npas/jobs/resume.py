@@ -16,7 +16,7 @@ from npas import train
 from npas.delivery.report import RaceReport
 from npas.errors import CheckpointError, DataError
 from npas.jobs import identity
-from npas.jobs.context import RunContext, Stage
+from npas.jobs.context import RunContext, StageName
 from npas.plans import Plan
 from npas.train import State
 
@@ -61,7 +61,7 @@ class JobFacts(Facts):
         race: its report; None where there was none.
     """
 
-    stage: Stage
+    stage: StageName
     request: str
     dataset: str
     revisions: RevisionFacts
@@ -75,7 +75,7 @@ class JobFacts(Facts):
 class PausedRaceFacts(RaceReport):
     """What is saved while a race goes on."""
 
-    stage: Stage
+    stage: StageName
     dataset: str
 
 
@@ -99,7 +99,7 @@ class ResumeFile:
             CheckpointError: it is missing, damaged, or not a resume file.
         """
         state = train.read(path)
-        kind = PausedRaceFacts if state.facts.get("stage") == Stage.RACE else JobFacts
+        kind = PausedRaceFacts if state.facts.get("stage") == StageName.RACE else JobFacts
         try:
             return cls(state=state, facts=kind.model_validate(state.facts))
         except ValidationError as error:
@@ -110,7 +110,7 @@ class ResumeFile:
             ) from error
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> StageName:
         """What was trained when it was saved."""
         return self.facts.stage
 

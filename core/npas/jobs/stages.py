@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 from npas.jobs import trainers
-from npas.jobs.context import RunContext, Stage
+from npas.jobs.context import RunContext, StageName
 from npas.jobs.loop import TrainingLoop
 from npas.jobs.record import Record
 from npas.jobs.resume import ResumeFile
@@ -14,10 +14,10 @@ from npas.planning.planner import solve
 from npas.train import Command, Trainer
 
 
-class TrainingStage(Protocol):
+class Stage(Protocol):
     """One stage; `run` leaves in the record what later ones need."""
 
-    name: Stage
+    name: StageName
 
     def is_wanted(self, context: RunContext, record: Record) -> bool:
         """Return whether the job has this stage."""
@@ -43,7 +43,7 @@ class TrainingStage(Protocol):
 class Teach:
     """Trains the same networks without sharing, which the job's network then learns from."""
 
-    name = Stage.TEACH
+    name = StageName.TEACH
 
     def is_wanted(self, context: RunContext, record: Record) -> bool:
         """Return whether a teacher is trained in the job."""
@@ -64,9 +64,7 @@ class Teach:
         context.listener.phase("teaching")
         command = loop.advance()
         if command is Command.FINISH:  # delivered as it is: there was no time to learn
-            return command, TrainingLoop(
-                context, record, trainers.trainer(context, record), None
-            ).trainer
+            return command, trainers.trainer(context, record)
         if command is Command.CONTINUE:
             record.teaching.take(trainer)
             epochs = len(trainer.rows)
@@ -79,7 +77,7 @@ class Teach:
 class Search:
     """Trains a plan that shares little, or much, briefly; measures, and plans again."""
 
-    name = Stage.SEARCH
+    name = StageName.SEARCH
 
     def is_wanted(self, context: RunContext, record: Record) -> bool:
         """Return whether the method wants to measure something first."""
@@ -118,7 +116,7 @@ class Search:
 class Train:
     """Trains the plan in force from fresh weights; its method may refine it on the way."""
 
-    name = Stage.TRAIN
+    name = StageName.TRAIN
 
     def is_wanted(self, context: RunContext, record: Record) -> bool:
         """Return True."""
@@ -160,5 +158,5 @@ def _refine(context: RunContext, record: Record, trainer: Trainer) -> None:
     )
 
 
-STAGES: Sequence[TrainingStage] = (Teach(), Search(), Train())
-"""In their order; a later one has a later place in `Stage`."""
+STAGES: Sequence[Stage] = (Teach(), Search(), Train())
+"""In their order; a later one has a later place in `StageName`."""

@@ -6,7 +6,7 @@ from torch import nn
 
 from npas.errors import PlanError
 from npas.folding.penalty import recurrence_penalty
-from npas.jobs.context import RunContext, Stage
+from npas.jobs.context import RunContext, StageName
 from npas.jobs.distillation import Ensemble
 from npas.jobs.promise import outdated
 from npas.jobs.record import Record
@@ -25,13 +25,13 @@ def search_epochs(context: RunContext) -> int:
     return problem.method.search_epochs(problem.options, epochs=context.spec.training.epochs)
 
 
-def stage_epochs(context: RunContext, record: Record) -> Mapping[Stage, int]:
+def stage_epochs(context: RunContext, record: Record) -> Mapping[StageName, int]:
     """Return the epochs of every stage of a job."""
     return {
-        Stage.RACE: int(record.race["epochs"]) if record.race else 0,
-        Stage.TEACH: record.teaching.epochs,
-        Stage.SEARCH: search_epochs(context),
-        Stage.TRAIN: context.spec.training.epochs,
+        StageName.RACE: int(record.race["epochs"]) if record.race else 0,
+        StageName.TEACH: record.teaching.epochs,
+        StageName.SEARCH: search_epochs(context),
+        StageName.TRAIN: context.spec.training.epochs,
     }
 
 
@@ -44,21 +44,25 @@ def teacher_model(context: RunContext) -> Ensemble:
 def teacher_trainer(context: RunContext, model: nn.Module) -> Trainer:
     """Return what trains the teacher: as asked, by the labels alone."""
     alone = context.spec.training.model_copy(update={"distillation": None})
-    return _trainer(context, model, alone, Stage.TEACH)
+    return _trainer(context, model, alone, StageName.TEACH)
 
 
 def search_trainer(context: RunContext, record: Record) -> Trainer:
     """Return what trains the plan in force briefly, with the full learning rate throughout."""
     changes = {"epochs": search_epochs(context), "schedule": "step", "milestones": ()}
-    return _shared(context, record, context.spec.training.model_copy(update=changes), Stage.SEARCH)
+    return _shared(
+        context, record, context.spec.training.model_copy(update=changes), StageName.SEARCH
+    )
 
 
 def trainer(context: RunContext, record: Record) -> Trainer:
     """Return what trains the plan in force as asked."""
-    return _shared(context, record, context.spec.training, Stage.TRAIN)
+    return _shared(context, record, context.spec.training, StageName.TRAIN)
 
 
-def _shared(context: RunContext, record: Record, training: TrainingSpec, stage: Stage) -> Trainer:
+def _shared(
+    context: RunContext, record: Record, training: TrainingSpec, stage: StageName
+) -> Trainer:
     try:
         model = build.model(record.plan, seed=context.spec.seed).to(context.device)
     except PlanError as error:
@@ -77,7 +81,7 @@ def _trainer(
     context: RunContext,
     model: nn.Module,
     training: TrainingSpec,
-    stage: Stage,
+    stage: StageName,
     *,
     penalty: Penalty | None = None,
     teacher: Teacher | None = None,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from npas import train
 from npas.errors import CheckpointError
-from npas.jobs.context import Stage
+from npas.jobs.context import StageName
 from npas.jobs.resume import ResumeFile
 from npas.train import State
 
@@ -34,7 +34,7 @@ def read(tmp_path):
 
 def test_file_says_its_stage_and_keeps_what_others_added(read):
     found = read(later=1)
-    assert found.stage is Stage.SEARCH
+    assert found.stage is StageName.SEARCH
     assert found.job.job_seconds == 1.5
     assert found.race is None
     assert found.state.facts["later"] == 1
