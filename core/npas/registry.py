@@ -2,19 +2,23 @@
 
 Another distribution offers its own by an entry point of the group that is called like the
 package, such as "npas.methods": the name is the name, the value the module.
+
+Packages that only some of the library needs are found here, too: `pip install npas` leaves them
+out.
 """
 
 import difflib
 import functools
 import importlib
+import importlib.util
 import pkgutil
 import re
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
-from npas.errors import UnknownNameError
+from npas.errors import MissingPackageError, UnknownNameError
 
 
 @functools.cache
@@ -87,3 +91,26 @@ def load(package: str, name: str, *, kind: str, field: str = "") -> ModuleType:
     if module in _files(package):
         return importlib.import_module(f"{package}.{module}")
     return cast(ModuleType, _offered(package)[module].load())
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported, without importing it."""
+    return importlib.util.find_spec(package) is not None
+
+
+def imported(module: str, *, extra: str) -> Any:
+    """Import a module of an optional package.
+
+    Args:
+        module: dotted name, such as "torchvision.models".
+        extra: of npas, that brings the package.
+
+    Raises:
+        MissingPackageError: it is not installed; the message says how to install it.
+    """
+    package = module.partition(".")[0]
+    if not is_installed(package):
+        raise MissingPackageError(
+            f"{package} is not installed, and this needs it: pip install 'npas[{extra}]'"
+        )
+    return importlib.import_module(module)

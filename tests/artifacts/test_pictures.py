@@ -5,7 +5,7 @@ from typing import Any
 
 import npas
 import pytest
-from npas import optional
+from npas import registry
 from npas.artifacts import Account
 from npas.artifacts import texts as artifacts_of
 from npas.artifacts.allocation import allocation_svg
@@ -171,7 +171,7 @@ def test_job_without_matplotlib_delivers_no_curve(monkeypatch: pytest.MonkeyPatc
     account = Account(plan=plan, rows=(), report=report)
     assert "curve.svg" in artifacts_of(account)
 
-    monkeypatch.setattr(optional, "is_installed", lambda package: package != "matplotlib")
+    monkeypatch.setattr(registry, "is_installed", lambda package: package != "matplotlib")
 
     assert "curve.svg" not in artifacts_of(account)
     assert "allocation.svg" in artifacts_of(account)

@@ -13,6 +13,7 @@ from npas.spec import DatasetSpec
 NAMED = [name.replace("_", "-") for name in registry.names("npas.data") if name != "npz"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMED)
 def test_every_dataset_is_known_without_its_files(tmp_path: Path, name: str) -> None:
     facts = npas.data.facts(name, tmp_path)

@@ -75,6 +75,7 @@ def test_examples_are_what_they_say(extent):
     assert (examples(300, size=12, extent=extent, seed=2)[0] != again[0]).any()
 
 
+@pytest.mark.slow
 def test_phases_grow_and_are_the_same_every_time():
     easy, hard = npas.data.load("shortest-path:1"), npas.data.load("shortest-path")
 

@@ -28,7 +28,6 @@ TESTED_BY = {
     "core/npas/sharing/precision.py": "tests/library/sharing/test_contexts.py",
     "core/npas/spec/validation.py": "tests/api/test_problems.py",
     "core/npas/tasks.py": "tests/train/test_objective.py",
-    "core/npas/testing/effort.py": "tests/library/methods/test_methods.py",
     "core/npas/train/epoch.py": "tests/train/test_trainer.py",
     "core/npas/train/optimizer.py": "tests/train/test_trainer.py",
     "worker/npas_worker/listener.py": "tests/worker/test_training.py",

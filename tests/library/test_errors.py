@@ -61,6 +61,7 @@ def refuse(architecture, budget):
     return npas.plan(architecture, budget=budget)
 
 
+@pytest.mark.slow
 def test_error_of_a_process_in_a_pool_is_the_callers():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         with pytest.raises(npas.errors.UnknownNameError, match="did you mean resnet-20"):

@@ -55,6 +55,7 @@ def test_changes_sees_writes_in_place_and_trusts_no_inference_tensor():
     assert internals.changes(blind) != internals.changes(blind)
 
 
+@pytest.mark.slow
 def test_optimisers_are_left_alone_until_a_group_is_used():
     """And those of networks that share nothing always: nothing is hung on their parameters."""
     code = """
@@ -119,6 +120,7 @@ def test_batch_norms_are_of_one_class_each():
     assert issubclass(nn.InstanceNorm2d, internals.NORM_WITH_STATISTICS)
 
 
+@pytest.mark.slow
 def test_compiled_modules_hold_what_they_were_made_of():
     module = nn.Linear(2, 2)
     assert getattr(torch.compile(module), internals.COMPILED) is module

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from npas import optional
+from npas import registry
 from npas.artifacts._svg import AXIS, COLOURS, INK, LINE, SOFT
 
 DPI = 100
@@ -42,7 +42,7 @@ _LOOK = {
 
 def is_possible() -> bool:
     """Return whether matplotlib is installed: without it there are no such pictures."""
-    return optional.is_installed("matplotlib")
+    return registry.is_installed("matplotlib")
 
 
 @contextmanager
@@ -52,15 +52,15 @@ def look() -> Iterator[Any]:
     Raises:
         MissingPackageError: matplotlib is not installed.
     """
-    matplotlib = optional.imported("matplotlib", extra="pictures")
-    cycle = optional.imported("cycler", extra="pictures").cycler(color=COLOURS)
+    matplotlib = registry.imported("matplotlib", extra="pictures")
+    cycle = registry.imported("cycler", extra="pictures").cycler(color=COLOURS)
     with matplotlib.rc_context({**_LOOK, "axes.prop_cycle": cycle}):
         yield matplotlib
 
 
 def figure(width: float, height: float, title: str) -> Any:
     """Return an empty figure, of so many pixels, with its title; call it within `look`."""
-    made = optional.imported("matplotlib.figure", extra="pictures").Figure(
+    made = registry.imported("matplotlib.figure", extra="pictures").Figure(
         figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained"
     )
     # A dollar sign in a name is no formula.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from npas import optional
+from npas import registry
 from npas.data._arrays import Arrays, Facts, bad, read_npz
 from npas.data._source import Source
 
@@ -53,7 +53,7 @@ def cifar_source(*, title: str, name: str, num_classes: int, subfolder: str) -> 
 
 def _reader(num_classes: int) -> Any:
     # Slow to import, and plans do without.
-    datasets = optional.imported("torchvision.datasets", extra="vision")
+    datasets = registry.imported("torchvision.datasets", extra="vision")
     return getattr(datasets, f"CIFAR{num_classes}")
 
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from npas import optional
+from npas import registry
 from npas.data._idx import idx_source
 
 
 def _fetch(folder: Path) -> None:
     # Slow to import, and only downloads need it.
-    optional.imported("torchvision.datasets", extra="vision").MNIST(folder, download=True)
+    registry.imported("torchvision.datasets", extra="vision").MNIST(folder, download=True)
 
 
 SOURCE = idx_source(

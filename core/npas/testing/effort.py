@@ -1,6 +1,7 @@
 """How hard the laws are tried: the one place that sets counts and sizes of what is drawn."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -30,6 +31,15 @@ class Effort:
     is_shrunk: bool = True
 
 
+SHARE = "NPAS_TEST_EFFORT"
+"""Environment variable: the part of all examples that is tried, above 0 and at most 1, as 0.1."""
+
+
+def _scaled(examples: int) -> int:
+    """Return how many of the examples are tried, at least one."""
+    return max(1, round(examples * float(os.environ.get(SHARE, "1"))))
+
+
 def tried(holds: Callable[[st.DataObject], None], examples: int, effort: Effort) -> None:
     """Try a law on examples; a note of the AssertionError shows the one that fails.
 
@@ -44,7 +54,7 @@ def tried(holds: Callable[[st.DataObject], None], examples: int, effort: Effort)
         deadline=None,
         derandomize=not effort.is_random,
         database=None,
-        max_examples=examples,
+        max_examples=_scaled(examples),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     told(given(st.data())(holds))()

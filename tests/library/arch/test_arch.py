@@ -29,6 +29,7 @@ def described(tensors):
     return [(name, tuple(t.shape), t.dtype) for name, t in tensors]
 
 
+@pytest.mark.slow
 @every_name
 def test_built_three_ways_is_the_same_network(name):
     spec = arch.resolve(ArchitectureSpec(name=name, num_classes=4))

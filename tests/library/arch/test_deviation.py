@@ -64,6 +64,7 @@ def test_layers_of_a_table_start_at_the_deviation_that_their_network_draws(name)
         assert weight.std().item() == pytest.approx(wanted, rel=0.1), layer.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit-6-64-4", "torchvision:swin_t"])
 @pytest.mark.parametrize("method", ["block_mix", "superweights", "ssn", "random"])
 def test_shared_transformer_starts_as_its_own_network_would(name, method):

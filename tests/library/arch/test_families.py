@@ -7,6 +7,8 @@ from npas.errors import InvalidSpecError
 from npas.spec import ArchitectureSpec
 from npas.testing import FAMILY_LAWS, check_family_law
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = arch.known_families()
 
 

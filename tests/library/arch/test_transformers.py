@@ -34,6 +34,7 @@ def test_transformers_have_their_published_sizes(name, classes, size, parameters
     assert found == parameters, published
 
 
+@pytest.mark.slow
 def test_vision_transformer_does_what_torchvisions_does():
     torch.manual_seed(0)
     own = npas.build(ArchitectureSpec(name="vit-12-768-16", num_classes=1000, input_size=32))

@@ -66,6 +66,7 @@ def rewritten(saved, path, change):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "method", "fraction"), CASES)
 def test_load_gives_bit_equal_outputs(architecture, method, fraction, tmp_path, recount):
     size = 64 if architecture.startswith("torchvision:") else 32

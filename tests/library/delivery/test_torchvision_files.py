@@ -11,6 +11,8 @@ from npas import arch
 from npas.errors import InfeasibleBudgetError
 from torchvision import models
 
+pytestmark = pytest.mark.slow
+
 MODELS = models.list_models(module=models)
 LARGEST_RUN = 8_000_000
 

@@ -270,6 +270,7 @@ def test_loops_learn_as_the_network_does():
     torch.testing.assert_close(statistics, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "is_rewritten"),
     [

@@ -110,6 +110,7 @@ def test_require_room_refuses_a_batch_that_cannot_fit_and_names_one_that_does():
     assert caught.value.field == "/training/batch_size"
 
 
+@pytest.mark.slow
 @given(
     architecture=st.sampled_from(["resnet-8", "vit-1-16-4", "densenet-10-4"]),
     batch_size=st.sampled_from([7, 32, 500, 65_536]),

@@ -10,6 +10,8 @@ from pathlib import Path
 import npas
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CODE = re.MULTILINE | re.DOTALL
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 

@@ -8,6 +8,8 @@ from npas.arch.layers import Layer, LayerTable
 from npas.methods._parts import MOST_PRICES, freed, parts_of, trimmed
 from npas.spec import MethodSpec
 
+pytestmark = pytest.mark.slow
+
 FEW, MANY = 100, 800
 MOST_GROWTH = 2.5 * MANY / FEW
 """Calls of the larger network over those of the smaller: n log n, and what is left of a budget may

@@ -16,6 +16,8 @@ from npas.testing import (
 )
 from npas.testing.networks import Request, images, modules_of, several
 
+pytestmark = pytest.mark.slow
+
 METHODS = registry.names("npas.methods")
 EFFORT = Effort(networks=5)
 

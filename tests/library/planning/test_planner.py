@@ -346,6 +346,7 @@ WORDS = st.one_of(
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS, st.lists(WORDS))
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(name=WORDS, budget=VALUES, method=st.one_of(WORDS, st.just("block_mix")), data=st.data())
 def test_any_request_is_planned_or_refused(name, budget, method, data):

@@ -11,6 +11,8 @@ import npas
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("other_process.py")
 
 

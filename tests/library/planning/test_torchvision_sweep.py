@@ -17,6 +17,8 @@ from npas.spec import ArchitectureSpec, NetworkSpec
 from npas.testing.sweeping import answer, check_answer, check_built, check_one_minimum
 from torchvision import models
 
+pytestmark = pytest.mark.slow
+
 METHODS = registry.names("npas.methods")
 MODELS = models.list_models(module=models)
 PERCENTS = (1, 5, 10, 25, 50, 75, 200, 300)

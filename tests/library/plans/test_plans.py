@@ -108,6 +108,7 @@ def keeps_its_word(text, weights, recount):
     assert all(z.shape == (1, 10) for z in logits.values())
 
 
+@pytest.mark.slow
 @FUZZ
 @given(data=st.data())
 def test_damaged_plan_is_refused_or_keeps_its_word(good, weights, recount, data):

@@ -22,6 +22,7 @@ def test_enlarges_as_image_libraries_do_and_back(shape, grid):
     torch.testing.assert_close(back @ cells.flatten(), found.flatten() @ found.flatten())
 
 
+@pytest.mark.slow
 def test_small_layers_beside_a_large_one_take_no_room_for_it():
     small = [(1, 1)] * 3000
     slots = tuple(

@@ -116,6 +116,7 @@ def wrong(monkeypatch):
     monkeypatch.setattr(registry.load("npas.recipes", "mix", kind="recipe"), "RECIPE", Wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("wrong")
 @pytest.mark.parametrize(("mistake", "told"), MISTAKES.items())
 def test_suite_sees_a_mistake(monkeypatch, mistake, told):

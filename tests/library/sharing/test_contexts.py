@@ -120,6 +120,7 @@ def in_threads(call, count=8):
     return [found for future in futures for found in future.result()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_threads_get_the_outputs_of_one_right_after_load_and_eval(method, tmp_path):
     fraction = 0.1 if method in ("block_mix", "ssn", "random") else 0.75

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
-from npas import optional
+from npas import registry
 from npas.arch.layers import RoleOf
 from npas.errors import InvalidSpecError
 from npas.spec import ArchitectureSpec, Spec
@@ -28,13 +28,13 @@ class TorchvisionOptions(Spec):
 
 def _models() -> Any:
     """Return torchvision's models: seconds pass in their import, and most plans do without."""
-    return optional.imported("torchvision.models", extra="vision")
+    return registry.imported("torchvision.models", extra="vision")
 
 
 @functools.cache
 def known() -> tuple[str, ...]:
     """Return the names of all classification models; none where torchvision is not installed."""
-    if not optional.is_installed("torchvision"):
+    if not registry.is_installed("torchvision"):
         return ()
     return tuple(_models().list_models(module=_models()))
 
