@@ -31,7 +31,7 @@ quick: install
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	NPAS_TEST_EFFORT=0.1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m 'not servers and not training and not slow'
+	NPAS_TEST_EFFORT=0.05 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m 'not servers and not training and not slow'
 
 # The tests of one file stay in one process: they may share servers.
 test: check

@@ -10,6 +10,8 @@ from npas.errors import InfeasibleBudgetError, InvalidSpecError
 from npas.spec import ArchitectureSpec, BudgetSpec
 from torch import nn
 
+pytestmark = pytest.mark.slow
+
 every_genotype = pytest.mark.parametrize("name", GENOTYPES)
 SMALL = {"channels": 4, "cells": 5}
 

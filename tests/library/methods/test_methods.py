@@ -132,6 +132,7 @@ def wrong(monkeypatch):
     monkeypatch.setattr(module, "METHOD", Wrong())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("wrong")
 @pytest.mark.parametrize(("mistake", "law", "told"), [(m, *of) for m, of in MISTAKES.items()])
 def test_suite_sees_a_mistake(monkeypatch, mistake, law, told):
