@@ -65,12 +65,8 @@ async def job_events(
     The stream sends each event under its seq as id, and last an event `end` with the job's final
     state. After that there is nothing to reconnect for, which is said by 204.
     """
-    if (
-        content_negotiation.preferred(
-            request, content_negotiation.JSON, content_negotiation.EVENTS
-        )
-        == content_negotiation.JSON
-    ):
+    offers = (content_negotiation.JSON, content_negotiation.EVENTS)
+    if content_negotiation.preferred(request, *offers) == content_negotiation.JSON:
         return await run_in_threadpool(_listed, request, response, job_id, query)
     seq = query.after if last_event_id is None else last_event_id
     news, ending = await run_in_threadpool(_read, job_id, seq)

@@ -38,7 +38,7 @@ def problems_of(*kinds: type[errors.ApiError]) -> Responses:
     return {
         status: {
             "description": " ".join(told),
-            "content": {problems.MEDIA_TYPE: {"schema": _ref(problems.Problem)}},
+            "content": {problems.MEDIA_TYPE: {"schema": schema_of(problems.Problem)}},
         }
         for status, told in sorted(by_status.items())
     }
@@ -46,7 +46,7 @@ def problems_of(*kinds: type[errors.ApiError]) -> Responses:
 
 def request_body(model: type[BaseModel], *, example: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `openapi_extra` of a route whose body is read by `request_body.body(model)`."""
-    content = {"application/json": {"schema": _ref(model), "example": dict(example)}}
+    content = {"application/json": {"schema": schema_of(model), "example": dict(example)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -106,10 +106,6 @@ def _drop_unused(document: dict[str, Any]) -> None:
         document["components"]["schemas"].pop(name, None)
 
 
-def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the schema of an answer that a model describes, see `complete`."""
-    return _ref(model)
-
-
-def _ref(model: type[BaseModel]) -> dict[str, str]:
+def schema_of(model: type[BaseModel]) -> dict[str, str]:
+    """Return a reference to the schema of a model, one of those that `complete` is given."""
     return {"$ref": _REF.format(model=model.__name__)}

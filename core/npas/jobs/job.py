@@ -46,13 +46,12 @@ def work(context: RunContext, *, accepted: Plan | None, resume: ResumeFile | Non
     Raises:
         NpasError: the request, its data, the plan or the resume file cannot be used.
     """
-    clock = Clock(checkpoint_seconds=context.checkpoint_seconds)
     raced = race(context, resume)
     if raced.command is Command.PAUSE:
         assert raced.plan is not None
         return Outcome(finished=False, plan=raced.plan)
+    clock = Clock(checkpoint_seconds=context.checkpoint_seconds)
     if raced.report is not None:
-        clock = Clock(checkpoint_seconds=context.checkpoint_seconds)
         clock.seconds_before = float(raced.report["seconds"])
     context, record = opened(
         raced.context,

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from npas import arch
+from npas.arch.matching import resolve_for
 from npas.data import Facts
 from npas.errors import TooLargeError
 from npas.jobs.distillation import own_epochs
@@ -75,7 +76,7 @@ def estimate(spec: JobSpec, plan: Plan, facts: Facts) -> Memory:
         return needed
     teacher = Memory(  # trained first: the networks of the request, which are larger
         weights=_BYTES * _copies(spec) * plan.dense,
-        activations=_activations(_requested(spec, facts), spec, batch),
+        activations=_activations(resolve_for(spec.members(), facts), spec, batch),
         dataset=pixels,
     )
     return max(needed, teacher, key=lambda memory: memory.total)
@@ -129,16 +130,6 @@ def _most(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> int:
 def _copies(spec: JobSpec) -> int:
     """Return how often a parameter is there: its value, its gradient, what the optimiser keeps."""
     return 3 if spec.training.optimizer == "sgd" else 4
-
-
-def _requested(spec: JobSpec, facts: Facts) -> tuple[NetworkSpec, ...]:
-    """Return the networks of a request with the sizes of its dataset."""
-    return tuple(
-        member.model_copy(
-            update={"architecture": arch.resolve(member.architecture, sizes=facts.sizes)}
-        )
-        for member in spec.members()
-    )
 
 
 def _activations(networks: Sequence[NetworkSpec], spec: JobSpec, batch: int) -> int:

@@ -6,8 +6,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from npas import arch, methods
-from npas.arch.layers import LayerTable
+from npas import arch
 from npas.arch.matching import resolve_for
 from npas.data import Facts, facts
 from npas.errors import InvalidSpecError
@@ -46,19 +45,11 @@ def problem(
         return PlanningProblem.of(architecture, dataset_facts(architecture.dataset, data_folder))
     networks = _networks(architecture)
     known = dataset_facts(dataset, data_folder)
-    resolved = resolve_for(networks, known)
-    entries = _entries(unshared)
-    asked = _method_spec(method, options)
-    table = arch.layer_table(resolved, embeddings=share_embeddings)
-    limit = _budget(budget, table)
-    found = methods.find(asked.name)
-    return PlanningProblem(
-        networks=resolved,
-        budget=limit,
-        asked=asked,
-        method=found,
-        options=methods.checked_options(found, asked),
-        unshared=entries,
+    return PlanningProblem.resolved(
+        resolve_for(networks, known),
+        unshared=_entries(unshared),
+        asked=_method_spec(method, options),
+        budget=_budget(budget),
         share_embeddings=share_embeddings,
     )
 
@@ -136,11 +127,11 @@ def _method_spec(method: str | MethodSpec, options: Mapping[str, Any]) -> Method
         raise InvalidSpecError(f"not a method: {method!r}", field="/method") from error
 
 
-def _budget(budget: Budget | None, table: LayerTable) -> int | None:
+def _budget(budget: Budget | None) -> BudgetSpec | None:
     if budget is None:
         return None
     try:
-        return BudgetSpec.model_validate(budget).resolve(table.dense)
+        return BudgetSpec.model_validate(budget)
     except ValidationError as error:
         wrong = dict.fromkeys([told(error.errors()[0]), FORMS["BudgetSpec"]])
         message = f"budget {budget!r}: {'; '.join(wrong)}"

@@ -9,7 +9,7 @@ from npas.arch.matching import resolve_for
 from npas.arch.unshared import without
 from npas.data import Dataset, Facts
 from npas.methods import Method
-from npas.spec import MethodSpec, NetworkSpec, PlanRequest, Spec
+from npas.spec import BudgetSpec, MethodSpec, NetworkSpec, PlanRequest, Spec
 
 Networks = tuple[NetworkSpec, ...]
 
@@ -49,17 +49,43 @@ class PlanningProblem:
             InvalidSpecError: an option that is not allowed, or a network that contradicts the
                 dataset.
         """
-        networks = resolve_for(request.members(), dataset)
-        method = methods.find(request.method.name)
-        whole = arch.layer_table(networks, embeddings=request.share_embeddings)
-        return cls(
-            networks=networks,
-            budget=request.budget.resolve(whole.dense),
+        return cls.resolved(
+            resolve_for(request.members(), dataset),
+            budget=request.budget,
             asked=request.method,
-            method=method,
-            options=methods.checked_options(method, request.method),
             unshared=request.unshared,
             share_embeddings=request.share_embeddings,
+        )
+
+    @classmethod
+    def resolved(
+        cls,
+        networks: Networks,
+        *,
+        budget: BudgetSpec | None,
+        asked: MethodSpec,
+        unshared: tuple[str, ...],
+        share_embeddings: bool,
+    ) -> Self:
+        """Return the problem of networks that have all their sizes; the errors are those of `of`.
+
+        Args:
+            networks: with all sizes.
+            budget: None: no limit but the method's own.
+            asked: the method and its options.
+            unshared: layers that keep their own weights.
+            share_embeddings: whether embeddings may share, too.
+        """
+        whole = arch.layer_table(networks, embeddings=share_embeddings)
+        method = methods.find(asked.name)
+        return cls(
+            networks=networks,
+            budget=None if budget is None else budget.resolve(whole.dense),
+            asked=asked,
+            method=method,
+            options=methods.checked_options(method, asked),
+            unshared=unshared,
+            share_embeddings=share_embeddings,
         )
 
     def under(self, asked: MethodSpec) -> Self:
