@@ -12,7 +12,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.7'
 	@echo 'Installing into $(VENV): about 6 GB, most of it PyTorch; without a word until it is done'
-	$(BIN)/uv pip sync --quiet --require-hashes requirements.lock --python $(BIN)/python
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock --python $(BIN)/python
 	$(BIN)/uv pip install --quiet --no-deps --editable . --python $(BIN)/python
 	touch $@
 

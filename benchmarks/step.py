@@ -6,30 +6,18 @@ docs/benchmarks.md. `--quick` measures one row in a minute.
 
 import argparse
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import npas
 import torch
 from npas.sharing.model import SharedModel
-from npas.spec import BudgetSpec
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
+from benchmarks.one_step import METHODS, evaluation, training_step
 from benchmarks.timing import machine, ratios, table, write_section
 from benchmarks.twin import Twin
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-METHODS = {
-    "soft_sharing, 2 templates": {"method": "soft_sharing", "templates": 2},
-    "soft_sharing, 6 templates": {"method": "soft_sharing", "templates": 6},
-    "block_mix, 50 %": {"method": "block_mix", "budget": BudgetSpec(fraction=0.5)},
-    "superweights, nested, 50 %": {
-        "method": "superweights",
-        "budget": BudgetSpec(fraction=0.5),
-        "blocks": "nest",
-    },
-}
 SETTINGS = [("wrn-28-2", 128, 9), ("wrn-28-2", 32, 25), ("wrn-28-2", 8, 51), ("wrn-28-10", 8, 9)]
 """Network, batch size, rounds."""
 TARGETS = {("wrn-28-2", 128): 1.03, ("wrn-28-2", 32): 1.05}
@@ -41,32 +29,6 @@ def networks(name: str, options: dict[str, object]) -> tuple[nn.Module, SharedMo
     plan = npas.plan(name, **options)  # type: ignore[arg-type]  # options of several kinds
     shared = npas.share(npas.build(name, seed=0), plan)
     return npas.build(name, seed=0), shared, Twin(copy.deepcopy(shared))
-
-
-def training_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
-    """Return one step: forward, backward, SGD with Nesterov momentum."""
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
-    )
-    model.train()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
-        optimizer.step()
-
-    return step
-
-
-def evaluation(model: nn.Module, x: Tensor) -> Callable[[], object]:
-    """Return one evaluation without gradients."""
-    model.eval()
-
-    def evaluate() -> object:
-        with torch.no_grad():
-            return model(x)
-
-    return evaluate
 
 
 def check(shared: SharedModel, twin: Twin) -> None:

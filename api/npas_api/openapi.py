@@ -51,7 +51,7 @@ def request_body(model: type[BaseModel], *, example: Mapping[str, Any]) -> dict[
 
 
 def described_by(model: type[BaseModel]) -> Any:
-    """Return what says of a plain JSON field that it is what a model describes, and no more.
+    """Return an annotation by which the schema of a plain JSON field is that of a model.
 
     The answer is sent as it lies in the store: no release rewrites what another one stored.
 

@@ -94,7 +94,7 @@ class Planner:
         return str(await self._ask("job", asked, spec, memory_bytes=limit))
 
     async def catalogue(self, kind: str) -> list[dict[str, Any]]:
-        """Return what a request can name: "architectures", "methods" or "datasets"."""
+        """Return the catalogue of a kind: "architectures", "methods" or "datasets"."""
         if kind == "datasets":
             found: list[dict[str, Any]] = await self._ask(kind)
             return found
@@ -232,13 +232,13 @@ def _process(control: socket.socket) -> subprocess.Popen[bytes]:
 
 
 def _largest_memory() -> int | None:
-    """Return what the largest device of a worker has; None: nothing is known."""
+    """Return the bytes of memory of the workers' largest device; None: nothing is known."""
     with reading() as session:
         return workers.largest_memory_bytes(session)
 
 
 async def while_awaited(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
-    """Return what some work comes to; end it when the client goes away.
+    """Return the result of some work; end it when the client goes away.
 
     Args:
         request: whose body has been read.
@@ -279,7 +279,7 @@ async def _received(reader: asyncio.StreamReader) -> dict[str, Any]:
 
 
 def _refusal(answer: Mapping[str, Any], request: PlanRequest | None) -> Exception:
-    """Return what to raise for an answer that is none."""
+    """Return the error for an answer that is a refusal."""
     if limit := answer.get("exceeded"):
         return _too_large(limit, request)
     if refused := answer.get("refused"):

@@ -45,7 +45,7 @@ class DemoError(Exception):
 
 
 def _report(job: Job) -> Report:
-    """Return what a job that ended well says of its network."""
+    """Return the report of a job that ended well."""
     assert job.result is not None
     return job.result
 
@@ -82,7 +82,7 @@ class Outcome:
         }
 
     def broken_promises(self) -> list[str]:
-        """Return what is not as promised, in words; empty when all is well."""
+        """Return the promises that were not kept, in words; empty when all is well."""
         figures = self.summary()
         accuracy, dense = figures["accuracy"], figures["dense_accuracy"]
         loaded, parameters = figures["loaded_accuracy"], figures["parameters"]

@@ -30,7 +30,7 @@ def _files(package: str) -> frozenset[str]:
 
 @functools.cache
 def _offered(package: str) -> dict[str, EntryPoint]:
-    """Return what other distributions offer; they cannot replace a file of our own."""
+    """Return the entry points of other distributions; they cannot replace a file of our own."""
     found = {canonical(entry.name): entry for entry in entry_points(group=package)}
     return {name: entry for name, entry in found.items() if name not in _files(package)}
 

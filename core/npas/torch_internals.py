@@ -57,7 +57,7 @@ def version(tensor: Tensor) -> int:
 
 
 def storage_number(storage: UntypedStorage) -> int:
-    """Return what tells a tensor's memory from others that live, on the meta device too."""
+    """Return a number that no other living storage has, on the meta device too."""
     return int(storage._cdata)
 
 
@@ -88,7 +88,7 @@ def show_weights_to_kernels(module: nn.RNNBase) -> None:
 
 
 def versions_of_modules(model: nn.Module) -> Any:
-    """Return what a state dict says of the versions of the modules that it is of."""
+    """Return the versions of the modules of a state dict (its `_metadata`)."""
     return model.state_dict()._metadata  # type: ignore[attr-defined]  # torch hangs it on the dict
 
 

@@ -41,7 +41,7 @@ def _namespaces_work() -> bool:
 
 
 def unprivileged(program: Path, *folders: Path) -> Callable[[], None] | None:
-    """Return what a new process must call so that the program does not run as root.
+    """Return the function that a new process must call so that the program does not run as root.
 
     Args:
         program: what it will run.
@@ -62,7 +62,7 @@ def unprivileged(program: Path, *folders: Path) -> Callable[[], None] | None:
 
 
 def demoted(program: Path, *folders: Path) -> Callable[[], None]:
-    """Return what makes a new process of root's the user `nobody`, who gets the folders.
+    """Return a function that turns root's process into one of `nobody`, who gets the folders.
 
     Raises:
         StartError: `nobody` cannot reach the program or a folder.

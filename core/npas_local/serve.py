@@ -150,7 +150,7 @@ def _plans(host: str, port: int) -> bool:
 
 
 def _get(host: str, port: int, path: str) -> dict[str, Any] | None:
-    """Return what the API says, None if it says nothing."""
+    """Return the API's answer as JSON, None without one."""
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", path)
@@ -240,7 +240,7 @@ class Probe:
 
 
 def _probes(found: Settings, port: int, servers: embedded.Servers, api: Child) -> list[Probe]:
-    """Return what asks our servers and the API; a worker has nobody who could ask it."""
+    """Return the probes of our servers and the API; of a worker there is none."""
     probes = [
         Probe(child, functools.partial(servers.answers, child.name), found.silent_seconds)
         for child in servers.children.values()

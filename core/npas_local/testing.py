@@ -12,7 +12,7 @@ from npas_store.settings import settings
 
 from npas_local.processes import Child
 
-_PAUSE = 0.02  # seconds
+_PAUSE = 0.1  # seconds
 
 
 @contextmanager

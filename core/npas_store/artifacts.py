@@ -21,7 +21,7 @@ def media_type(name: str) -> str:
 
 
 def kind(name: str) -> str:
-    """Return what a file is: model, plan, report, metrics, picture, or file."""
+    """Return the kind of a file: model, plan, report, metrics, picture, or file."""
     stem, _, suffix = name.rpartition(".")
     return stem if stem in ("plan", "report") else _KINDS.get(f".{suffix}", "file")
 

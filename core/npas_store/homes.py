@@ -90,7 +90,7 @@ def check(session: Session) -> None:
 
 
 def _cluster(session: Session) -> str:
-    """Return what tells a database from its copy in another cluster, or beside it in the same."""
+    """Return a name of the database, its cluster included, that no copy of it has."""
     number, may_ask = session.execute(
         text(
             "SELECT oid, has_function_privilege('pg_control_system()', 'execute') "

@@ -47,7 +47,7 @@ def is_asked_by(job: Job, spec: JobSpec) -> bool:
 
 
 def _asked(spec: JobSpec) -> Json:
-    """Return what was said in a request, and no more."""
+    """Return the fields that a request set, without defaults."""
     return spec.model_dump(mode="json", exclude_unset=True)
 
 

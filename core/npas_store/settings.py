@@ -123,7 +123,7 @@ _SECRET = ("database_url", "redis_url")
 
 
 def _refusal(wrong: Mapping[str, Any]) -> str:
-    """Return what is wrong with one setting: what was given, and what is allowed."""
+    """Return the message about one refused setting: the value given, and the values allowed."""
     name, why = str(wrong["loc"][0]), wrong["msg"].removeprefix("Value error, ")
     given = "" if name in _SECRET else f"{str(wrong['input'])[:100]!r}: "
     allowed = Settings.model_fields[name].description

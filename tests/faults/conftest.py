@@ -1,9 +1,13 @@
 """A service of its own for each test, to be broken: servers, workers, and what kills them."""
 
+import os
 import random
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -197,3 +201,76 @@ def undisturbed(_running) -> bytes:
     job = _running.until_end(job_id)
     assert (job.state, job.claim_number) == ("succeeded", 1), _running.story(job_id)
     return _running.model(job_id)
+
+
+class Up:
+    """`python -m npas_local.serve` on a folder.
+
+    Attributes:
+        process: that was started.
+        said: its lines on standard output, so far.
+    """
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        """Start it with no other settings than these."""
+        without = {name: value for name, value in os.environ.items() if "NPAS_" not in name}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "npas_local.serve"],
+            env={**without, "NPAS_HOME": str(home), "NPAS_PORT": "0", **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self) -> None:
+        """Collect what is said, until there is no more."""
+        assert self.process.stdout is not None
+        self.said.extend(self.process.stdout)
+
+    def until_said(self, words: str) -> str:
+        """Wait until a line has words in it; return the line."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not (found := [line for line in self.said if words in line]):
+            assert self.reader.is_alive(), (self.said, self.end())
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.05)
+        return found[0]
+
+    def url(self) -> str:
+        """Wait until the API answers; return its address."""
+        line = self.until_said("npas is ready: http://127.0.0.1:")
+        assert self.said[0] == "npas is starting\n"
+        return line.split()[-1]
+
+    def end(self, number: int = 0) -> tuple[int, str, str]:
+        """Send a signal; return exit code, standard output and standard error."""
+        self.process.send_signal(number)
+        self.process.wait(timeout=300)
+        self.reader.join()
+        assert self.process.stderr is not None
+        return self.process.returncode, "".join(self.said), self.process.stderr.read()
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A folder for one service."""
+    with tempfile.TemporaryDirectory(prefix="npas-up-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def up(home: Path) -> Iterator[Callable[..., Up]]:
+    """Start the whole service on the folder; what still runs in the end is killed."""
+    started: list[Up] = []
+
+    def start(**settings: str) -> Up:
+        started.append(Up(home, **settings))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.end(signal.SIGKILL)

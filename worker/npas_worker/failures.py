@@ -37,7 +37,7 @@ class Failure:
 
 
 def explain(error: BaseException) -> Failure:
-    """Return what to tell the user about an exception of the training."""
+    """Return the failure that an exception of the training is, in the user's words."""
     if isinstance(error, errors.NpasError):
         is_final = isinstance(error, _OF_THE_REQUEST) and not _is_of_the_disk(error.__cause__)
         told = reason(error.code, error.message, field=error.field)

@@ -66,7 +66,7 @@ class Proof:
 
 
 def _ask() -> tuple[str | None, int | None]:
-    """Return what stands in the way, and the bytes of memory if nothing does."""
+    """Return the obstacle to training here, None without one, and the bytes of memory then."""
     parent = os.getpid()
     try:
         ended = subprocess.run(
@@ -87,7 +87,7 @@ def _ask() -> tuple[str | None, int | None]:
 
 
 def read_answer(ended: "subprocess.CompletedProcess[str]") -> tuple[str | None, int | None]:
-    """Return what stands in the way, and the bytes of memory if nothing does, from a probe.
+    """Return the obstacle that a probe found, None without one, and the bytes of memory then.
 
     Drivers write what they like on standard error, and may before the answer on standard output.
     """

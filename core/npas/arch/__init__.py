@@ -86,12 +86,12 @@ def family_of(spec: ArchitectureSpec) -> Family:
 
 
 def task_of_family(family: Family) -> TaskName:
-    """Return what the networks of a family answer: one class, unless it says otherwise."""
+    """Return the task of a family's networks: one class an image, unless it says otherwise."""
     return getattr(family, "task", "classes")
 
 
 def task_of(spec: ArchitectureSpec) -> TaskName:
-    """Return what a network answers; UnknownNameError if no family knows it."""
+    """Return the task of a network; UnknownNameError if no family knows it."""
     return task_of_family(family_of(spec))
 
 
@@ -100,7 +100,7 @@ def _reads(family: Family) -> Literal["images", "tokens"]:
 
 
 def reads_of(spec: ArchitectureSpec) -> Literal["images", "tokens"]:
-    """Return what a network reads: images, unless its family says otherwise."""
+    """Return the kind of a network's inputs: images, unless its family says otherwise."""
     return _reads(family_of(spec))
 
 
@@ -173,7 +173,7 @@ def as_spec(architecture: ArchitectureSpec | Mapping[str, Any] | str) -> Archite
 
 
 def _advice(given: object) -> str:
-    """Return what to give in place of what is no architecture."""
+    """Return the advice for a value that is no architecture."""
     if isinstance(given, str) and (near := registry.nearest(given, _known_names())):
         return f"; did you mean {' or '.join(near)}?"
     if isinstance(given, list | tuple):
@@ -298,7 +298,7 @@ def _try(spec: ArchitectureSpec, model: nn.Module) -> None:
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Return what can be asked for: every family with its names, defaults and options."""
+    """Return every family with its names, defaults and options."""
     return [
         {
             "family": name,

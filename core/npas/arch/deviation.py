@@ -38,7 +38,7 @@ class Deviations:
             self._found[id(tensor)] = tensor, _RULES[name](tensor, *rest, **given)
 
     def of(self, parameter: nn.Parameter) -> float | None:
-        """Return what is known of a parameter; None: nothing, or that it starts constant."""
+        """Return the deviation of a parameter; None: unknown, or it starts constant."""
         return self._found.get(id(parameter), (parameter, None))[1]
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fnmatch import translate
 from typing import Literal
 
@@ -102,6 +102,11 @@ class LayerTable:
     def dense(self) -> int:
         """Trainable scalars of the networks without any sharing."""
         return self.others + sum(layer.size for layer in self.layers)
+
+    def split(self, private: Collection[Role]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+        """Return the layers that may share, and those of roles that never do."""
+        sharing = tuple(layer for layer in self.layers if layer.role not in private)
+        return sharing, tuple(layer for layer in self.layers if layer.role in private)
 
 
 def named(pattern: str, layers: Sequence[Layer]) -> list[int]:

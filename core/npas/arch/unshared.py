@@ -38,7 +38,7 @@ def without(table: LayerTable, unshared: Sequence[str]) -> LayerTable:
 
 
 def _nothing(entry: str, table: LayerTable) -> str:
-    """Return what to say of an entry without a layer."""
+    """Return the message about an entry that names no layer."""
     if entry in ROLES or entry in KINDS:
         has = sorted({word for layer in table.layers for word in (layer.kind, layer.role)})
         return f"unshared {entry!r}: there is no such layer; there are {', '.join(has)}"

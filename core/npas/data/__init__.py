@@ -74,7 +74,7 @@ def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Da
 
 
 def facts(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Facts:
-    """Return what a plan needs to know, without reading images and without needing them here.
+    """Return the facts that a plan needs, without reading images and without needing them here.
 
     Args:
         spec: as for `load`.
@@ -189,7 +189,7 @@ def _source(name: str) -> tuple[str, Source, str]:
 
 
 def _unknown(name: str) -> UnknownNameError:
-    """Return what to say of a name: the datasets there are, and the way to one's own."""
+    """Return the error about a name: the datasets there are, and the way to one's own."""
     known = [
         _full_name(each, "NAME" if each == "npz" else "") for each in registry.names("npas.data")
     ]

@@ -80,7 +80,7 @@ class Dataset:
 
     @property
     def task(self) -> TaskName:
-        """Return what is asked of an image."""
+        """Return the task: what a network has to say of an image."""
         return task_of(self.y_train).name
 
     @property
@@ -99,7 +99,7 @@ class Dataset:
         return self.num_classes, self.input_channels, self.input_size
 
     def inputs(self, *, input_size: int | None = None) -> Inputs:
-        """Return what turns these images into a network's inputs; None: the images' own size."""
+        """Return the transform of images into a network's inputs; None: the images' own size."""
         return Inputs(mean=self.mean, std=self.std, input_size=input_size or self.input_size)
 
 

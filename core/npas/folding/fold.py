@@ -293,6 +293,7 @@ def _plan(model: SharedModel, changes: Mapping[str, _Change]) -> tuple[Plan, dic
                 groups.append(
                     loop_group(name, slots, repeated, scaled, templates=change.templates)
                 )
+    ledger = model.plan.ledger
     shared = {slot.key for group in groups for slot in group.slots}
     freed = [
         PrivateLayer(network=slot.network, layer=slot.layer, shape=slot.shape)
@@ -304,25 +305,12 @@ def _plan(model: SharedModel, changes: Mapping[str, _Change]) -> tuple[Plan, dic
         update={
             "groups": tuple(groups),
             "private": (*model.plan.private, *freed),
-            "ledger": _ledger(model.plan, groups),
+            "ledger": Ledger.of(
+                groups,
+                private=ledger.dense - sum(group.num_dense for group in groups),
+                dense=ledger.dense,
+                budget=ledger.budget,
+            ),
         }
     )
     return Plan.model_validate_json(plan.to_json()), origins
-
-
-def _ledger(plan: Plan, groups: Sequence[Group]) -> Ledger:
-    """Count anew; the budget stays."""
-    banks = [bank for group in groups for bank in group.banks]
-    templates = sum(bank.num_template_scalars for bank in banks)
-    coefficients = sum(bank.num_coefficients for bank in banks)
-    private = plan.ledger.dense - sum(group.num_dense for group in groups)
-    total = templates + coefficients + private
-    return Ledger(
-        templates=templates,
-        coefficients=coefficients,
-        private=private,
-        total=total,
-        dense=plan.ledger.dense,
-        budget=plan.ledger.budget,
-        unused=plan.ledger.budget - total,
-    )

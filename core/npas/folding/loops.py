@@ -254,7 +254,7 @@ class _Rewriter:
         return any(name.startswith(f"{path}.") for name in self.tied)
 
     def _kind(self, path: str, block: nn.Module) -> Hashable:
-        """Return what two blocks have in common if one can run in the place of the other."""
+        """Return a value that is equal for two blocks if one can run in the place of the other."""
         pieces = self._pieces(path, block)
         if pieces is None or self.trace.calls[block] != 1:
             return id(block)  # like no other
@@ -268,7 +268,7 @@ class _Rewriter:
         return tuple(parts)
 
     def _pieces(self, path: str, block: nn.Module) -> list[tuple[str, Piece]] | None:
-        """Return what is kept of a block for each step, by name; None if it cannot repeat."""
+        """Return the parts of a block that each step keeps, by name; None if it cannot repeat."""
         found: list[tuple[str, Piece]] = []
         for name, module in block.named_modules():
             if any(piece == "placed" and _is_in(name, whole) for whole, piece in found):

@@ -24,7 +24,7 @@ from npas.train.objective import Penalty
 
 
 def recurrence_penalty(plan: Plan) -> Penalty | None:
-    """Return what the plan's method adds to the loss; None where that is nothing."""
+    """Return the term that the plan's method adds to the loss; None without one."""
     method, options = planned_by(plan)
     wanted = method.recurrence(options)
     groups = [group for group in comparable(plan) if has_own_rows(group)]

@@ -144,7 +144,7 @@ class History:
         self.epochs.append(epoch)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what `restore` needs, for a resume file."""
+        """Return the state that `restore` reads, for a resume file."""
         if not self.epochs:
             return {}
         found = {f"{_STATE}{name}": torch.stack(list_) for name, list_ in self.matrices.items()}

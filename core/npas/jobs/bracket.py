@@ -205,7 +205,7 @@ class Bracket:
         return f"{name} is taken, as no round of the race was completed"
 
     def report(self, request: str) -> dict[str, Any]:
-        """Return what was raced, what it cost and why the winner was chosen; plain JSON.
+        """Return the race as plain JSON: candidates, trainings, cost, winner and reason.
 
         Args:
             request: what tells the job from others.
@@ -225,12 +225,12 @@ class Bracket:
 
 
 def shown(trial: Trial) -> str:
-    """Return what a training came to, as its loss."""
+    """Return the loss of a training in words."""
     return "diverged" if trial.nll is None else f"{trial.nll:.3f}"
 
 
 def _entry(candidate: Candidate) -> Mapping[str, Any]:
-    """Return what tells a candidate from others, in a report."""
+    """Return the fields of a report that tell a candidate from the others."""
     return {"method": called(candidate.method), "parameters": candidate.plan.ledger.total}
 
 

@@ -92,13 +92,13 @@ class Teaching:
         self._ready(trainer.model, self.inputs)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what a resume file must hold of a teacher that was trained in this job."""
+        """Return the weights of a teacher that was trained in this job, for a resume file."""
         if self.teacher is None or not self.epochs:
             return {}
         return {f"{StageName.TEACH}/{n}": t for n, t in self.teacher.model.state_dict().items()}
 
     def facts(self) -> dict[str, Any]:
-        """Return what a resume file must say of the teacher, JSON."""
+        """Return the teacher's name and grade as JSON, for a resume file."""
         return self._facts
 
     def check(self, resume: ResumeFile) -> None:
@@ -126,7 +126,7 @@ class Teaching:
         return [Row(**row) for row in self._facts["rows"]]
 
     def report(self) -> dict[str, Any] | None:
-        """Return what is said of the teacher, graded on the test images; None without one."""
+        """Return the report's part on the teacher, graded on the test images; None without one."""
         if self.spec is None:
             return None
         found = {name: value for name, value in self._facts.items() if name != "rows"}
@@ -228,7 +228,7 @@ class _Reading(Spec):
 def _check_fit(
     name: str, plan: Plan, extra: Mapping[str, Any], sizes: Sizes, task: TaskName
 ) -> Inputs:
-    """Return what the teacher reads, after checking that it answers what the dataset asks."""
+    """Return the form of the teacher's inputs, after checking that its outputs fit the dataset."""
     for network in plan.networks:
         spec = network.architecture
         if arch.reads_of(spec) != "images" or arch.task_of(spec) != task:

@@ -51,7 +51,7 @@ field whose default changes one day must go on to be left out at its first defau
 
 
 def request_digest(spec: JobSpec, evidence: Evidence | None) -> str:
-    """Return what tells two jobs apart; labels are for people and change nothing.
+    """Return a digest that is equal for jobs that ask for the same; labels do not count.
 
     Args:
         spec: the job.

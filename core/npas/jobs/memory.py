@@ -54,7 +54,7 @@ class Memory:
 
 
 def estimate(spec: JobSpec, plan: Plan, facts: Facts) -> Memory:
-    """Return what the training of a job needs, at least.
+    """Return the least memory that the training of a job needs.
 
     Where the precision is left to the device, activations count as bfloat16: an estimate that is
     too low costs an attempt, one that is too high refuses what would have worked.

@@ -48,7 +48,7 @@ def _changes(planned: Sequence[NetworkSpec], now: Sequence[NetworkSpec]) -> Iter
 
 
 def outdated(error: PlanError) -> OutdatedPlanError:
-    """Return what to tell of a plan that its own networks do not fit any more."""
+    """Return the error of a plan that its own networks do not fit any more."""
     return OutdatedPlanError(
         f"the networks that this version of npas builds are not those of the job's plan: {error}; "
         f"{AGAIN}"

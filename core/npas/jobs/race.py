@@ -128,7 +128,7 @@ class Race:
         return Command.CONTINUE
 
     def report(self) -> dict[str, Any]:
-        """Return what was raced, what it cost and why the winner was chosen; plain JSON."""
+        """Return the race as plain JSON: candidates, trainings, cost, winner and reason."""
         return self.bracket.report(self._request)
 
     def _try(self, candidate: int, epochs: int) -> Command:

@@ -103,7 +103,7 @@ class Revisions:
         return [(trainer.inputs(images), labels) for images, labels in chosen]
 
     def facts(self) -> dict[str, Any]:
-        """Return what `restore` needs, as JSON."""
+        """Return the state that `restore` reads, as JSON."""
         return {
             "plans": {str(int(version)): p.to_json() for version, p in self.plans.items()},
             "search_seconds": self._search_seconds,
@@ -117,7 +117,7 @@ class Revisions:
         return [(Version(v), plan) for v, plan in sorted(self.plans.items()) if v]
 
     def report(self, search_rows: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
-        """Return what the plans were and what they cost, as JSON.
+        """Return all plans of the job and the seconds they took, as JSON.
 
         Args:
             search_rows: epochs of the search.
@@ -181,6 +181,6 @@ def _outlines(plans: Mapping[int, Plan]) -> list[dict[str, Any]]:
 
 
 def shared_model(trainer: Trainer) -> SharedModel:
-    """Return what is trained, which in every stage but the teacher's is a shared model."""
+    """Return the model of a trainer, which in every stage but the teacher's is a shared one."""
     assert isinstance(trainer.model, SharedModel)
     return trainer.model

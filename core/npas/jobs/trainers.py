@@ -42,13 +42,13 @@ def teacher_model(context: RunContext) -> Ensemble:
 
 
 def teacher_trainer(context: RunContext, model: nn.Module) -> Trainer:
-    """Return what trains the teacher: as asked, by the labels alone."""
+    """Return the trainer of the teacher: as asked, by the labels alone."""
     alone = context.spec.training.model_copy(update={"distillation": None})
     return _trainer(context, model, alone, StageName.TEACH)
 
 
 def search_trainer(context: RunContext, record: Record) -> Trainer:
-    """Return what trains the plan in force briefly, with the full learning rate throughout."""
+    """Return the trainer of the search: brief, with the full learning rate throughout."""
     changes = {"epochs": search_epochs(context), "schedule": "step", "milestones": ()}
     return _shared(
         context, record, context.spec.training.model_copy(update=changes), StageName.SEARCH
@@ -56,7 +56,7 @@ def search_trainer(context: RunContext, record: Record) -> Trainer:
 
 
 def trainer(context: RunContext, record: Record) -> Trainer:
-    """Return what trains the plan in force as asked."""
+    """Return the trainer of the plan in force, as asked."""
     return _shared(context, record, context.spec.training, StageName.TRAIN)
 
 

@@ -103,7 +103,7 @@ class Method(Protocol):
     """Of the plans by this name; one more than of those that `formerly` is about."""
 
     def contest(self, options: Any) -> Contest | None:
-        """Return what to race on the data before anything is planned; None: nothing.
+        """Return the race on the data that comes before any plan; None without one.
 
         For a budget that only a candidate holds, the candidate that goes lowest plans in place of
         this method, and the minimum is its.
@@ -184,7 +184,7 @@ class Method(Protocol):
         return None
 
     def formerly(self, spec: MethodSpec, groups: Sequence[Group]) -> MethodSpec:
-        """Return what made a plan of an older version: a name may have meant another method then.
+        """Return the method, under today's name, that made a plan of an older version.
 
         Args:
             spec: name and options of the plan.

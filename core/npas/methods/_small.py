@@ -33,9 +33,7 @@ def private_field() -> Any:
 
 def banked(table: LayerTable, private: Private) -> Layers:
     """Return the layers that share, at the smallest budget."""
-    if private == "small":
-        return table.layers
-    return tuple(layer for layer in table.layers if layer.role not in private)
+    return table.layers if private == "small" else table.split(private)[0]
 
 
 def banked_within(table: LayerTable, private: Private, budget: int, least: int) -> Layers:

@@ -94,7 +94,7 @@ class Auto(Method):
         evidence: Evidence | None,
         stage: Stage,
     ) -> Allocation:
-        """Return what the default method allocates, or the one that goes lowest."""
+        """Return the allocation of the default method, or of the one that goes lowest."""
         raced = self._methods(options)
         default = PlanRequest.model_fields["method"].get_default(call_default_factory=True)
         spare = budget - table.others

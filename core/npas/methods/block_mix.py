@@ -138,7 +138,7 @@ class BlockMix(Method):
 
     def _nests(self, table: LayerTable, options: BlockMixOptions) -> Nests:
         return Nests(
-            layers=_banked(table, options),
+            layers=table.split(options.private)[0],
             bins=options.bins,
             by=options.bin_by,
             max_templates=options.max_templates or NESTED_TEMPLATES,
@@ -146,7 +146,7 @@ class BlockMix(Method):
 
     def smallest(self, table: LayerTable, options: BlockMixOptions) -> Allocation:
         """Return the cheapest equal blocks, or blocks that nest where those are fewer scalars."""
-        stacked = smallest_stack(table, _banked(table, options), shuffled=True)
+        stacked = smallest_stack(table, table.split(options.private)[0], shuffled=True)
         nesting = nested(table, self._nests(table, options).cheapest())
         return min(nesting, stacked, key=lambda found: found.num_parameters)
 
@@ -160,10 +160,10 @@ class BlockMix(Method):
         stage: Stage,
     ) -> Allocation:
         """Return one bank per kernel class, apart from layers that conflict or stay plain."""
-        private = sum(layer.size for layer in table.layers if layer.role in options.private)
-        spare = budget - table.others - private
+        banked, private = table.split(options.private)
+        spare = budget - table.others - sum(layer.size for layer in private)
         known = None if stage == "search" else evidence
-        if budget < table.dense and (found := self._stacked(table, options, spare, known)):
+        if budget < table.dense and (found := self._stacked(table, banked, options, spare, known)):
             return found
         nests = self._nests(table, options)
         if stage == "search":
@@ -175,6 +175,7 @@ class BlockMix(Method):
     def _stacked(
         self,
         table: LayerTable,
+        banked: Layers,
         options: BlockMixOptions,
         spare: int,
         evidence: Evidence | None,
@@ -184,7 +185,6 @@ class BlockMix(Method):
         A stem keeps plain weights where that is at most a sixteenth of the budget: its few input
         channels fill no block. So do layers whose gradients are the largest for their size.
         """
-        banked = _banked(table, options)
         partition = None
         if evidence is not None:
             threshold = min(options.threshold, CONFLICT)
@@ -204,10 +204,6 @@ class BlockMix(Method):
             plain=(stems | moved, stems, set()),
             shuffled_below=SHUFFLED_BELOW,
         )
-
-
-def _banked(table: LayerTable, options: BlockMixOptions) -> Layers:
-    return tuple(layer for layer in table.layers if layer.role not in options.private)
 
 
 def most_moved(layers: Sequence[Layer], spare: int, energy: Mapping[Layer, float]) -> set[Layer]:

@@ -153,7 +153,7 @@ class SuperWeights(Method):
         return parted(groups, evidence, options.unshare_threshold)
 
     def formerly(self, spec: MethodSpec, groups: Sequence[Group]) -> MethodSpec:
-        """Return what made a plan of version 1: with equal blocks, a method that has its own name.
+        """Return the method that made a plan of version 1: equal blocks have their own name now.
 
         An option that no longer is did nothing where blocks nest.
         """
@@ -173,7 +173,7 @@ class SuperWeights(Method):
 
     def _nests(self, table: LayerTable, options: SuperWeightsOptions) -> Nests:
         return Nests(
-            layers=_banked(table, options),
+            layers=table.split(options.private)[0],
             bins=options.bins,
             by=options.bin_by,
             max_templates=options.max_templates or NESTED_TEMPLATES,
@@ -185,10 +185,10 @@ class SuperWeights(Method):
         """Return the cheapest of all bins, one template each; or of equal blocks."""
         parts = self._nests(table, options).cheapest()
         if options.blocks != "nest":
-            banked = _banked(table, options)
+            banked, private = table.split(options.private)
             stacked = smallest_stack(table, banked, shuffled=False)
-            private = table.dense - table.others - sum(layer.size for layer in banked)
-            if options.blocks == "stack" or stacked.num_parameters < cost(parts) + private:
+            nesting = cost(parts) + sum(layer.size for layer in private)
+            if options.blocks == "stack" or stacked.num_parameters < nesting:
                 return stacked
         return nested(table, parts)
 
@@ -202,12 +202,12 @@ class SuperWeights(Method):
         stage: Stage,
     ) -> Allocation:
         """Return groups by evidence where there is any, else by bins, and distribute templates."""
-        private = sum(layer.size for layer in table.layers if layer.role in options.private)
-        spare = budget - table.others - private
+        banked, private = table.split(options.private)
+        spare = budget - table.others - sum(layer.size for layer in private)
         nests = self._nests(table, options)
         if budget < table.dense and _is_stacked(nests, options, spare):
             known = None if stage == "search" else evidence
-            if stacked := self._stacked(table, options, spare, known):
+            if stacked := self._stacked(table, banked, options, spare, known):
                 return stacked
         if stage == "search":
             return nested(table, nests.tied(spare))
@@ -218,21 +218,17 @@ class SuperWeights(Method):
     def _stacked(
         self,
         table: LayerTable,
+        banked: Layers,
         options: SuperWeightsOptions,
         spare: int,
         evidence: Evidence | None,
     ) -> Allocation | None:
         """Return equal blocks: one bank per kernel class to search with, then the groups."""
-        banked = _banked(table, options)
         bins = bins_of(banked, options.bins, options.bin_by)
         partition = None if options.search else bins
         if evidence is not None:
             partition = agreeing_groups(banked, evidence, len(bins), options.threshold)
         return stack(table, banked, spare, options.max_templates, partition)
-
-
-def _banked(table: LayerTable, options: SuperWeightsOptions) -> Layers:
-    return tuple(layer for layer in table.layers if layer.role not in options.private)
 
 
 def _is_stacked(nests: Nests, options: SuperWeightsOptions, spare: int) -> bool:

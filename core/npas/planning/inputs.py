@@ -55,7 +55,7 @@ def problem(
 
 
 def dataset_facts(dataset: str | DatasetSpec | None, folder: Path | str | None) -> Facts | None:
-    """Return what a plan needs to know of a dataset; None of none.
+    """Return the facts of a dataset that a plan needs; None without a dataset.
 
     Raises:
         InvalidSpecError: it is not how a dataset is named.

@@ -10,7 +10,6 @@ from typing import Any
 from npas import arch, methods, registry
 from npas.arch.layers import Layer, LayerTable
 from npas.errors import InfeasibleBudgetError
-from npas.methods import Allocation
 from npas.planning import inputs
 from npas.planning.inputs import Budget, Planned
 from npas.planning.problem import PlanningProblem
@@ -22,7 +21,7 @@ from npas.plans.evidence import (
     check_agreement,
     check_evidence_for,
 )
-from npas.spec import DatasetSpec, MethodSpec, Spec
+from npas.spec import DatasetSpec, MethodSpec, NetworkSpec, Spec
 
 
 def plan(
@@ -132,6 +131,22 @@ def refine(plan: Plan, evidence: CoefficientAgreement) -> Plan:
     return plan.refined(method.refine(plan.groups, options, evidence))
 
 
+def _check(
+    evidence: Evidence,
+    problem: PlanningProblem,
+    table: LayerTable,
+    networks: Sequence[NetworkSpec],
+) -> None:
+    """Raise an error unless evidence is of the kind that the method reads, and of these layers."""
+    known = arch.layer_table(networks, embeddings=True).layers
+    check_evidence_for(
+        evidence,
+        problem.method.evidence_kind,
+        layers=(layer.key for layer in table.layers),
+        known=(layer.key for layer in known),
+    )
+
+
 def _minimum(problem: PlanningProblem) -> int:
     """Return the fewest trainable parameters a method, or one that it races, reaches."""
     return _own_minimum(_lowest(problem))
@@ -166,16 +181,12 @@ def _allocate(asked: PlanningProblem, evidence: Evidence | None, stage: Stage) -
     networks = problem.networks_for(limit)
     table = problem.free(networks)
     if evidence is not None:
-        known = arch.layer_table(networks, embeddings=True).layers
-        check_evidence_for(
-            evidence,
-            problem.method.evidence_kind,
-            layers=(layer.key for layer in table.layers),
-            known=(layer.key for layer in known),
-        )
+        _check(evidence, problem, table, networks)
     allocation = problem.method.allocate(
         table, limit, problem.options, evidence=evidence, stage=stage
     )
+    count = table.others + allocation.num_parameters
+    assert count <= limit, f"the method overshot: {count} > {limit}"
     return Plan(
         version=asked.method.plan_version,
         method=asked.asked.name,
@@ -184,7 +195,12 @@ def _allocate(asked: PlanningProblem, evidence: Evidence | None, stage: Stage) -
         networks=networks,
         groups=at_scale(allocation.groups, table.layers),
         private=_private(allocation.private),
-        ledger=_ledger(table, allocation, asked.budget),
+        ledger=Ledger.of(
+            allocation.groups,
+            private=table.others + sum(layer.size for layer in allocation.private),
+            dense=table.dense,
+            budget=asked.budget,
+        ),
         minimum=least,
         requested_dense=None if networks == asked.networks else dense,
     )
@@ -204,21 +220,4 @@ def _infeasible(problem: PlanningProblem, budget: int, least: int) -> Infeasible
         minimum=least,
         alternatives={name: _minimum(problem.under(MethodSpec(name=name))) for name in others},
         unshared=unshared if is_lower else 0,
-    )
-
-
-def _ledger(table: LayerTable, allocation: Allocation, budget: int | None) -> Ledger:
-    """Count; without a budget the total is the budget."""
-    banks = [bank for group in allocation.groups for bank in group.banks]
-    total = table.others + allocation.num_parameters
-    limit = total if budget is None else budget
-    assert total <= limit, f"the method overshot: {total} > {limit}"
-    return Ledger(
-        templates=sum(bank.num_template_scalars for bank in banks),
-        coefficients=sum(bank.num_coefficients for bank in banks),
-        private=table.others + sum(layer.size for layer in allocation.private),
-        total=total,
-        dense=table.dense,
-        budget=limit,
-        unused=limit - total,
     )

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
@@ -172,6 +173,36 @@ class Ledger(Spec):
     dense: int
     budget: int
     unused: int = Field(ge=0)
+
+    @classmethod
+    def of(
+        cls, groups: Sequence[Group], *, private: int, dense: int, budget: int | None = None
+    ) -> Self:
+        """Count what groups hold.
+
+        Args:
+            groups: all of a plan.
+            private: trainable scalars outside of them.
+            dense: of the same networks without sharing.
+            budget: None: the total.
+
+        Raises:
+            ValidationError: the total is over the budget.
+        """
+        banks = [bank for group in groups for bank in group.banks]
+        templates = sum(bank.num_template_scalars for bank in banks)
+        coefficients = sum(bank.num_coefficients for bank in banks)
+        total = templates + coefficients + private
+        limit = total if budget is None else budget
+        return cls(
+            templates=templates,
+            coefficients=coefficients,
+            private=private,
+            total=total,
+            dense=dense,
+            budget=limit,
+            unused=limit - total,
+        )
 
 
 class Plan(Spec):

@@ -172,7 +172,7 @@ def _homes(plan: Plan) -> dict[Names, str | None]:
 
 
 def _of_others(before: Plan, after: Plan, differing: Sequence[Names]) -> str:
-    """Return what to say of plans that cover layers that the other does not."""
+    """Return the sentence about layers that only one of the plans covers."""
     both = [
         ", ".join(f"{net.name} ({net.architecture.name})" for net in plan.networks)
         for plan in (before, after)

@@ -57,7 +57,7 @@ def check(group: Group, *, reads: Sequence[Sequence[int]], sizes: Sequence[int])
 
 
 def settings_of(group: Group, kind: type[Settings]) -> Settings:
-    """Return what a group's settings say to a recipe.
+    """Return a group's settings, checked, as the recipe's own type.
 
     Args:
         group: of a plan.

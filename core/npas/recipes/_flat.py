@@ -83,7 +83,7 @@ class Flat:
         self._weights: list[Tensor | None] = [None] * len(shapes)
 
     def own(self, index: int, others: tuple[int | None, ...] = ()) -> Own:
-        """Return what a layer has that mixes by coefficients, if by any."""
+        """Return the own coefficients of a layer, where it has any."""
         count = self.readings[index].coefficients
         gain = self.gains[index]
         return Own(self.ways[index].ones, count, (gain, gain / (self.row_length or 1.0)), others)

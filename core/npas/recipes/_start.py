@@ -199,7 +199,7 @@ def _mixing(start: BankInit, readers: Sequence[Reader]) -> Tensor:
 
 
 def rows_and_gains(readers: Sequence[Reader], num_rows: int) -> tuple[Tensor, Tensor]:
-    """Return what `mixing_matrix` needs to know of the readers of a bank.
+    """Return the two arguments of `mixing_matrix` that follow from a bank's readers.
 
     Args:
         readers: of the bank.

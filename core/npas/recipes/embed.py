@@ -65,7 +65,7 @@ class Embed:
         self.readers: Sequence[Sequence[Reader]] = [readers, mapped]
 
     def _own(self, index: int) -> Own:
-        """Return what a layer has of its own: a vector, or coefficients as in `slice`."""
+        """Return a layer's own numbers: a vector, or coefficients as in `slice`."""
         if self._windows[index] > 1:
             return Own(0, self._embedding, (1.0, self._scale(self._windows[index]).mix), (0,))
         return self._flat.own(index, (None,))
@@ -96,7 +96,7 @@ class Embed:
         return own[windows:].view(self._embedding, windows), own[:windows]
 
     def _mapped(self, mixing_M: Tensor, maps_D: Tensor) -> list[Tensor]:
-        """Return what mixes the windows of every layer."""
+        """Return the coefficients that mix the windows of every layer."""
         found = []
         for part, windows, factor in zip(
             self._parts, self._windows, self._flat.gains, strict=True

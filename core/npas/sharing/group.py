@@ -124,7 +124,7 @@ class SharedGroup(nn.Module):
         return self._current().weights
 
     def _current(self) -> _Composed:
-        """Return what the banks make as they are now."""
+        """Return the weights that the banks make as they are now."""
         with self._lock:
             parameters = list(self.parameters())
             changes = [changes_of(each) for each in parameters]

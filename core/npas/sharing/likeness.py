@@ -22,7 +22,7 @@ _LONGEST = 60
 
 
 def likeness(value: object, within: tuple[int, ...] = ()) -> object:
-    """Return what a setting is compared by.
+    """Return a value that is equal for equal settings.
 
     Args:
         value: of the setting.
@@ -41,7 +41,7 @@ def likeness(value: object, within: tuple[int, ...] = ()) -> object:
 
 
 def _parts(value: Any) -> list[Any] | dict[Any, Any]:
-    """Return what a value is made of, all of it plain in the end."""
+    """Return the parts of a value, all of them plain in the end."""
     if isinstance(value, tuple | list | dict):
         return value if isinstance(value, dict) else list(value)
     if isinstance(value, functools.partial):

@@ -79,7 +79,7 @@ def _energy(gradient: Tensor) -> float:
 def _asked_of_blocks(
     model: SharedModel, gradients: dict[tuple[str, str], Tensor]
 ) -> dict[tuple[str, str], Tensor]:
-    """Return what each layer of many blocks asks of its bank: the templates' gradient, flat."""
+    """Return the gradient of the templates by each layer of many blocks, flat."""
     found = {}
     for group in model.plan.groups:
         if len(group.banks) > 1 or group.banks[0].rows <= len(group.slots):

@@ -131,7 +131,7 @@ def _check(before: Plan, after: Plan) -> None:
 
 
 def _without_rows(group: Group) -> tuple[object, ...]:
-    """Return what must not change: which bank is read, but not with which row."""
+    """Return the part of a group that must not change: the bank that is read, not the row."""
     return (
         (group.name, group.recipe, group.settings),
         [(bank.shape, bank.size, bank.templates, bank.rows > 0) for bank in group.banks],

@@ -81,7 +81,7 @@ def _place(error: Mapping[str, Any], document: Any) -> str:
 
 
 def told(error: Mapping[str, Any]) -> str:
-    """Return what is wrong, without what was given."""
+    """Return the message of one complaint, without the value that was given."""
     if form := FORMS.get((error.get("ctx") or {}).get("class_name", "")):
         return form
     message = _MESSAGES.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")

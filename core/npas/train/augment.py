@@ -46,7 +46,7 @@ class Augmentation:
 
 
 def augmentation(spec: TrainingSpec, dataset: Dataset) -> Augmentation:
-    """Return what a request asks for; "auto" is the dataset's default.
+    """Return the augmentation of a request; "auto" is the dataset's default.
 
     Raises:
         InvalidSpecError: as for `check`.

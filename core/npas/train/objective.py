@@ -63,7 +63,7 @@ class Objective:
         return total, hits
 
     def _answers(self, images: Tensor) -> Tensor | None:
-        """Return what the teacher says of a batch, None if nobody teaches."""
+        """Return the teacher's outputs for a batch, None without a teacher."""
         spec = self.spec.distillation
         if spec is None or self.teacher is None:
             return None

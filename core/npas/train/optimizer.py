@@ -57,7 +57,7 @@ def optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """Return what the optimiser remembers of each parameter, as "slot/parameter name".
+    """Return the optimiser's state of each parameter, as "slot/parameter name".
 
     Slots are torch's own names: momentum_buffer; exp_avg, exp_avg_sq and step.
     """

@@ -338,7 +338,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _precision(spec: TrainingSpec, device: torch.device) -> torch.dtype:
-    """Return what to compute in; "auto" mixes where it is faster: on GPUs that know bfloat16."""
+    """Return the type to compute in; "auto" mixes where that is faster: on GPUs with bfloat16."""
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     mixed = spec.precision == "bfloat16" or (spec.precision == "auto" and fast)
     return torch.bfloat16 if mixed else torch.float32

@@ -1,0 +1,48 @@
+"""What the benchmarks of a step run: the methods, one training step, one evaluation.
+
+No names of npas but public ones: benchmarks.step_against runs this with other checkouts.
+"""
+
+from collections.abc import Callable
+
+import torch
+from npas.spec import BudgetSpec
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+METHODS = {
+    "soft_sharing, 2 templates": {"method": "soft_sharing", "templates": 2},
+    "soft_sharing, 6 templates": {"method": "soft_sharing", "templates": 6},
+    "block_mix, 50 %": {"method": "block_mix", "budget": BudgetSpec(fraction=0.5)},
+    "superweights, nested, 50 %": {
+        "method": "superweights",
+        "budget": BudgetSpec(fraction=0.5),
+        "blocks": "nest",
+    },
+}
+
+
+def training_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
+    """Return one step: forward, backward, SGD with Nesterov momentum."""
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
+    )
+    model.train()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def evaluation(model: nn.Module, x: Tensor) -> Callable[[], object]:
+    """Return one evaluation without gradients."""
+    model.eval()
+
+    def evaluate() -> object:
+        with torch.no_grad():
+            return model(x)
+
+    return evaluate
