@@ -228,7 +228,8 @@ class Up:
     def read(self) -> None:
         """Collect what is said, until there is no more."""
         assert self.process.stdout is not None
-        self.said.extend(self.process.stdout)
+        with self.process.stdout as stream:
+            self.said.extend(stream)
 
     def until_said(self, words: str) -> str:
         """Wait until a line has words in it; return the line."""
@@ -251,7 +252,9 @@ class Up:
         self.process.wait(timeout=300)
         self.reader.join()
         assert self.process.stderr is not None
-        return self.process.returncode, "".join(self.said), self.process.stderr.read()
+        with self.process.stderr as stream:
+            error = stream.read()
+        return self.process.returncode, "".join(self.said), error
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +264,7 @@ def home() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def up(home: Path) -> Iterator[Callable[..., Up]]:
     """Start the whole service on the folder; what still runs in the end is killed."""
     started: list[Up] = []

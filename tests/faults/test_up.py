@@ -37,7 +37,8 @@ def wait_until(holds, seconds=START_SECONDS):
 
 
 def has_worker(url):
-    return bool(httpx.get(f"{url}/readyz").json()["workers"])
+    answer = httpx.get(f"{url}/readyz")
+    return answer.is_success and bool(answer.json()["workers"])
 
 
 CHANGED = """
