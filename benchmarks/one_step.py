@@ -4,13 +4,14 @@ No names of npas but public ones: benchmarks.step_against runs this with other c
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from npas.spec import BudgetSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "soft_sharing, 2 templates": {"method": "soft_sharing", "templates": 2},
     "soft_sharing, 6 templates": {"method": "soft_sharing", "templates": 6},
     "block_mix, 50 %": {"method": "block_mix", "budget": BudgetSpec(fraction=0.5)},
@@ -20,6 +21,8 @@ METHODS = {
         "blocks": "nest",
     },
 }
+SETTINGS = [("wrn-28-2", 128, 9), ("wrn-28-2", 32, 25), ("wrn-28-2", 8, 51), ("wrn-28-10", 8, 9)]
+"""Network, batch size, rounds."""
 
 
 def training_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:

@@ -7,26 +7,25 @@ docs/benchmarks.md. `--quick` measures one row in a minute.
 import argparse
 import copy
 from pathlib import Path
+from typing import Any
 
 import npas
 import torch
 from npas.sharing.model import SharedModel
 from torch import nn
 
-from benchmarks.one_step import METHODS, evaluation, training_step
+from benchmarks.one_step import METHODS, SETTINGS, evaluation, training_step
 from benchmarks.timing import machine, ratios, table, write_section
 from benchmarks.twin import Twin
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-SETTINGS = [("wrn-28-2", 128, 9), ("wrn-28-2", 32, 25), ("wrn-28-2", 8, 51), ("wrn-28-10", 8, 9)]
-"""Network, batch size, rounds."""
 TARGETS = {("wrn-28-2", 128): 1.03, ("wrn-28-2", 32): 1.05}
 """Highest ratio wanted; 1.12 elsewhere."""
 
 
-def networks(name: str, options: dict[str, object]) -> tuple[nn.Module, SharedModel, Twin]:
+def networks(name: str, options: dict[str, Any]) -> tuple[nn.Module, SharedModel, Twin]:
     """Return the dense network, the shared one, and its twin with the same weights."""
-    plan = npas.plan(name, **options)  # type: ignore[arg-type]  # options of several kinds
+    plan = npas.plan(name, **options)
     shared = npas.share(npas.build(name, seed=0), plan)
     return npas.build(name, seed=0), shared, Twin(copy.deepcopy(shared))
 
@@ -42,7 +41,7 @@ def check(shared: SharedModel, twin: Twin) -> None:
 
 def row(name: str, batch: int, rounds: int, label: str, device: str) -> list[str]:
     """Measure one setting and return its row of the table."""
-    dense, shared, twin = networks(name, dict(METHODS[label]))
+    dense, shared, twin = networks(name, METHODS[label])
     check(shared, twin)
     x = torch.randn(batch, 3, 32, 32, device=device)
     y = torch.randint(0, 10, (batch,), device=device)
@@ -57,7 +56,7 @@ def row(name: str, batch: int, rounds: int, label: str, device: str) -> list[str
 
 def evaluation_row(name: str, label: str, device: str, rounds: int) -> list[str]:
     """Measure evaluation of one image and return its row of the table."""
-    dense, shared, twin = networks(name, dict(METHODS[label]))
+    dense, shared, twin = networks(name, METHODS[label])
     x = torch.randn(1, 3, 32, 32, device=device)
     models = {"dense": dense.to(device), "shared": shared.to(device), "twin": twin.to(device)}
     found = ratios({k: evaluation(m, x) for k, m in models.items()}, "dense", rounds=rounds)

@@ -17,8 +17,7 @@ from typing import Any
 import npas
 import torch
 
-from benchmarks.one_step import METHODS, evaluation, training_step
-from benchmarks.step import SETTINGS
+from benchmarks.one_step import METHODS, SETTINGS, evaluation, training_step
 from benchmarks.timing import machine, ratios, table, write_section
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +49,10 @@ class Checkout:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(question) + "\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the process of a checkout ended with {self.process.wait()}")
+        return json.loads(answer)
 
     def step(self) -> Any:
         """Run one step of what was made last."""
@@ -59,7 +61,7 @@ class Checkout:
 
 def made(network: str, label: str, batch: int, *, trains: bool) -> Callable[[], object]:
     """Return a step of a shared network."""
-    model = npas.share(npas.build(network, seed=0), npas.plan(network, **METHODS[label]))  # type: ignore[arg-type]
+    model = npas.share(npas.build(network, seed=0), npas.plan(network, **METHODS[label]))
     x, y = torch.randn(batch, 3, 32, 32), torch.randint(0, 10, (batch,))
     return training_step(model, x, y) if trains else evaluation(model, x)
 
@@ -89,6 +91,8 @@ def measured(checkouts: dict[str, Checkout], rounds: int, step: dict[str, object
 
 def compared(other: Path) -> str:
     """Measure all settings and return the table."""
+    git = ["git", "-C", str(other), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.check_output(git, text=True).strip()
     checkouts = {"this": Checkout(ROOT), "other": Checkout(other)}
     rows = []
     for trains, settings in ((True, SETTINGS), (False, EVALUATIONS)):
@@ -99,8 +103,8 @@ def compared(other: Path) -> str:
                 kind = "training" if trains else "evaluation"
                 rows.append([kind, network, str(batch), label, f"{ratio:.3f}"])
                 print(rows[-1], flush=True)
-    git = ["git", "-C", str(other), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.check_output(git, text=True).strip()
+    for checkout in checkouts.values():
+        checkout.process.communicate()
     header = ["step", "network", "batch", "method", "this over the other"]
     return f"{machine()}; against {commit}; medians of ratios.\n\n{table(header, rows)}"
 

@@ -183,7 +183,7 @@ def finish(
 
     Args:
         message: the event's sentence.
-        why: a `history.reason`, for jobs that did not succeed.
+        why: a `transitions.reason`, for jobs that did not succeed.
         result: the report; its accuracy and parameters become columns, to search by.
 
     Raises:
@@ -227,7 +227,7 @@ def lose(session: Session, job_id: str, claim_number: int, why: Mapping[str, Any
     deliver as often before it is given up.
 
     Args:
-        why: a `history.reason`.
+        why: a `transitions.reason`.
 
     Raises:
         LeaseLostError: the claim is over.

@@ -90,7 +90,7 @@ def check(session: Session) -> None:
 
 
 def _cluster(session: Session) -> str:
-    """Return a name of the database, its cluster included, that no copy of it has."""
+    """Return a name of the database within its cluster, which a copy in another cluster lacks."""
     number, may_ask = session.execute(
         text(
             "SELECT oid, has_function_privilege('pg_control_system()', 'execute') "

@@ -81,9 +81,7 @@ def test_main_ends_its_streams_when_asked_to_end(submit):
             assert next(lines) == f": {job_id}"
             process.send_signal(signal.SIGTERM)
             assert "event: end" not in list(lines)
-        asked_at = time.monotonic()
-        assert process.wait(timeout=20) == -signal.SIGTERM
-        assert time.monotonic() - asked_at < GRACE_SECONDS
+        assert process.wait(timeout=GRACE_SECONDS) == -signal.SIGTERM
 
 
 def test_main_serves_without_torch(asked):

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -159,11 +158,18 @@ class Service:
 
 @contextmanager
 def _service(in_environment) -> Iterator[Service]:
-    folder = tempfile.mkdtemp(prefix="npas-faults-")
-    home = Path(folder)
+    with (
+        tempfile.TemporaryDirectory(prefix="npas-faults-") as folder,
+        _service_in(Path(folder), in_environment) as service,
+    ):
+        yield service
+
+
+@contextmanager
+def _service_in(home: Path, in_environment) -> Iterator[Service]:
     with embedded.running(home) as servers:
         place = {
-            "NPAS_HOME": folder,
+            "NPAS_HOME": str(home),
             "NPAS_DATABASE_URL": servers.database_url,
             "NPAS_REDIS_URL": servers.redis_url,
         }
@@ -174,7 +180,6 @@ def _service(in_environment) -> Iterator[Service]:
                 yield service
             finally:
                 service.keep_workers(0)
-    shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")  # longer, and its settings would be those of other tests

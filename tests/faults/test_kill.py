@@ -41,16 +41,16 @@ SERVERS = (kill_redis, kill_postgres)
 FAULTS = (kill_training, kill_supervisor, kill_worker, *SERVERS)
 
 
-@pytest.mark.parametrize("first", [kill_training, kill_worker])
+@pytest.mark.parametrize("first", [kill_training, kill_redis])
 def test_job_survives_one_fault_after_the_other(service, undisturbed, first):
-    """Each fault that ends the training costs one claim; a server that dies costs none."""
+    """Each fault that ends the training costs one claim, a server that dies none."""
     faults = [fault for fault in FAULTS if fault is not first]
     random.shuffle(faults)
     job_id = service.submit()
     told = []
     lost = 0
     for fault in [first, *faults]:
-        moment = service.until_random_moment(job_id, within=0.06)
+        moment = service.until_random_moment(job_id, within=0.15)
         told.append(f"{fault.__name__} at {moment:.3f}")
         job = service.job(job_id)
         assert (job.claim_number, job.losses) == (lost + 1, lost), (

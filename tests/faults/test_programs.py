@@ -1,6 +1,7 @@
 """Programs of the service that cannot start say why, in one line."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -38,8 +39,6 @@ def test_programs_say_in_one_line_why_they_cannot_start(program, cause, home):
 
 
 def test_up_says_when_the_port_is_taken(home):
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as server:
         environment = {**os.environ, "NPAS_HOME": str(home)}
         environment["NPAS_PORT"] = str(server.getsockname()[1])

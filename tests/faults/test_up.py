@@ -32,7 +32,7 @@ def below(pid):
 def wait_until(holds, seconds=START_SECONDS):
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "it never came to be"
         time.sleep(0.1)
 
 
@@ -95,8 +95,10 @@ def test_up_leaves_nothing_behind_and_trains_the_plan_it_promised_after_another_
 
     resource = f"{url}/v1/jobs/{job['id']}"
     assert httpx.post(f"{url}/v1/plans", json=REQUEST, timeout=60).text != promised
-    wait_until(lambda: httpx.get(resource).json()["state"] == "succeeded")
-    assert datetime.fromisoformat(httpx.get(resource).json()["finished_at"]) > restarted
+    wait_until(lambda: httpx.get(resource).json()["is_terminal"])
+    job = httpx.get(resource).json()
+    assert job["state"] == "succeeded", job["reason"]
+    assert datetime.fromisoformat(job["finished_at"]) > restarted
     assert httpx.get(f"{resource}/plan").text == promised
     model = tmp_path / "model.safetensors"
     model.write_bytes(

@@ -80,3 +80,26 @@ def test_plan_to_search_with_is_refused(make_spec, tmp_path):
     spec = make_spec()
     with pytest.raises(PlanError, match="stage 'search'"):
         run(spec, folder=tmp_path, device="cpu", plan=npas.plan(spec, stage="search"))
+
+
+RACE = {"name": "auto", "methods": ["uniform", "random"], "share": 0.5}
+
+
+def test_job_that_races_keeps_the_plan_that_was_promised_until_there_is_a_winner(
+    make_spec, make_ear, tmp_path
+):
+    spec = make_spec(method=RACE)
+    promised, ear = npas.plan(spec), make_ear()
+    promised = promised.model_copy(update={"minimum": promised.minimum - 1})  # of another release
+    outcome = run(spec, folder=tmp_path, device="cpu", listener=ear, plan=promised)
+    assert ear.plans[0] == promised
+    assert outcome.plan == ear.plans[max(ear.plans)] != promised
+
+
+def test_race_on_data_that_changed_since_is_refused(make_spec, tmp_path):
+    promised = npas.plan(make_spec(method=RACE, dataset="digits"))
+    networks = promised.networks[0].architecture.model_copy(update={"num_classes": 5})
+    network = promised.networks[0].model_copy(update={"architecture": networks})
+    changed = promised.model_copy(update={"networks": (network,)})
+    with pytest.raises(OutdatedPlanError, match="num_classes of 'main' was 5 and is 10; submit"):
+        run(make_spec(method=RACE), folder=tmp_path, device="cpu", plan=changed)

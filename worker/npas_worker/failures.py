@@ -28,7 +28,7 @@ class Failure:
     """Why a training ended by an exception.
 
     Attributes:
-        reason: a `history.reason`.
+        reason: a `transitions.reason`.
         is_final: the request is to blame: it would fail the same way again.
     """
 
@@ -37,7 +37,7 @@ class Failure:
 
 
 def explain(error: BaseException) -> Failure:
-    """Return the failure that an exception of the training is, in the user's words."""
+    """Return the failure that an exception of the training is, in words for the user."""
     if isinstance(error, errors.NpasError):
         is_final = isinstance(error, _OF_THE_REQUEST) and not _is_of_the_disk(error.__cause__)
         told = reason(error.code, error.message, field=error.field)

@@ -17,7 +17,7 @@ from npas_worker.writer import Writer
 
 
 class StoreListener(Listener):
-    """A listener whose ear is the store."""
+    """Writes to the store what a run reports."""
 
     def __init__(self, job_id: str, claim_number: int, writer: Writer, signals: Signals) -> None:
         """Listen for one claim."""

@@ -8,7 +8,7 @@ FINISH = signal.SIGUSR2
 """Deliver the best network so far."""
 SHOW = signal.SIGUSR1
 """Write the stacks of all threads to the log."""
-WORDS = frozenset({PAUSE, FINISH, SHOW})
+SIGNALS = frozenset({PAUSE, FINISH, SHOW})
 
 ENDED = 0
 """The job's end is written."""

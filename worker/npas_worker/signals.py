@@ -3,7 +3,7 @@
 import signal
 from types import FrameType
 
-from npas_worker.protocol import FINISH, PAUSE, WORDS
+from npas_worker.protocol import FINISH, PAUSE, SIGNALS
 
 
 class Signals:
@@ -14,8 +14,8 @@ class Signals:
         self.pause = self.finish = False
         signal.signal(PAUSE, self._note)
         signal.signal(FINISH, self._note)
-        # The supervisor starts us with its words held back; now those that came early are heard.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, WORDS)
+        # The supervisor starts us with its signals held back; those that came early arrive now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if number == PAUSE:

@@ -24,7 +24,7 @@ from npas_store.states import is_terminal
 from npas_store.tables import Job
 from npas_store.transitions import reason
 
-from npas_worker.protocol import FINISH, LOST, PAUSE, PAUSED, PULSE, SHOW, WORDS
+from npas_worker.protocol import FINISH, LOST, PAUSE, PAUSED, PULSE, SHOW, SIGNALS
 
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 1.0
@@ -103,7 +103,7 @@ class Supervisor:
         parent = os.getpid()
 
         def enter() -> None:
-            signal.pthread_sigmask(signal.SIG_BLOCK, WORDS)  # until it listens
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until it has handlers
             die_with(parent)
             with contextlib.suppress(OSError):  # not every kernel has it
                 _FIRST_TO_KILL.write_text("1000")

@@ -1,7 +1,7 @@
 """The process that trains one claim: `python -m npas_worker.train_process JOB CLAIM`.
 
-It is started by the supervisor, and ends with it. Its exit code says why it ended (`words`); any
-other end than those is a loss.
+It is started by the supervisor, and ends with it. Its exit code says why it ended (`protocol`);
+any other end than those is a loss.
 """
 
 import faulthandler

@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class Writer:
-    """The pen of one claim. All methods may be called from any thread."""
+    """Writes for one claim. All methods may be called from any thread."""
 
     def __init__(self, job_id: str, claim_number: int) -> None:
-        """Hold the pen; `start` begins to write."""
+        """Write nothing yet; `start` begins."""
         self._job_id, self._claim_number = job_id, claim_number
         self._writes: list[Write] = []
         self._newest: dict[str, Write] = {}

@@ -280,7 +280,6 @@ def _plan(model: SharedModel, changes: Mapping[str, _Change]) -> tuple[Plan, dic
     """Return the new plan, and of its groups that are as before the old names."""
     groups: list[Group] = []
     origins: dict[str, str] = {}
-    shared: set[tuple[str, str]] = set()
     for group in model.plan.groups:
         change = changes.get(group.name)
         if change is None:

@@ -98,7 +98,7 @@ class Teaching:
         return {f"{StageName.TEACH}/{n}": t for n, t in self.teacher.model.state_dict().items()}
 
     def facts(self) -> dict[str, Any]:
-        """Return the teacher's name and grade as JSON, for a resume file."""
+        """Return the teacher's epochs, or its file's digest, as JSON for a resume file."""
         return self._facts
 
     def check(self, resume: ResumeFile) -> None:

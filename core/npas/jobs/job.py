@@ -46,7 +46,7 @@ def work(context: RunContext, *, accepted: Plan | None, resume: ResumeFile | Non
     Raises:
         NpasError: the request, its data, the plan or the resume file cannot be used.
     """
-    raced = race(context, resume)
+    raced = race(context, resume, accepted=accepted)
     if raced.command is Command.PAUSE:
         assert raced.plan is not None
         return Outcome(finished=False, plan=raced.plan)

@@ -11,7 +11,7 @@ class Progress:
     """Counts optimiser steps over all stages of a job; measures their time in the present one."""
 
     def __init__(self, trainer: Trainer, epochs: Mapping[StageName, int]) -> None:
-        """BankInit the clock.
+        """Start the clock.
 
         Args:
             trainer: of the present stage.

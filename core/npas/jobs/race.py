@@ -11,6 +11,7 @@ from npas.jobs import bracket, identity, resume
 from npas.jobs.bracket import Bracket, Candidate, Trial
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext, StageName
+from npas.jobs.promise import check_promise
 from npas.jobs.resume import ResumeFile
 from npas.methods import Contest
 from npas.planning.planner import solve
@@ -41,15 +42,18 @@ class Raced:
     resume: ResumeFile | None = None
 
 
-def race(context: RunContext, resume_file: ResumeFile | None) -> Raced:
+def race(context: RunContext, resume_file: ResumeFile | None, *, accepted: Plan | None) -> Raced:
     """Race, go on with a race, or take the winner of a race from a file of what came after it.
 
     Args:
         context: of the job; where its method has no contest, nothing is raced.
         resume_file: of the race, or of the job after it.
+        accepted: the plan that the job was accepted with, in force until the race has a winner;
+            None: it is made now.
 
     Raises:
         CheckpointError: the file is of another request.
+        PlanError: the accepted plan is not one for this job, or not any more.
         DataError: the dataset is not what the file is of.
     """
     contest = context.problem.method.contest(context.problem.options)
@@ -65,7 +69,10 @@ def race(context: RunContext, resume_file: ResumeFile | None) -> Raced:
         if resume_file.stage is not StageName.RACE:
             return _over(context, resume_file)
     context.listener.phase("preparing")
-    accepted = solve(context.problem)
+    if accepted is None:
+        accepted = solve(context.problem)
+    else:
+        check_promise(accepted, context.spec, context.problem.networks)
     context.listener.plan(0, accepted)
     ours = Race(context, contest, request=request)
     if resume_file is not None and resume_file.race is not None:

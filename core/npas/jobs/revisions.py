@@ -117,7 +117,7 @@ class Revisions:
         return [(Version(v), plan) for v, plan in sorted(self.plans.items()) if v]
 
     def report(self, search_rows: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
-        """Return all plans of the job and the seconds they took, as JSON.
+        """Return outlines of all plans, and the cost of search and refinement, as JSON.
 
         Args:
             search_rows: epochs of the search.

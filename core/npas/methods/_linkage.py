@@ -61,7 +61,7 @@ class Clusters:
     """
 
     def __init__(self, cosine: NDArray[np.float64]) -> None:
-        """BankInit with every item alone.
+        """Start with every item alone.
 
         Args:
             cosine: symmetric (N, N) matrix.

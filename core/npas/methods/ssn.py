@@ -137,7 +137,7 @@ def manual_groups(layers: Layers, patterns: tuple[tuple[str, ...], ...]) -> list
 
 
 def _private(options: SSNOptions) -> Private:
-    """Return the layers that share nothing: none where groups were named by hand."""
+    """Return the option `private`; without one, nothing where groups were named by hand."""
     is_default = options.groups == "manual" and options.private == "small"
     return () if is_default else options.private
 

@@ -146,8 +146,9 @@ def check_evidence(evidence: object) -> None:
     """
     if isinstance(evidence, CoefficientAgreement):
         raise InvalidSpecError(
-            "evidence is a CoefficientAgreement, which npas.refine takes in the midst of a "
-            "training; give the Evidence that a search stage measured, or leave evidence out"
+            "evidence is a CoefficientAgreement, which npas.planning.planner.refine takes in the "
+            "midst of a training; give the Evidence that a search stage measured, or leave "
+            "evidence out"
         )
     if evidence is not None and not isinstance(evidence, Evidence):
         raise InvalidSpecError(

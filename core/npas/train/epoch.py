@@ -12,7 +12,7 @@ class Row:
     """What one epoch did.
 
     Attributes:
-        stage: "search" or "train".
+        stage: "teacher", "race", "search" or "train".
         epoch: from 1.
         epochs: planned in this stage.
         step: optimiser steps done in this stage.

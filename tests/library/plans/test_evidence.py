@@ -41,7 +41,10 @@ def agreement(model):
 
 
 REFUSALS = {
-    "coefficients": (InvalidSpecError, "is a CoefficientAgreement, which npas.refine takes"),
+    "coefficients": (
+        InvalidSpecError,
+        "is a CoefficientAgreement, which npas.planning.planner.refine takes",
+    ),
     "representation": (InvalidSpecError, "kind representation, .*plans with gradient_agreement"),
     "larger": (PlanError, "not of the networks to plan: it is about main/"),
     "smaller": (PlanError, "not of the networks to plan: it says nothing about main/"),
