@@ -62,7 +62,7 @@ def run(
     Raises:
         NpasError: the request, its data or the resume file cannot be used; `.field` says where.
         PlanError: the plan is not of this job.
-        OutdatedPlanError: it is no more: data or code changed since.
+        OutdatedPlanError: the plan was of this job, but data or code changed since.
         NonFiniteLossError: the training diverged.
     """
     if not isinstance(spec, JobSpec):

@@ -100,13 +100,13 @@ class Method(Protocol):
     only_with: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {}
     """Options that count only where another option has one of some values."""
     plan_version: PlanVersion = 1
-    """Of the plans by this name; one more than of those that `formerly` is about."""
+    """Of the plans by this name; `formerly` reads those of the version before."""
 
     def contest(self, options: Any) -> Contest | None:
         """Return the race on the data that comes before any plan; None without one.
 
         For a budget that only a candidate holds, the candidate that goes lowest plans in place of
-        this method, and the minimum is its.
+        this method, and the minimum is the candidate's.
         """
         del options
         return None

@@ -38,7 +38,7 @@ def problem(
     share_embeddings: bool,
     options: Mapping[str, Any],
 ) -> PlanningProblem:
-    """Return the problem that the arguments of `npas.plan` describe; the errors are its."""
+    """Return the problem that the arguments of `npas.plan` describe; raises what `plan` does."""
     if isinstance(architecture, PlanRequest):
         if budget is not None or dataset is not None or unshared or share_embeddings or options:
             raise InvalidSpecError("a request has its own budget, dataset and method options")

@@ -18,10 +18,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from npas.arch.layers import Layer
-from npas.plans import Group, rounded
-
-LayerKey = tuple[str, str]
-"""Network and name of a layer."""
+from npas.plans import Group, LayerKey, rounded
 
 
 def at_scale(groups: Iterable[Group], layers: Sequence[Layer]) -> tuple[Group, ...]:

@@ -4,11 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from npas.errors import PlanError
-from npas.plans import Group, Ledger, Plan, check_plan
+from npas.plans import Group, LayerKey, Ledger, Plan, check_plan
 from npas.spec import Spec
-
-Names = tuple[str, str]
-"""(network, layer)."""
 
 
 class Move(Spec):
@@ -163,15 +160,15 @@ def matched(before: Plan, after: Plan) -> dict[str, str]:
     return found
 
 
-def _homes(plan: Plan) -> dict[Names, str | None]:
+def _homes(plan: Plan) -> dict[LayerKey, str | None]:
     """Return the group of every layer, None for a layer with a weight of its own."""
-    homes: dict[Names, str | None] = {
+    homes: dict[LayerKey, str | None] = {
         slot.key: group.name for group in plan.groups for slot in group.slots
     }
     return homes | {layer.key: None for layer in plan.private}
 
 
-def _of_others(before: Plan, after: Plan, differing: Sequence[Names]) -> str:
+def _of_others(before: Plan, after: Plan, differing: Sequence[LayerKey]) -> str:
     """Return the sentence about layers that only one of the plans covers."""
     both = [
         ", ".join(f"{net.name} ({net.architecture.name})" for net in plan.networks)
