@@ -23,7 +23,7 @@ from npas.jobs.listener import Listener, NullListener
 from npas.jobs.resume import ResumeFile
 from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
-from npas.plans import Plan
+from npas.plans import Plan, check_plan
 from npas.plans.evidence import Evidence, check_evidence
 from npas.spec import AUTO, JobSpec
 
@@ -70,6 +70,8 @@ def run(
             f"the job is a {type(spec).__name__}; make it with npas.JobSpec.model_validate(...)"
         )
     check_evidence(evidence)
+    if plan is not None:
+        check_plan(plan)
     if evidence is not None:  # before anything is made: a race may come first
         known = data.facts(spec.dataset, data_folder)
         solve(PlanningProblem.of(spec, known), evidence=evidence)

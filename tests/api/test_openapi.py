@@ -132,6 +132,21 @@ def test_schemas_refuse_what_is_no_job(check, submit):
         check("Job", job | {"result": {"accuracy": 1.0}})
 
 
+SHORTHANDS = [
+    {"architecture": "resnet-8"},
+    {"budget": 5_000},
+    {"method": "ssn"},
+    {"dataset": "digits"},
+    {"training": {"distillation": "dense"}},
+]
+
+
+@pytest.mark.parametrize("changes", SHORTHANDS, ids=lambda changes: next(iter(changes)))
+def test_what_stands_for_a_whole_is_described(check, document, changes):
+    body = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    check("JobSpec", body["example"] | changes)
+
+
 def test_the_example_is_a_job_that_is_taken(document, store, client):
     assert store.is_dir()
     body = document["paths"]["/v1/jobs"]["post"]["requestBody"]

@@ -56,8 +56,9 @@ def test_data_that_changed_since_are_told(make_spec, tmp_path):
         run(spec, folder=tmp_path / "out", data_folder=tmp_path, device="cpu", plan=promised)
 
 
-def test_code_that_changed_since_is_told(make_spec, tmp_path):
-    spec = make_spec(method=METHOD)
+@pytest.mark.parametrize("method", [METHOD, "block_mix", "auto"])
+def test_code_that_changed_since_is_told_before_anything_is_trained(make_spec, tmp_path, method):
+    spec = make_spec(method=method)
     text = npas.plan(spec).to_json().replace("stages.0.0.conv1", "stages.0.0.conv9")
     with pytest.raises(OutdatedPlanError, match=r"conv[19].*; submit the job again"):
         run(spec, folder=tmp_path, device="cpu", plan=npas.Plan.from_json(text))
@@ -67,13 +68,14 @@ def test_code_that_changed_since_is_told(make_spec, tmp_path):
     ("change", "told"),
     [
         ({"budget": 30_000}, "the job's budget is 30,000"),
+        ({"method": "random"}, "the plan is of method uniform, the job's is random"),
         ({"architecture": "resnet-14"}, "the job asks for"),
     ],
 )
 def test_plan_of_another_job_is_refused(make_spec, tmp_path, change, told):
     plan = npas.plan(make_spec(method=METHOD))
     with pytest.raises(PlanError, match=told):
-        run(make_spec(method=METHOD, **change), folder=tmp_path, device="cpu", plan=plan)
+        run(make_spec(**{"method": METHOD, **change}), folder=tmp_path, device="cpu", plan=plan)
 
 
 def test_plan_to_search_with_is_refused(make_spec, tmp_path):
@@ -103,3 +105,24 @@ def test_race_on_data_that_changed_since_is_refused(make_spec, tmp_path):
     changed = promised.model_copy(update={"networks": (network,)})
     with pytest.raises(OutdatedPlanError, match="num_classes of 'main' was 5 and is 10; submit"):
         run(make_spec(method=RACE), folder=tmp_path, device="cpu", plan=changed)
+
+
+@pytest.mark.parametrize("given", ["a plan", {}, 5])
+def test_what_is_no_plan_is_refused(make_spec, tmp_path, given):
+    with pytest.raises(PlanError, match="plan"):
+        run(make_spec(), folder=tmp_path, device="cpu", plan=given)
+
+
+def test_plan_of_a_larger_network_is_refused_by_the_jobs_own_size(make_spec, tmp_path):
+    half = {"budget": {"fraction": 0.5}, "method": METHOD}
+    plan = npas.plan(make_spec(architecture={"name": "wrn-16-2"}, **half))
+    network = make_spec(architecture={"name": "wrn-16-1"}, **half)
+    planned = plan.networks[0].architecture.model_copy(update={"name": "wrn-16-1"})
+    networks = (plan.networks[0].model_copy(update={"architecture": planned}),)
+    with pytest.raises(PlanError, match="the job's budget is"):
+        run(
+            network,
+            folder=tmp_path,
+            device="cpu",
+            plan=plan.model_copy(update={"networks": networks}),
+        )

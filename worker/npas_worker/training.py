@@ -6,6 +6,8 @@ from pathlib import Path
 
 import npas.run as library
 import torch
+from npas.errors import PlanError
+from npas.jobs.promise import outdated
 from npas.plans import Plan
 from npas.spec import JobSpec
 from npas_store import artifacts, blobs, claims, jobs, plans, resume_files, transitions
@@ -76,15 +78,22 @@ class Training:
             resume_from=patiently(self._start),
             device=settings().device,
             checkpoint_seconds=settings().checkpoint_seconds,
-            plan=Plan.from_json(patiently(self._accepted)),
+            plan=self._plan(),
         )
 
     def _job(self) -> Job:
         with reading() as session:
             return jobs.get(session, self._job_id)
 
-    def _accepted(self) -> str:
+    def _plan(self) -> Plan:
         """Return the plan that the job was accepted with."""
+        document = patiently(self._accepted)
+        try:
+            return Plan.from_json(document)
+        except PlanError as error:
+            raise outdated(error) from error
+
+    def _accepted(self) -> str:
         with reading() as session:
             return plans.versions(session, self._job_id)[0].document
 

@@ -72,7 +72,7 @@ def race(context: RunContext, resume_file: ResumeFile | None, *, accepted: Plan 
     if accepted is None:
         accepted = solve(context.problem)
     else:
-        check_promise(accepted, context.spec, context.problem.networks)
+        check_promise(accepted, context.spec, context.problem)
     context.listener.plan(0, accepted)
     ours = Race(context, contest, request=request)
     if resume_file is not None and resume_file.race is not None:

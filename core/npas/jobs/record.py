@@ -6,15 +6,17 @@ from dataclasses import asdict
 from typing import Any
 
 from npas import methods
+from npas.errors import NpasError
 from npas.folding.similarity import History
 from npas.jobs import identity
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext
 from npas.jobs.distillation import Teaching
-from npas.jobs.promise import check_promise
+from npas.jobs.promise import check_promise, outdated
 from npas.jobs.resume import ResumeFile
 from npas.jobs.revisions import Revisions, Version
 from npas.planning.planner import solve
+from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.plans.evidence import Evidence
 from npas.train import Row, State, Trainer
@@ -128,9 +130,7 @@ def opened(
     if resume is not None:
         resume.check(context)
         promised = resume.job.revisions.first
-    problem = context.problem.under(
-        methods.maker_of(promised) if promised else context.spec.method
-    )
+    problem = _problem(context, promised)
     context = context.planning(problem)
     epochs = context.spec.training.epochs
     revisions = Revisions(problem.method, problem.options, epochs=epochs)
@@ -138,8 +138,8 @@ def opened(
     if resume is not None:
         record.teaching.check(resume)
         clock.seconds_before = resume.job.job_seconds
-    elif promised is not None:
-        check_promise(promised, context.spec, problem.networks)
+    elif promised is not None and race is None:
+        check_promise(promised, context.spec, problem)
     record.adopt(context, Version.REQUESTED, promised or solve(problem))
     if resume is not None:  # who goes on has been told
         record.restore(context, resume)
@@ -149,6 +149,16 @@ def opened(
         given = solve(problem, evidence=context.evidence)
         record.adopt(context, Version.SEARCHING, given)
     return context, record
+
+
+def _problem(context: RunContext, promised: Plan | None) -> PlanningProblem:
+    """Return the problem under the method that made the promised plan, by its name of today."""
+    if promised is None:
+        return context.problem.under(context.spec.method)
+    try:
+        return context.problem.under(methods.maker_of(promised))
+    except NpasError as error:
+        raise outdated(error) from error
 
 
 def _tell_idle_options(context: RunContext, plan: Plan, *, is_new: bool) -> None:

@@ -88,9 +88,10 @@ def check(evidence: object, stage: object, share_embeddings: object) -> None:
 
 def _entries(unshared: Sequence[str]) -> tuple[str, ...]:
     """Check what Python was given, as a request's own is checked."""
-    entries = (unshared,) if isinstance(unshared, str) else unshared
-    if isinstance(entries, Iterable) and all(isinstance(entry, str) for entry in entries):
-        return tuple(entries)
+    given = (unshared,) if isinstance(unshared, str) else unshared
+    entries = tuple(given) if isinstance(given, Iterable) else (given,)
+    if all(isinstance(entry, str) for entry in entries):
+        return entries
     raise InvalidSpecError(
         f'unshared must be strings, such as ["stem", "stages.0.*"], not {unshared!r}',
         field="/unshared",

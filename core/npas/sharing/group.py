@@ -114,6 +114,10 @@ class SharedGroup(nn.Module):
         self._is_doubted = False
         self._num_composed = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave composed weights out: of another tensor's changes and place they know nothing."""
+        return {**self.__dict__, "_composed": None}
+
     def _coefficients(self) -> list[nn.Parameter | None]:
         """Return one entry per bank, None where it has no coefficients."""
         rest = iter(self.coefficients)
@@ -194,7 +198,7 @@ class SharedGroup(nn.Module):
             self.load(self._composer.fresh(generator))
 
     def fit(self, weights: Sequence[Tensor]) -> None:
-        """BankInit as near to given weights, one per slot, as the recipe can."""
+        """Start as near to given weights, one per slot, as the recipe can."""
         with own_precision(), self._lock:
             starts = self._composer.fit(weights)
         self.load(starts)

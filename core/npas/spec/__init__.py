@@ -8,17 +8,20 @@ import numbers
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     StringConstraints,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from npas import registry
 from npas.spec.declared import LayerList
@@ -46,6 +49,18 @@ class Spec(BaseModel):
     """Base of all requests: unknown fields are refused, values are frozen, NaN is not a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+    shorthand: ClassVar[Mapping[str, Any]] = {}
+    """JSON schema of a plain value that may stand for the whole; empty: there is none."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Describe the shorthand, too, where it is read."""
+        whole = handler(core_schema)
+        is_read = cls.shorthand and handler.mode == "validation"
+        return {"anyOf": [dict(cls.shorthand), whole]} if is_read else whole
 
 
 def pointer(*parts: object) -> str:
@@ -75,6 +90,7 @@ class ArchitectureSpec(Spec):
     )
     layers: LayerList | None = Field(None, description="of a network named declared, and no other")
 
+    shorthand = {"type": "string"}
     _shorthand = model_validator(mode="before")(_named)
 
     @model_validator(mode="after")
@@ -106,6 +122,8 @@ class BudgetSpec(Spec):
     parameters: int | None = Field(None, ge=1, le=10 * MAX_PARAMETERS)
     fraction: float | None = Field(None, gt=0, le=10, description="of the dense size")
 
+    shorthand = {"type": "integer", "minimum": 1}
+
     @model_validator(mode="before")
     @classmethod
     def _shorthand(cls, value: Any) -> Any:
@@ -135,6 +153,7 @@ class MethodSpec(Spec):
 
     name: Name
 
+    shorthand = {"type": "string"}
     _shorthand = model_validator(mode="before")(_named)
 
     @field_validator("name")
@@ -155,6 +174,7 @@ class DatasetSpec(Spec):
     train_images: int | None = Field(None, ge=10, description="use only so many, the first ones")
     test_images: int | None = Field(None, ge=1)
 
+    shorthand = {"type": "string"}
     _shorthand = model_validator(mode="before")(_named)
 
     @field_validator("name")
@@ -181,6 +201,8 @@ class DistillationSpec(Spec):
     )
     temperature: float = Field(4.0, gt=0, le=100, description="divides the logits")
     weight: float = Field(0.9, ge=0, le=1, description="of the teacher; the labels get the rest")
+
+    shorthand = {"type": "string"}
 
     @model_validator(mode="before")
     @classmethod

@@ -69,6 +69,7 @@ def read(path: Path) -> State:
         raise CheckpointError(
             f"{path.name} has format {metadata.get('format')!r}, not {FORMAT!r}; start anew"
         )
-    if metadata.get("digest") != tensor_file.digest(tensors, metadata["facts"]):
+    facts = metadata.get("facts", "")
+    if metadata.get("digest") != tensor_file.digest(tensors, facts):
         raise CheckpointError(f"{path.name} is damaged: its contents changed after it was written")
-    return State(tensors=tensors, facts=json.loads(metadata["facts"]))
+    return State(tensors=tensors, facts=json.loads(facts))
