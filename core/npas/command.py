@@ -11,7 +11,7 @@ USAGE = "usage: npas PROGRAM [ARGUMENT ...]"
 
 
 def main() -> int:
-    """Run the program that the first argument names; list all without one.
+    """Run the program that the first argument names, or say what it does; list all without one.
 
     Returns:
         the exit status.
@@ -32,6 +32,9 @@ def main() -> int:
             f"pip install 'npas[{extras}]'\n"
         )
         return 1
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(f"{sys.modules[programs[name].module].__doc__}\n")
+        return 0
     sys.argv = [f"npas {name}", *arguments]
     return int(program())
 

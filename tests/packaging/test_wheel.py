@@ -127,3 +127,12 @@ def test_programs_say_what_to_install(python, tmp_path):
     wrong = subprocess.run([program, "nothing"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "no program 'nothing'" in wrong.stderr
+
+
+def test_command_says_what_a_program_does_and_does_not_start_it():
+    command = Path(sys.executable).with_name("npas")
+    for option in ("-h", "--help"):
+        ended = subprocess.run(
+            [command, "check", option], capture_output=True, text=True, check=True
+        )
+        assert "checkpoint" in ended.stdout

@@ -21,7 +21,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from npas import registry
 from npas.spec.declared import LayerList
@@ -55,7 +54,7 @@ class Spec(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+        cls, core_schema: Any, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Describe the shorthand, too, where it is read."""
         whole = handler(core_schema)
