@@ -1,5 +1,6 @@
 """The application behind a real HTTP server, over real Postgres and Redis."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from npas_store import claims
 from npas_store.database import transaction
 from npas_store.tables import Job
 
+STOP_SECONDS = 60
+"""So long an application may take to stop, on a machine that does much else."""
+
 
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
@@ -23,7 +27,7 @@ def serving(app: FastAPI) -> Iterator[str]:
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=5)
     )
-    thread = threading.Thread(target=server.run, name="server")
+    thread = threading.Thread(target=server.run, name="server", daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive(), "the server did not start"
@@ -34,7 +38,9 @@ def serving(app: FastAPI) -> Iterator[str]:
     finally:
         app.state.closing.set()
         server.should_exit = True
-        thread.join()
+        loop = server.servers[0].get_loop()
+        thread.join(STOP_SECONDS)
+        assert not thread.is_alive(), [str(task) for task in asyncio.all_tasks(loop)]
 
 
 @pytest.fixture(scope="session")
