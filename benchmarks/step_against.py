@@ -1,6 +1,6 @@
 """Steps of a shared network in this checkout over the same steps in another one, in the same run.
 
-Run `python -m benchmarks.step_against PATH` (about 5 minutes on 2 cores), PATH being a checkout of
+Run `python -m benchmarks.step_against PATH`, PATH being a checkout of
 another commit; `--write` puts the table into docs/benchmarks.md. Each checkout runs in a process
 of its own, and they take turns.
 """
