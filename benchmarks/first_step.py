@@ -1,6 +1,6 @@
 """Whether every method trains at the dense network's rate, at its defaults.
 
-    python -m benchmarks.first_step run       # what is missing; stored below benchmarks/runs
+    python -m benchmarks.first_step run       # what is missing; stored below benchmarks/records
     python -m benchmarks.first_step report    # the table in docs/benchmarks.md
 
 Each cell is one network, data set, method and budget: how far the first step of plain gradient
@@ -27,7 +27,7 @@ from npas.testing.networks import first_step
 from benchmarks.timing import machine, table, write_section
 
 ROOT = Path(__file__).parent.parent
-STORE = ROOT / "benchmarks" / "runs" / "first_step"
+STORE = ROOT / "benchmarks" / "records" / "first_step"
 PAGE = ROOT / "docs" / "benchmarks.md"
 
 NETWORKS = {

@@ -28,7 +28,7 @@ from npas.train.evaluate import evaluate
 from benchmarks.timing import table, write_section
 
 ROOT = Path(__file__).parent.parent
-STORE = ROOT / "benchmarks" / "runs" / "folding"
+STORE = ROOT / "benchmarks" / "records" / "folding"
 PAGE = ROOT / "docs" / "results.md"
 PICTURE = ROOT / "docs" / "images" / "similarity.svg"
 DRAWN_EPOCHS = 5
@@ -108,7 +108,8 @@ def _folded(model: npas.SharedModel, threshold: float, spec: JobSpec) -> dict[st
     folded, dataset = npas.fold(model, threshold), data.load(spec.dataset)
     looped, inputs = Looped(folded.model), dataset.inputs()
     before = evaluate(looped, dataset.x_test, dataset.y_test, inputs=inputs).score
-    npas.recalibrate(looped, (inputs(images) for images in dataset.x_train.split(BATCH)))
+    batches = torch.split(dataset.x_train, BATCH)
+    npas.recalibrate(looped, map(inputs, batches))
     after = evaluate(looped, dataset.x_test, dataset.y_test, inputs=inputs).score
     return {
         "threshold": threshold,

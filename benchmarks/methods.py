@@ -5,7 +5,7 @@
     python -m benchmarks.methods run --size full --architecture wrn-28-10 --device cuda --threads 8
 
 Stopped with Ctrl-C or killed, `run` goes on where it was. Each run is one JSON file below
-benchmarks/runs/methods; delete files to have their runs made anew.
+benchmarks/records/methods; delete files to have their runs made anew.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks.scores import Stored, section
 from benchmarks.timing import write_section
 
 ROOT = Path(__file__).parent.parent
-STORE = ROOT / "benchmarks" / "runs" / "methods"
+STORE = ROOT / "benchmarks" / "records" / "methods"
 PAGE = ROOT / "docs" / "results.md"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import npas
 from npas import arch
+from npas.methods import _nests
 from npas.planning import planner
 from npas.plans import blocks, windows
 from npas.spec import BudgetSpec
@@ -41,8 +42,8 @@ def seconds(name: str, method: str, *, rounds: int = 7) -> float:
 
 def forget() -> None:
     """Empty the library's caches, so that every plan is the first one of its network."""
-    caches = (blocks.added, blocks._all_added, blocks.sizes, blocks.reads, windows.reading)
-    for cached in (*caches, arch._layer_table, planner._least):
+    of_allocations = (blocks.all_added, blocks.sizes, windows.reading, _nests._cheapest_partition)
+    for cached in (*of_allocations, arch._layer_table, planner._least):
         cached.cache_clear()
 
 

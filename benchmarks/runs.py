@@ -179,7 +179,7 @@ def _raced(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path) -
         checkpoint_seconds=_SECONDS_BETWEEN_SAVES,
         listener=ear,
     )
-    raced = race(context, ResumeFile.read(states[0]) if states else None)
+    raced = race(context, ResumeFile.read(states[0]) if states else None, accepted=None)
     if raced.command is not Command.CONTINUE or raced.report is None:
         return None
     return {"status": "raced", "race": raced.report, "seconds": raced.report["seconds"]}

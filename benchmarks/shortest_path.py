@@ -8,7 +8,7 @@
 CNN shares nothing; SCNN mixes as many templates as there are layers; SCNN-R is pulled towards
 recurrence as well, as hard as in the paper or a hundred times more gently. One network goes
 through all phases with one optimiser. Each run is one JSON file below
-benchmarks/runs/shortest_path; stopped, `run` goes on with the first that is missing.
+benchmarks/records/shortest_path; stopped, `run` goes on with the first that is missing.
 
 Source: Savarese & Maire, "Learning Implicitly Recurrent CNNs Through Parameter Sharing", ICLR
 2019. The paper does not say the batch size, nor how examples are held out.
@@ -38,7 +38,7 @@ from benchmarks.shortest_path_report import STEPS, report
 from benchmarks.timing import machine
 
 ROOT = Path(__file__).parent.parent
-STORE = ROOT / "benchmarks" / "runs" / "shortest_path"
+STORE = ROOT / "benchmarks" / "records" / "shortest_path"
 PAGE = ROOT / "docs" / "results.md"
 
 
