@@ -33,9 +33,11 @@ quick: install
 	$(BIN)/lint-imports --no-logo
 	NPAS_TEST_EFFORT=0.05 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m 'not servers and not training and not slow'
 
-# The tests of one file stay in one process: they may share servers.
+# The tests of one file stay in one process: they may share servers. Many of them wait, so one
+# process more than there are processors keeps those busy.
 test: check
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	PYTEST_XDIST_AUTO_NUM_WORKERS=$$(( $$(nproc) + 1 )) $(BIN)/python -m pytest -n auto \
+		--maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff format --check .

@@ -20,13 +20,17 @@ LONG_SECONDS = 1.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their folders."""
+    """Mark tests by their folders; what takes long comes first, so that processes end together."""
     here = Path(__file__).parent
+    long = set()
     for item in items:
         folder = item.path.relative_to(here).parts[0]
         for mark, folders in TIERS.items():
             if folder in folders:
                 item.add_marker(mark)
+        if any(item.get_closest_marker(mark) for mark in (*TIERS, "slow")):
+            long.add(item.path)
+    items.sort(key=lambda item: item.path not in long)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

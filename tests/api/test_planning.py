@@ -253,12 +253,23 @@ def test_plan_that_is_frozen_itself_ends(service, asked, limit, monkeypatch):
 
 
 def test_planner_that_is_frozen_is_started_again_without_a_request(service, limit):
-    (frozen,) = planners()
-    limit(silent_seconds=2)
-    os.kill(frozen, signal.SIGSTOP)
-    wait_until(lambda: planners() not in ([], [frozen]))
-    limit(silent_seconds=60)
-    wait_until(lambda: service.get("/readyz").status_code == 200)
+    others = planners()
+    limit(silent_seconds=2)  # is read when a planner is started
+
+    async def freeze():
+        planner = planning.Planner()
+        planner.start()
+        await planner.catalogue("methods")
+        (frozen,) = set(planners()) - set(others)
+        os.kill(frozen, signal.SIGSTOP)
+        while frozen in planners():
+            await asyncio.sleep(0.05)
+        assert await planner.catalogue("methods")
+        await planner.stop()
+
+    asyncio.run(freeze())
+    assert planners() == others
+    assert service.get("/readyz").status_code == 200
 
 
 def test_plan_is_made_under_a_lower_limit_of_the_planner_itself(service, asked):

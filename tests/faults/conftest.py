@@ -31,7 +31,7 @@ REQUEST = {
     "architecture": "resnet-8",
     "budget": {"fraction": 0.6},
     "method": "superweights",
-    "dataset": {"name": "digits", "train_images": 320, "test_images": 100},
+    "dataset": {"name": "digits", "train_images": 160, "test_images": 100},
     "training": {"epochs": 80, "batch_size": 32, "learning_rate": 0.05},
     "seed": 3,
 }
