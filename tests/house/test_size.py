@@ -1,9 +1,12 @@
 """Files stay within 400 lines and functions within 40, so that each fits a reader's head."""
 
 import ast
+import statistics
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
+MAX_MEDIAN_LINES, MAX_PERCENTILE_90_LINES = 100, 260
+MAX_LIBRARY_ENTRIES = 22
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -31,6 +34,18 @@ def too_long(source):
 def test_code_is_short(code):
     lines = [line for source in code for line in too_long(source)]
     assert not lines, "\n".join(lines)
+
+
+def test_most_files_are_much_shorter(code):
+    lines = [source.text.count("\n") for source in code if source.path.is_relative_to("core/npas")]
+    assert statistics.median(lines) < MAX_MEDIAN_LINES
+    assert statistics.quantiles(lines, n=10, method="inclusive")[-1] < MAX_PERCENTILE_90_LINES
+
+
+def test_library_has_few_rooms(code):
+    library = [source.path for source in code if source.path.is_relative_to("core/npas")]
+    entries = {path.relative_to("core/npas").parts[0] for path in library} - {"__init__.py"}
+    assert len(entries) <= MAX_LIBRARY_ENTRIES, sorted(entries)
 
 
 def test_guard_catches_long_file(source):

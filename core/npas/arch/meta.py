@@ -15,6 +15,7 @@ RANDOM_INITIALISERS = frozenset(
         *("xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"),
     }
 )
+_NOTED = RANDOM_INITIALISERS | CONSTANT
 
 CONSTRUCTORS = frozenset(
     {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
@@ -43,7 +44,7 @@ class SkipInit(TorchFunctionMode):
         """Answer one torch call: random initialisers return their tensor as it is."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in RANDOM_INITIALISERS | CONSTANT:
+        if name in _NOTED:
             self.deviations.note(name, args, kwargs)
         if name in RANDOM_INITIALISERS:
             return _blank(args[0] if args else kwargs["tensor"])
