@@ -54,10 +54,12 @@ def run(
         resume_from: a resume file of the same job, to go on from.
         device: "auto" takes a GPU if there is one; else "cpu", "cuda", "cuda:1", ...
         checkpoint_seconds: least time between resume files; 0: one after each epoch.
-        evidence: measured before, to plan with; then nothing is searched.
-        plan: that the job was accepted with; it is trained, or refined by a search, though the job
-            would be planned otherwise today. None: it is planned now. Where methods are raced, the
-            winner's plan counts.
+        evidence: measured before, to plan with; then nothing is searched, and of `plan` only the
+            method counts.
+        plan: that the job was accepted with; it is trained, though the job would be planned
+            otherwise today. None: it is planned now. Where something is searched or raced first,
+            its method, networks and budget hold, and what was measured makes the plan to train.
+            Where `resume_from` is given, the plan of that file counts.
 
     Raises:
         NpasError: the request, its data or the resume file cannot be used; `.field` says where.

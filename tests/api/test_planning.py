@@ -259,13 +259,16 @@ def test_planner_that_is_frozen_is_started_again_without_a_request(service, limi
     async def freeze():
         planner = planning.Planner()
         planner.start()
-        await planner.catalogue("methods")
-        (frozen,) = set(planners()) - set(others)
-        os.kill(frozen, signal.SIGSTOP)
-        while frozen in planners():
-            await asyncio.sleep(0.05)
-        assert await planner.catalogue("methods")
-        await planner.stop()
+        try:
+            await planner.catalogue("methods")
+            (frozen,) = set(planners()) - set(others)
+            os.kill(frozen, signal.SIGSTOP)
+            async with asyncio.timeout(120):
+                while frozen in planners():
+                    await asyncio.sleep(0.05)
+            assert await planner.catalogue("methods")
+        finally:
+            await planner.stop()
 
     asyncio.run(freeze())
     assert planners() == others
@@ -284,8 +287,9 @@ def test_planner_that_cannot_be_started_is_tried_again(monkeypatch, caplog):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "executable", "/nowhere/python")
             planner.start()
-            while "/nowhere/python" not in caplog.text:
-                await asyncio.sleep(0.05)
+            async with asyncio.timeout(120):
+                while "/nowhere/python" not in caplog.text:
+                    await asyncio.sleep(0.05)
         found = await planner.catalogue("methods")
         await planner.stop()
         return found

@@ -65,3 +65,13 @@ def test_extras_leave_the_library_alone(project):
     names = [re.match(r"[\w-]+", each)[0] for each in project["dependencies"]]
     assert names == ["torch", "numpy", "pydantic", "safetensors"]
     assert project["optional-dependencies"]["service"][0] == "npas[vision,pictures,client]"
+
+
+def test_page_of_the_architecture_names_files_that_exist(root):
+    text = (root / "docs/architecture.md").read_text()
+    homes = [root / home for home in ("core", "api", "worker", "client")]
+    named = set(re.findall(r"`(npas\w*/[\w/.]+)`", text))
+    assert len(named) > 15
+    files = {path.name for home in homes for path in home.rglob("*.py")}
+    assert set(re.findall(r"`(\w+\.py)`", text)) - files == set()
+    assert [n for n in sorted(named) if not any((home / n).exists() for home in homes)] == []

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +8,21 @@ import npas
 import npas.data
 import pytest
 from npas import registry
+from npas.delivery.report import TrialReport
 from npas.errors import (
     CheckpointError,
     InfeasibleBudgetError,
     InvalidSpecError,
     NonFiniteLossError,
+    OutdatedPlanError,
     UnknownNameError,
 )
+from npas.jobs import bracket
 from npas.jobs.bracket import Bracket, Trial, called, entered, rungs
 from npas.methods import Contest
 from npas.planning.problem import PlanningProblem
 from npas.run import run
-from npas.spec import BudgetSpec, JobSpec, MethodSpec
+from npas.spec import BudgetSpec, DistillationSpec, JobSpec, MethodSpec
 from npas.train import saved
 
 MakeSpec = Callable[..., JobSpec]
@@ -251,6 +254,40 @@ def test_network_that_needs_no_sharing_is_left_as_it_is(
 
     assert race["why"].startswith("do not share: the network as it is fits the budget")
     assert race["trials"] == []
+
+
+def test_progress_never_falls_though_a_teacher_is_trained_after_the_race(
+    spec: JobSpec, make_ear: Any, tmp_path: Path
+) -> None:
+    training = spec.training.model_copy(update={"distillation": DistillationSpec(teacher="dense")})
+    ear = make_ear()
+
+    run(
+        spec.model_copy(update={"training": training}),
+        folder=tmp_path,
+        listener=ear,
+        device="cpu",
+        checkpoint_seconds=0,
+    )
+
+    assert ear.fractions == sorted(ear.fractions)
+
+
+def test_accepted_race_that_no_method_fits_any_more_is_outdated(
+    spec: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = npas.plan(spec)
+    monkeypatch.setattr(bracket, "entered", lambda *_: ([], {"block_mix": 10**9}))
+
+    with pytest.raises(OutdatedPlanError, match="none of the methods to race fits its budget"):
+        run(spec, plan=accepted, folder=tmp_path, device="cpu")
+
+
+def test_trial_is_read_though_a_later_release_says_more_of_it() -> None:
+    trial = Trial(candidate=0, epochs=1, steps=5, nll=None, score=None, seconds=1.0)
+    report = TrialReport.model_validate({**asdict(trial), "later": 1})
+
+    assert Trial.of(report, candidate=2) == replace(trial, candidate=2)
 
 
 def test_candidates_that_diverge_lose_and_the_job_says_so(

@@ -1,6 +1,6 @@
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,14 @@ def test_train_reports_each_epoch_and_learns(make_trainer: MakeTrainer) -> None:
     assert rows[-1].train_loss < 0.6 * rows[0].train_loss
     assert rows[-1].train_accuracy > 0.6
     assert rows[-1].learning_rate == pytest.approx(0.05 * 0.2**3)
+
+
+def test_row_is_read_though_a_later_release_says_more_of_it(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer()
+    trainer.train()
+    row = trainer.rows[-1]
+
+    assert Row.of({**asdict(row), "later": 1}) == row
 
 
 def test_choose_puts_the_best_epoch_into_the_model(

@@ -11,10 +11,10 @@ than accuracy does. The test images are never looked at.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
-from npas.delivery.report import RaceReport
+from npas.delivery.report import RaceReport, TrialReport
 from npas.errors import InfeasibleBudgetError
 from npas.methods import Contest
 from npas.planning.planner import solve
@@ -42,6 +42,12 @@ class Trial:
     nll: float | None
     score: float | None
     seconds: float
+
+    @classmethod
+    def of(cls, facts: TrialReport, *, candidate: int) -> Self:
+        """Return a trial from its report; what a later release added to that is left out."""
+        told = facts.model_dump() | {"candidate": candidate}
+        return cls(**{field.name: told[field.name] for field in fields(cls)})
 
 
 def rungs(candidates: int, epochs: int, rules: Contest) -> list[tuple[int, int]]:
@@ -133,7 +139,7 @@ class Bracket:
 
     @property
     def later_epochs(self) -> int:
-        """The most epochs that may follow the race."""
+        """The most epochs of search and training that may follow the race."""
         problems = (self._problem.under(each.method) for each in self.candidates)
         searches = [
             each.method.search_epochs(each.options, epochs=self._epochs) for each in problems
@@ -172,7 +178,7 @@ class Bracket:
         for told in facts.trials:
             entry = facts.candidates[told.candidate].model_dump()
             if entry in mine:
-                trial = Trial(**told.model_dump() | {"candidate": mine.index(entry)})
+                trial = Trial.of(told, candidate=mine.index(entry))
                 self.trials[trial.candidate, trial.epochs] = trial
 
     def why(self) -> str:

@@ -71,7 +71,7 @@ class Teaching:
                 cannot answer.
         """
         self.spec = training.distillation
-        self.dataset, self.inputs, self.device = dataset, inputs, device
+        self._dataset, self._inputs, self._device = dataset, inputs, device
         self.teacher: Teacher | None = None
         self._facts: dict[str, Any] = {}
         name = _file_name(self.spec)
@@ -89,7 +89,7 @@ class Teaching:
             "seconds": round(sum(row.seconds for row in trainer.rows), 3),
             "rows": [asdict(row) for row in trainer.rows],
         }
-        self._ready(trainer.model, self.inputs)
+        self._ready(trainer.model, self._inputs)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights of a teacher that was trained in this job, for a resume file."""
@@ -122,8 +122,8 @@ class Teaching:
         weights = {n.removeprefix(prefix): t for n, t in kept if n.startswith(prefix)}
         model.load_state_dict(tensor_file.as_state_of(model, weights))
         self._facts = dict(resume.job.teaching)
-        self._ready(model, self.inputs)
-        return [Row(**row) for row in self._facts["rows"]]
+        self._ready(model, self._inputs)
+        return [Row.of(row) for row in self._facts["rows"]]
 
     def report(self) -> dict[str, Any] | None:
         """Return the report's part on the teacher, graded on the test images; None without one."""
@@ -134,10 +134,10 @@ class Teaching:
         if self.teacher is not None:
             graded = evaluate(
                 self.teacher.model,
-                self.dataset.x_test,
-                self.dataset.y_test,
+                self._dataset.x_test,
+                self._dataset.y_test,
                 inputs=self.teacher.inputs,
-                device=self.device,
+                device=self._device,
             ).score
         return {**self.spec.model_dump(mode="json"), **found, "accuracy": graded}
 
@@ -147,10 +147,10 @@ class Teaching:
 
     def _open(self, name: str, folder: Path) -> None:
         plan, extra = _read(name, folder)
-        inputs = _check_fit(name, plan, extra, self.dataset.sizes, self.dataset.task)
+        inputs = _check_fit(name, plan, extra, self._dataset.sizes, self._dataset.task)
         path = folder / f"{name}.safetensors"
         try:
-            model = checkpoint.load(path, device=str(self.device)).float()
+            model = checkpoint.load(path, device=str(self._device)).float()
         except CheckpointError as error:
             raise DataError(f"teacher {name}: {error}", field=_FIELD) from error
         self._facts = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -160,12 +160,12 @@ class Teaching:
     def _try(self, name: str) -> None:
         """Have the teacher answer two images: only now is it known that it can."""
         assert self.teacher is not None
-        images, labels = self.dataset.x_train[:2].to(self.device), self.dataset.y_train[:2]
+        images, labels = self._dataset.x_train[:2].to(self._device), self._dataset.y_train[:2]
         try:
             answers = self.teacher.log_probs(images, temperature=1.0, precision=torch.float32)
         except RuntimeError as error:
             raise _useless(name, f"cannot read the dataset's images ({error})") from error
-        wanted = (len(images), self.dataset.num_classes, *labels.shape[1:])
+        wanted = (len(images), self._dataset.num_classes, *labels.shape[1:])
         if answers.shape != wanted:
             raise _useless(name, f"answers in shape {tuple(answers.shape)}, not {wanted}")
         if not answers.isfinite().all():

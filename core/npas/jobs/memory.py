@@ -13,7 +13,7 @@ Example:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -72,14 +72,15 @@ def estimate(spec: JobSpec, plan: Plan, facts: Facts) -> Memory:
         activations=_activations(plan.networks, spec, batch),
         dataset=pixels,
     )
-    if plan.requested_dense is None or not own_epochs(spec.training):
+    if not own_epochs(spec.training):
         return needed
-    teacher = Memory(  # trained first: the networks of the request, which are larger
+    learning = replace(needed, weights=needed.weights + _BYTES * plan.dense)  # from what is frozen
+    teacher = Memory(  # trained first: the networks of the request, without sharing
         weights=_BYTES * _copies(spec) * plan.dense,
         activations=_activations(resolve_for(spec.members(), facts), spec, batch),
         dataset=pixels,
     )
-    return max(needed, teacher, key=lambda memory: memory.total)
+    return max(learning, teacher, key=lambda memory: memory.total)
 
 
 def require_room(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> None:

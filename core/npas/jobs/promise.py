@@ -1,4 +1,8 @@
-"""A job trains the plan that it was accepted with, or says what changed since."""
+"""A job holds to the plan that it was accepted with, or says what changed since.
+
+Where nothing is searched or raced, that plan is trained; else its method, networks and budget
+hold, and the plan to train is made of what was measured.
+"""
 
 from collections.abc import Iterator, Sequence
 

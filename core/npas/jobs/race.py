@@ -11,7 +11,8 @@ from npas.jobs import bracket, identity, resume
 from npas.jobs.bracket import Bracket, Candidate, Trial
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext, StageName
-from npas.jobs.promise import check_promise
+from npas.jobs.distillation import own_epochs
+from npas.jobs.promise import check_promise, outdated
 from npas.jobs.resume import ResumeFile
 from npas.methods import Contest
 from npas.planning.planner import solve
@@ -27,7 +28,7 @@ class Raced:
     """A race that is over or paused, or that there was no need of.
 
     Attributes:
-        context: of what follows: its method is the winner.
+        context: of what follows: its method is the winner; after a pause, the job's.
         command: what ended the race; CONTINUE if it came to its end.
         plan: the winner's; after a pause, the one that the job was accepted with; None of no race.
         report: what was raced, what it cost and why the winner was chosen, plain JSON; None of no
@@ -54,6 +55,7 @@ def race(context: RunContext, resume_file: ResumeFile | None, *, accepted: Plan 
     Raises:
         CheckpointError: the file is of another request.
         PlanError: the accepted plan is not one for this job, or not any more.
+        InfeasibleBudgetError: there is no accepted plan, and none fits the budget.
         DataError: the dataset is not what the file is of.
     """
     contest = context.problem.method.contest(context.problem.options)
@@ -75,12 +77,14 @@ def race(context: RunContext, resume_file: ResumeFile | None, *, accepted: Plan 
         check_promise(accepted, context.spec, context.problem)
     context.listener.plan(0, accepted)
     ours = Race(context, contest, request=request)
+    if not ours.bracket.candidates:
+        raise outdated("none of the methods to race fits its budget")
     if resume_file is not None and resume_file.race is not None:
         ours.bracket.restore(resume_file.race)
     command = ours.run()
     winner = ours.bracket.winner
     return Raced(
-        context=context.raced(winner.method),
+        context=context if command is Command.PAUSE else context.raced(winner.method),
         command=command,
         plan=accepted if command is Command.PAUSE else winner.plan,
         report=ours.report(),
@@ -128,10 +132,12 @@ class Race:
                 command = self._try(candidate, epochs)
                 if command is Command.PAUSE:
                     self._save()
-                if command is not Command.CONTINUE:
+                    return command
+                if command is Command.FINISH:
+                    self._tell_winner()
                     return command
             alive = ours.ranking(epochs)
-        listener.event("chosen", ours.why(), {"method": bracket.called(ours.winner.method)})
+        self._tell_winner()
         return Command.CONTINUE
 
     def report(self) -> dict[str, Any]:
@@ -154,7 +160,7 @@ class Race:
                 trainer.model, images, labels, inputs=trainer.inputs, device=trainer.device
             )
         except NonFiniteLossError:
-            trainer.step = trainer.total_steps  # a network that diverges has lost
+            pass  # a network that diverges has lost
         else:
             nll, score = graded.nll, graded.score
         seconds = round(time.monotonic() - started, 3)
@@ -200,10 +206,15 @@ class Race:
     def _after_step(self, trainer: Trainer) -> Command:
         if self._clock.is_time_to_tell():
             steps = self.bracket.steps + trainer.step
-            total = self.bracket.epochs + self.bracket.later_epochs
+            taught = own_epochs(self._context.spec.training)
+            total = self.bracket.epochs + taught + self.bracket.later_epochs
             done = 0.99 * steps / (total * trainer.steps_per_epoch)
             self._context.listener.progress(done, None)
         return self._context.listener.command()
+
+    def _tell_winner(self) -> None:
+        winner = {"method": bracket.called(self.bracket.winner.method)}
+        self._context.listener.event("chosen", self.bracket.why(), winner)
 
     def _tell(self, trial: Trial) -> None:
         name = bracket.called(self.bracket.candidates[trial.candidate].method)

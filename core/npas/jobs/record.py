@@ -98,7 +98,7 @@ class Record:
         job = resume.job
         for version, plan in self.revisions.restore(job.revisions):
             self.adopt(context, version, plan)
-        self.search_rows = [Row(**row) for row in job.search_rows]
+        self.search_rows = [Row.of(row) for row in job.search_rows]
         if job.evidence:
             self.evidence = Evidence.from_json(job.evidence)
         self.history.restore(self.plan, resume.tensors)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from torch import Tensor
 
 from npas import train
@@ -39,6 +39,13 @@ class RevisionFacts(Facts):
     plans: dict[str, str]
     search_seconds: float
     refinement: dict[str, Any] | None
+
+    @field_validator("plans")
+    @classmethod
+    def _has_the_first(cls, plans: dict[str, str]) -> dict[str, str]:
+        if "0" not in plans:
+            raise ValueError("the plan of the request is missing")
+        return plans
 
     @property
     def first(self) -> Plan:

@@ -278,7 +278,7 @@ def _starts_at_the_deviation_of_its_slots(name: str, twin: Twin, data: st.DataOb
     for seed in range(NUM_STARTS):
         shared.initialise(generator)
         weights = [weight.detach() for weight in shared()]
-        means[seed] = [weight.mean() for weight in weights]
+        means[seed] = [float(weight.mean()) for weight in weights]
         squares[seed] = [weight.square().mean() for weight in weights]
     for index, slot in enumerate(group.slots):
         wanted = slot.start_deviation**2

@@ -1,7 +1,8 @@
 """What one epoch of a training came to, and which was the best."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ class Row:
     validation_accuracy: float | None
     learning_rate: float
     seconds: float
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Self:
+        """Return a row from its fields; those that a later release added are left out."""
+        return cls(**{field.name: facts[field.name] for field in fields(cls)})
 
 
 class EpochSums:

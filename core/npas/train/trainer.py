@@ -230,7 +230,7 @@ class Trainer:
         self._best = BestWeights(epoch=facts["best_epoch"], tensors=best)
         self._sums.sums, self._sums.seconds = tensors["sums"].to(self.device), facts["seconds"]
         self.step = facts["step"]
-        self.rows = [Row(**row) for row in facts["rows"]]
+        self.rows = [Row.of(row) for row in facts["rows"]]
 
     def _advance(self) -> None:
         started = time.perf_counter()

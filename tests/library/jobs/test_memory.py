@@ -76,6 +76,16 @@ def test_estimate_is_of_the_networks_that_are_planned():
     )
 
 
+def test_estimate_counts_the_teacher_of_a_network_that_shares():
+    shared = job(budget={"fraction": 0.3}, method="ssn")
+    training = {"batch_size": 32, "precision": "float32", "distillation": "dense"}
+    taught = shared.model_copy(update={"training": job(training=training).training})
+    plan = npas.plan(shared)
+    alone = needs(job(method="dense", budget=plan.dense))
+    learning = needs(shared).total + 4 * plan.dense
+    assert needs(taught).total == max(alone.total, learning) > needs(shared).total
+
+
 @pytest.mark.parametrize(
     ("dataset", "training", "largest"),
     [

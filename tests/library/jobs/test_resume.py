@@ -46,7 +46,11 @@ def test_file_says_its_stage_and_keeps_what_others_added(read):
     [
         ({"job_seconds": ...}, "job_seconds: Field required"),
         ({"stage": "dreaming"}, "stage: Input should be 'race'"),
-        ({"revisions": {"plans": {}}}, "revisions/search_seconds"),
+        ({"revisions": {"plans": {"0": "{}"}}}, "revisions/search_seconds"),
+        (
+            {"revisions": {"plans": {"1": "{}"}, "search_seconds": 0, "refinement": None}},
+            "revisions/plans: .*the plan of the request is missing",
+        ),
         ({"stage": "race"}, "method: Field required"),
     ],
 )
