@@ -36,7 +36,7 @@ def run(
     folder: Path | str,
     listener: Listener | None = None,
     data_folder: Path | str | None = None,
-    resume_from: Path | None = None,
+    resume_from: Path | str | None = None,
     device: str = AUTO,
     checkpoint_seconds: float = 30,
     evidence: Evidence | None = None,
@@ -66,6 +66,7 @@ def run(
         PlanError: the plan is not of this job.
         OutdatedPlanError: the plan was of this job, but data or code changed since.
         NonFiniteLossError: the training diverged.
+        OSError: files cannot be written to the folder; that is tried before anything is trained.
     """
     if not isinstance(spec, JobSpec):
         raise InvalidSpecError(
@@ -86,5 +87,5 @@ def run(
         checkpoint_seconds=checkpoint_seconds,
         listener=listener or NullListener(),
     )
-    resume = ResumeFile.read(resume_from) if resume_from else None
+    resume = None if resume_from is None else ResumeFile.read(Path(resume_from))
     return work(context, accepted=plan, resume=resume)

@@ -69,13 +69,28 @@ def test_code_that_changed_since_is_told_before_anything_is_trained(make_spec, t
     [
         ({"budget": 30_000}, "the job's budget is 30,000"),
         ({"method": "random"}, "the plan is of method uniform, the job's is random"),
+        ({"budget": {"fraction": 0.7}}, "its budget is 45001 parameters, the job's is 52501"),
         ({"architecture": "resnet-14"}, "the job asks for"),
+        ({"architecture": {"name": "resnet-8", "options": {"scale": 0.9}}}, "options or layers"),
+        ({"method": {"name": "uniform", "bins": 2}}, "has options {}, the job's {'bins': 2}"),
+        ({"unshared": ["stages.*"]}, "shares main/stages.*, which the job keeps unshared"),
     ],
 )
 def test_plan_of_another_job_is_refused(make_spec, tmp_path, change, told):
     plan = npas.plan(make_spec(method=METHOD))
     with pytest.raises(PlanError, match=told):
         run(make_spec(**{"method": METHOD, **change}), folder=tmp_path, device="cpu", plan=plan)
+
+
+@pytest.mark.parametrize("method", [METHOD, "block_mix"])
+def test_plan_that_forgets_a_layer_is_refused_before_anything_is_trained(
+    make_spec, make_ear, tmp_path, method
+):
+    spec, ear = make_spec(method=method), make_ear()
+    plan = npas.plan(spec).model_copy(update={"private": ()})
+    with pytest.raises(PlanError, match="does not name every layer"):
+        run(spec, folder=tmp_path, device="cpu", listener=ear, plan=plan)
+    assert ear.plans == {}
 
 
 def test_plan_to_search_with_is_refused(make_spec, tmp_path):

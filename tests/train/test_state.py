@@ -23,7 +23,7 @@ def test_read_gives_back_what_was_written(tmp_path: Path) -> None:
 
 
 def test_write_keeps_the_last_two_and_leaves_nothing_else(tmp_path: Path) -> None:
-    for step in (1, 2, 100, 20):
+    for step in (1, 2, 20, 100):
         train.write(a_state(), tmp_path, step)
 
     assert [path.name for path in train.saved(tmp_path)] == [
@@ -31,6 +31,12 @@ def test_write_keeps_the_last_two_and_leaves_nothing_else(tmp_path: Path) -> Non
         "state-0000000020.safetensors",
     ]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_write_never_removes_what_it_wrote_beside_files_of_another_run(tmp_path: Path) -> None:
+    for step in (28, 30, 1, 2, 3):
+        assert train.write(State(tensors={}, facts={}), tmp_path, step).exists()
+    assert [path.stem[-2:] for path in train.saved(tmp_path)] == ["30", "28", "03", "02"]
 
 
 def test_read_notices_one_changed_bit(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ def main(names: list[str] | None = None) -> int:
     try:
         for name in sys.argv[1:] if names is None else names:
             npas.data.fetch(name)
-    except NpasError as error:
-        sys.stderr.write(f"{error.message}\n")
+    except (NpasError, OSError) as error:  # no disk, no network
+        sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"data folder: {npas.data.default_folder()}\n")
     for row in npas.data.catalogue():

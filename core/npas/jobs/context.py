@@ -9,6 +9,7 @@ import torch
 
 from npas import data
 from npas.data import Dataset, Inputs
+from npas.jobs.folder import make
 from npas.jobs.listener import Listener
 from npas.planning.problem import PlanningProblem
 from npas.plans.evidence import Evidence
@@ -38,8 +39,7 @@ class RunContext:
         device: where to train.
         checkpoint_seconds: least time between resume files; 0: one after each epoch.
         listener: hears how it goes and may stop it.
-        first_version: number of the plan of the request alone, for the listener: after a race, 0
-            is the plan that the job was accepted with.
+        first_version: of the plans, for the listener: 1 after a race, whose plan is 0; else 0.
     """
 
     spec: JobSpec
@@ -56,8 +56,7 @@ class RunContext:
     @property
     def inputs(self) -> Inputs:
         """What turns the dataset's images into what the networks read."""
-        size = self.problem.networks[0].architecture.input_size
-        return self.dataset.inputs(input_size=size)
+        return self.dataset.inputs(input_size=self.problem.networks[0].architecture.input_size)
 
     def planning(self, problem: PlanningProblem) -> Self:
         """Return the context with what is planned changed, the networks as they are."""
@@ -84,7 +83,7 @@ def prepared(
     Raises:
         NpasError: the request or its data cannot be used.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make(folder)
     listener.phase("preparing")
     dataset = data.load(spec.dataset, data_folder)
     return RunContext(

@@ -6,7 +6,7 @@ hold, and the plan to train is made of what was measured.
 
 from collections.abc import Iterator, Sequence
 
-from npas import arch, recipes
+from npas import arch, methods, recipes
 from npas.errors import NpasError, OutdatedPlanError, PlanError
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
@@ -16,7 +16,7 @@ AGAIN = "submit the job again to have it planned anew"
 
 
 def check_promise(plan: Plan, spec: JobSpec, problem: PlanningProblem) -> None:
-    """Check that a plan is still one for its job: of its method, networks and budget.
+    """Check that a plan is still one for its job: its method, networks, budget and layers.
 
     Args:
         plan: that the job was accepted with.
@@ -39,27 +39,62 @@ def check_promise(plan: Plan, spec: JobSpec, problem: PlanningProblem) -> None:
         raise OutdatedPlanError(
             f"the dataset changed after the job was accepted: {changed}; {AGAIN}"
         )
-    limit = problem.budget
+    _check_options(plan, spec, problem)
+    _check_budget(plan, problem.budget)
+    _check_layers(plan, problem)
+
+
+def _check_options(plan: Plan, spec: JobSpec, problem: PlanningProblem) -> None:
+    """Check that options of method and networks are the job's.
+
+    A plan of an older version of its method has the options of that time.
+    """
+    method = methods.find(spec.method.name)
+    if plan.version == method.plan_version:
+        asked = methods.checked_options(method, spec.method).model_dump(
+            mode="json", exclude_unset=True
+        )
+        if plan.options != asked:
+            raise PlanError(f"the plan's method has options {plan.options}, the job's {asked}")
+    if plan.requested_dense is not None:
+        return  # its method has changed the networks
+    for planned, network in zip(plan.networks, problem.networks, strict=True):
+        one, other = planned.architecture, network.architecture
+        if (one.options, one.layers) != (other.options, other.layers):
+            raise PlanError(
+                f"the plan is for another {planned.name!r}: its options or layers differ"
+            )
+
+
+def _check_budget(plan: Plan, limit: int | None) -> None:
     if limit is not None and plan.ledger.total > limit:
         raise PlanError(
             f"the plan has {plan.ledger.total:,} parameters, the job's budget is {limit:,}"
         )
-    _check_layers(plan)
+    if plan.ledger.budget != limit:
+        raise outdated(f"its budget is {plan.ledger.budget} parameters, the job's is {limit}")
 
 
-def _check_layers(plan: Plan) -> None:
-    """Check that this version of npas builds the layers of a plan, and knows its recipes."""
+def _check_layers(plan: Plan, problem: PlanningProblem) -> None:
+    """Check that this version of npas builds the layers of a plan, and that it names them all."""
     try:
         for group in plan.groups:
             recipes.find(group.recipe)
-        table = arch.layer_table(plan.networks, embeddings=True)
+        built = arch.layer_table(plan.networks, embeddings=True).layers
+        whole, free = problem.whole(plan.networks).layers, problem.free(plan.networks).layers
     except NpasError as error:
         raise outdated(error) from error
-    shapes = {layer.key: layer.shape for layer in table.layers}
-    planned = {slot.key: slot.shape for group in plan.groups for slot in group.slots}
-    for key, shape in (planned | {layer.key: layer.shape for layer in plan.private}).items():
+    slots = [slot for group in plan.groups for slot in group.slots]
+    planned = [(slot.key, slot.shape) for slot in slots]
+    planned += [(layer.key, layer.shape) for layer in plan.private]
+    shapes = {layer.key: layer.shape for layer in built}
+    for key, shape in planned:
         if shapes.get(key) != shape:
             raise outdated(f"its layer {'/'.join(key)} of shape {shape} is not built any more")
+    if apart := {slot.key for slot in slots} - {layer.key for layer in free}:
+        raise PlanError(f"the plan shares {'/'.join(min(apart))}, which the job keeps unshared")
+    if sorted(key for key, _ in planned) != sorted(layer.key for layer in whole):
+        raise outdated("it does not name every layer that could share once")
 
 
 def _changes(planned: Sequence[NetworkSpec], now: Sequence[NetworkSpec]) -> Iterator[str]:

@@ -27,7 +27,7 @@ class State:
 def write(state: State, folder: Path, step: int) -> Path:
     """Put a state on disk and return its path when it is durable; older files but one are removed.
 
-    A reader sees the whole file or none.
+    A reader sees the whole file or none. Files of later steps, which an earlier run left, stay.
 
     Args:
         state: tensors on any device.
@@ -43,7 +43,7 @@ def write(state: State, folder: Path, step: int) -> Path:
     metadata = {"format": FORMAT, "facts": facts, "digest": tensor_file.digest(tensors, facts)}
     path = folder / f"state-{step:010d}.safetensors"
     tensor_file.write(tensors, path, metadata)
-    for old in saved(folder)[_KEPT:]:
+    for old in [each for each in saved(folder) if each.name <= path.name][_KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
