@@ -18,7 +18,7 @@ from npas_store.tables import Event, Job, OutboxMessage, PlanVersion, Transition
 from schemathesis import GenerationMode
 from sqlalchemy import select
 
-NUM_DAMAGED, NUM_GENERATED, NUM_BAD = 10_900, 150, 10_000  # those made take 20 times as long
+NUM_DAMAGED, NUM_GENERATED, NUM_BAD = 10_400, 600, 10_000
 
 BASES = (
     {

@@ -19,6 +19,7 @@ from npas.errors import (
 )
 from npas.jobs import bracket
 from npas.jobs.bracket import Bracket, Trial, called, entered, rungs
+from npas.jobs.clock import Clock
 from npas.methods import Contest
 from npas.planning.problem import PlanningProblem
 from npas.run import run
@@ -257,8 +258,9 @@ def test_network_that_needs_no_sharing_is_left_as_it_is(
 
 
 def test_progress_never_falls_though_a_teacher_is_trained_after_the_race(
-    spec: JobSpec, make_ear: Any, tmp_path: Path
+    spec: JobSpec, make_ear: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Clock, "is_time_to_tell", lambda _: True)  # or little is told of the race
     training = spec.training.model_copy(update={"distillation": DistillationSpec(teacher="dense")})
     ear = make_ear()
 
