@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from npas.spec import FIRST_DEFAULT, JobSpec, MethodSpec
 from pydantic import ValidationError
-from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
-from npas_store import resume_files, transitions
+from npas_store import idempotency, resume_files, transitions
 from npas_store.json_values import fingerprint
 from npas_store.states import is_terminal
 from npas_store.tables import Attempt, Job, Json, OutboxMessage, PlanVersion, new_id
@@ -62,8 +61,13 @@ def create(
     Args:
         plan: the allocation the job was accepted with; the worker trains it, or refines it.
     """
+    job_id, asked = new_id("job"), fingerprint(_asked(spec))
+    if idempotency_key is not None:
+        known = idempotency.reserve(session, idempotency_key, asked, job_id)
+        if known != job_id:
+            return get(session, known)
     values = {
-        "id": new_id("job"),
+        "id": job_id,
         "spec": document(spec),
         "labels": dict(spec.labels),
         "architecture": " + ".join(member.architecture.name for member in spec.members()),
@@ -73,23 +77,13 @@ def create(
         "dense_parameters": plan.dense,
         "minimum_parameters": plan.minimum,
         "parameters": plan.ledger.total,
-        "idempotency_key": idempotency_key,
-        "request_fingerprint": fingerprint(_asked(spec)),
+        "request_fingerprint": asked,
     }
-    statement = insert(Job).values(values).on_conflict_do_nothing(constraint=_ONE_KEY)
-    job = session.scalars(statement.returning(Job)).one_or_none()
-    if job is None:
-        assert idempotency_key is not None
-        earlier = by_key(session, idempotency_key)
-        assert earlier is not None
-        return earlier
+    job = session.scalars(insert(Job).values(values).returning(Job)).one()
     session.add(PlanVersion(job_id=job.id, version=0, document=plan.to_json()))
     session.add(OutboxMessage(job_id=job.id))
     transitions.moved(session, job, before=None, message="accepted, waiting for a worker")
     return job
-
-
-_ONE_KEY = "uq_jobs_idempotency_key"
 
 
 def is_new(session: Session, job: Job) -> bool:
@@ -112,7 +106,8 @@ def get(session: Session, job_id: str) -> Job:
 
 def by_key(session: Session, idempotency_key: str) -> Job | None:
     """Return the job that was created under an idempotency key, if any."""
-    return session.scalars(select(Job).where(Job.idempotency_key == idempotency_key)).one_or_none()
+    known = idempotency.known(session, idempotency_key)
+    return None if known is None else session.get(Job, known.resource)
 
 
 def request_cancel(session: Session, job_id: str) -> Job:
