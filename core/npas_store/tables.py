@@ -294,6 +294,8 @@ class Sweep(Row):
     labels: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     left_out: Mapped[Json | None]
     """Points that no job was made for, and why."""
+    num_jobs: Mapped[int] = mapped_column(server_default="0")
+    """Jobs that were made; fewer are there once some are deleted."""
     cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 

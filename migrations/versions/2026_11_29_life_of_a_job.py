@@ -57,6 +57,7 @@ def _make_sweeps() -> None:
         _json("spec"),
         _json("labels", default="'{}'"),
         _json("left_out", nullable=True),
+        _integer("num_jobs"),
         _column("cancel_requested", sa.Boolean(), "false"),
         _time("created_at", "now()"),
         sa.PrimaryKeyConstraint("id", name="pk_sweeps"),
