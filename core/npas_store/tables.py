@@ -112,6 +112,7 @@ class Job(Row):
     sweep_id: Mapped[str | None] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
     sweep_point: Mapped[Json | None]
     """Where it stands in its sweep: budget, method, network, seed."""
+    dataset_sha256: Mapped[str | None]  # of its arrays, where a user sent them
 
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     queued_at: Mapped[datetime] = mapped_column(server_default=_NOW)

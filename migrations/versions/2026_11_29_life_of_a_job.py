@@ -76,6 +76,7 @@ def _widen_jobs() -> None:
         _text("start_sha256", nullable=True),
         _text("sweep_id", nullable=True),
         _json("sweep_point", nullable=True),
+        _text("dataset_sha256", nullable=True),
     )
     for column in columns:
         op.add_column("jobs", column)
@@ -171,6 +172,6 @@ def downgrade() -> None:
     op.create_index("ix_jobs_claim", "jobs", ["queued_at", "id"], postgresql_where=queued)
     op.drop_index("ix_jobs_finished_at_id", table_name="jobs")
     names = ("sweep_point", "sweep_id", "start_sha256", "relation", "parent_id", "estimate")
-    for name in (*names, "adjustments", "revision", "priority"):
+    for name in (*names, "dataset_sha256", "adjustments", "revision", "priority"):
         op.drop_column("jobs", name)
     op.drop_table("sweeps")
