@@ -65,8 +65,8 @@ class Row(DeclarativeBase):
 _NOW = func.now()
 
 
-def _job_id() -> Mapped[str]:
-    return mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+def _job_id(*, is_key: bool = False) -> Mapped[str]:
+    return mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=is_key)
 
 
 class Job(Row):
@@ -173,9 +173,7 @@ class Attempt(Row):
 
     __tablename__ = "attempts"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = _job_id(is_key=True)
     claim_number: Mapped[int] = mapped_column(Integer, primary_key=True)
     attempt: Mapped[int]
     worker: Mapped[str]
@@ -193,9 +191,7 @@ class Event(Row):
 
     __tablename__ = "events"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = _job_id(is_key=True)
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     level: Mapped[str]
@@ -213,9 +209,7 @@ class Metric(Row):
 
     __tablename__ = "metrics"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = _job_id(is_key=True)
     stage: Mapped[str] = mapped_column(primary_key=True)
     epoch: Mapped[int] = mapped_column(Integer, primary_key=True)
     """Of the training, from 1."""
@@ -228,9 +222,7 @@ class PlanVersion(Row):
 
     __tablename__ = "plans"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = _job_id(is_key=True)
     version: Mapped[int] = mapped_column(Integer, primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=_NOW)
     document: Mapped[str]
@@ -242,15 +234,15 @@ class Artifact(Row):
 
     __tablename__ = "artifacts"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = _job_id(is_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str]
     media_type: Mapped[str]
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+    __table_args__ = (Index(None, "sha256"),)
 
 
 class ResumeFile(Row):

@@ -45,6 +45,7 @@ def upgrade() -> None:
     op.add_column("attempts", _count("reached_step", nullable=True))
     op.add_column("workers", _count("free_bytes", nullable=True))
     op.add_column("workers", _text("machine", nullable=True))
+    op.create_index("ix_artifacts_sha256", "artifacts", ["sha256"])
     _move_keys()
     _make_datasets()
     _make_measurements()
@@ -154,6 +155,7 @@ def _make_measurements() -> None:
 
 def downgrade() -> None:
     """Go back; what earlier releases have no place for is lost, their jobs are not."""
+    op.drop_index("ix_artifacts_sha256", table_name="artifacts")
     op.drop_table("measurements")
     op.drop_table("datasets")
     op.add_column("jobs", _text("idempotency_key", nullable=True))
