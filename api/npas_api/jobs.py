@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from npas.plans import Plan
 from npas.spec import JobSpec
 from npas_store import jobs, listings, migrate
 from npas_store.database import reading, transaction
 from npas_store.tables import Job
-from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
 from npas_api import content_negotiation, dependencies, errors, pagination, schemas
+from npas_api.idempotency_key import REPLAYED, IdempotencyKey, reused
 from npas_api.openapi import EXAMPLE, problems_of, request_body
 from npas_api.planning import while_awaited
 from npas_api.request_body import body
@@ -20,9 +20,6 @@ from npas_api.request_body import body
 router = APIRouter(
     prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(content_negotiation.json_only)]
 )
-
-_Key = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
-REPLAYED = "Idempotency-Replayed"
 
 
 @router.post(
@@ -42,10 +39,7 @@ async def create_job(
     request: Request,
     response: Response,
     spec: Annotated[JobSpec, Depends(body(JobSpec))],
-    idempotency_key: Annotated[
-        _Key | None,
-        Header(description="the same key and body give the same job, however often they are sent"),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> schemas.Job:
     """Queue a job: search the sharing, train, deliver one file.
 
@@ -137,18 +131,7 @@ def _create(spec: JobSpec, plan: str, key: str | None) -> tuple[schemas.Job, boo
 
 def _same(job: Job, spec: JobSpec) -> Job:
     if not jobs.is_asked_by(job, spec):
-        raise errors.IdempotencyKeyReusedError(
-            f"the Idempotency-Key belongs to {job.id}, which was another request; "
-            "use a new key for a new job",
-            errors=[
-                errors.FieldError(
-                    pointer="/idempotency-key",
-                    code="idempotency_key_reused",
-                    message="used before, with another body",
-                    place="header",
-                )
-            ],
-        )
+        raise reused(job.id)
     return job
 
 

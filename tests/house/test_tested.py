@@ -6,6 +6,7 @@ TESTED_BY = {
     "api/npas_api/background.py": "tests/faults/test_up.py",
     "api/npas_api/content_negotiation.py": "tests/api/test_problems.py",
     "api/npas_api/dependencies.py": "tests/api/test_jobs.py",
+    "api/npas_api/idempotency_key.py": "tests/api/test_jobs.py",
     "api/npas_api/middleware.py": "tests/api/test_problems.py",
     "api/npas_api/pagination.py": "tests/api/test_results.py",
     "api/npas_api/schemas.py": "tests/api/test_openapi.py",
