@@ -16,6 +16,7 @@ from npas_api import (
     catalogues,
     events,
     health,
+    job_changes,
     jobs,
     metrics,
     openapi,
@@ -48,10 +49,20 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
         redoc_url=None,
     )
     app.state.closing = threading.Event()
-    for part in (plans, jobs, events, metrics, artifacts, results, catalogues, health):
+    for part in (
+        plans,
+        jobs,
+        job_changes,
+        events,
+        metrics,
+        artifacts,
+        results,
+        catalogues,
+        health,
+    ):
         app.include_router(part.router)
     problems.handle_errors(app)
-    openapi.complete(app, models=(JobSpec, plans.PlanBody, Plan, Report))
+    openapi.complete(app, models=(JobSpec, plans.PlanBody, Plan, Report, job_changes.JobPatch))
     app.add_middleware(OwnOrigin)
     app.add_middleware(RequestContext)  # the outermost: refusals have an id, too
     return app

@@ -76,6 +76,12 @@ class InvalidJsonError(ApiError):
     status = 400
 
 
+class InvalidPreconditionError(ApiError):
+    """The If-Match header cannot be understood."""
+
+    status = 400
+
+
 class InvalidRangeError(ApiError):
     """The Range header cannot be understood."""
 
@@ -140,6 +146,12 @@ class ArtifactDamagedError(ApiError):
     """The artifact's bytes are no longer those that the job delivered."""
 
     status = 410
+
+
+class PreconditionFailedError(ApiError):
+    """The job was changed since the version that If-Match names."""
+
+    status = 412
 
 
 class BodyTooLargeError(ApiError):

@@ -6,12 +6,19 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import jobs, listings, migrate
+from npas_store import jobs, listings, migrate, queue_places
 from npas_store.database import reading, transaction
 from npas_store.tables import Job
 from sqlalchemy.orm import Session
 
-from npas_api import content_negotiation, dependencies, errors, pagination, schemas
+from npas_api import (
+    content_negotiation,
+    dependencies,
+    errors,
+    pagination,
+    preconditions,
+    schemas,
+)
 from npas_api.idempotency_key import REPLAYED, IdempotencyKey, reused
 from npas_api.openapi import EXAMPLE, problems_of, request_body
 from npas_api.planning import while_awaited
@@ -86,10 +93,12 @@ def list_jobs(
 
 
 @router.get("/{job_id}", responses=problems_of(errors.NotAcceptableError, errors.JobNotFoundError))
-def get_job(job_id: dependencies.JobId) -> schemas.Job:
-    """Look at a job."""
+def get_job(job_id: dependencies.JobId, response: Response) -> schemas.Job:
+    """Look at a job; its ETag names the version of what users can change, for If-Match."""
     with reading() as session:
-        return _shape(session, dependencies.job(session, job_id))
+        job = dependencies.job(session, job_id)
+        preconditions.tell_version(response, job)
+        return looked_at(session, job)
 
 
 @router.post(
@@ -105,6 +114,12 @@ def cancel_job(job_id: dependencies.JobId) -> schemas.Job:
         except jobs.NoSuchJobError:
             raise dependencies.no_job(job_id) from None
         return _shape(session, job)
+
+
+def looked_at(session: Session, job: Job) -> schemas.Job:
+    """Return the shape of one job that is asked for: with where it waits."""
+    history = listings.histories(session, [job.id])[job.id]
+    return schemas.Job.of(job, history, queue=queue_places.place(session, job))
 
 
 def _replay(spec: JobSpec, key: str | None) -> schemas.Job | None:

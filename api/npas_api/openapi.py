@@ -20,6 +20,7 @@ EXAMPLE = {
     "dataset": "digits",
     "training": {"epochs": 20, "schedule": "cosine"},
     "labels": {"team": "vision"},
+    "priority": 0,
 }
 """A job, small enough to try."""
 
@@ -44,9 +45,20 @@ def problems_of(*kinds: type[errors.ApiError]) -> Responses:
     }
 
 
-def request_body(model: type[BaseModel], *, example: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `openapi_extra` of a route whose body is read by `request_body.body(model)`."""
-    content = {"application/json": {"schema": schema_of(model), "example": dict(example)}}
+def request_body(
+    model: type[BaseModel],
+    *,
+    example: Mapping[str, Any],
+    types: Sequence[str] = ("application/json",),
+) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route whose body is read by `request_body.body(model)`.
+
+    Args:
+        model: one of those that `complete` is given.
+        example: a body.
+        types: media types that it may have.
+    """
+    content = {kind: {"schema": schema_of(model), "example": dict(example)} for kind in types}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from npas.delivery.report import Report
 from npas.spec import JobSpec
-from npas_store import tables
+from npas_store import queue_places, tables
 from npas_store.states import is_terminal
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +29,14 @@ class Transition(Shape):
     reason: dict[str, Any] | None
 
 
+class QueuePlace(Shape):
+    """Where a queued job stands, and what it waits for."""
+
+    position: int = Field(description="jobs that are due and come before it; 0: it is the next")
+    code: str = Field(description="pause, worker_absent, worker_unfit, worker_busy, turn, ...")
+    waiting_for: str = Field(description="the same in words")
+
+
 class JobUrls(Shape):
     """Where the parts of a job are, relative to the server."""
 
@@ -45,12 +53,19 @@ class Job(Shape):
 
     id: str
     state: str = Field(description="queued, running, cancelling, succeeded, failed, cancelled")
-    is_terminal: bool = Field(description="this job will never change again")
+    is_terminal: bool = Field(description="it has ended: only its labels and priority can change")
     phase: str | None = Field(description="preparing, searching, training, evaluating, ...")
     progress: float = Field(description="of the whole job, 0..1")
     eta_seconds: float | None
     spec: Annotated[dict[str, Any], described_by(JobSpec)]
     labels: dict[str, str]
+    priority: int = Field(description="-100..100; jobs of a higher one are taken first")
+    revision: int = Field(
+        description="changes of labels or priority so far; in quotes it is the job's ETag"
+    )
+    queue: QueuePlace | None = Field(
+        None, description="of one queued job that is asked for; null in lists"
+    )
     architecture: str = Field(description="names, joined by plus signs")
     method: str
     dataset: str
@@ -71,11 +86,18 @@ class Job(Shape):
     urls: JobUrls
 
     @classmethod
-    def of(cls, row: tables.Job, history: Iterable[tables.Transition]) -> Self:
-        """Return the shape of a row and its history."""
+    def of(
+        cls,
+        row: tables.Job,
+        history: Iterable[tables.Transition],
+        *,
+        queue: queue_places.QueuePlace | None = None,
+    ) -> Self:
+        """Return the shape of a row and its history; `queue` is where it waits."""
         fields = {name: getattr(row, name, None) for name in cls.model_fields}
         made = {
             "is_terminal": is_terminal(row.state),
+            "queue": queue,
             "transitions": [Transition.model_validate(step) for step in history],
             "urls": job_urls(row.id),
         }

@@ -21,12 +21,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from npas.delivery.report import Report
 from npas.plans import Plan
-from npas.spec import JobSpec
-from pydantic import BaseModel, ConfigDict, Field
 
 from npas_client import download, errors, stream
+from npas_client.answers import Artifact, Event, Job
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TRIES = 6
@@ -39,49 +37,6 @@ _TEMPORARY = {429, 502, 503, 504}
 _AWAY = (errors.UnreachableError, errors.UnavailableError)
 
 log = logging.getLogger(__name__)
-
-
-class Answer(BaseModel):
-    """Something the service returned. Fields that a newer service adds are kept as attributes."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-
-class Job(Answer):
-    """A job as it was when asked. Treat a state you do not know as not ended: see is_terminal.
-
-    Attributes:
-        spec: what was asked for; plain JSON where a newer service knows more than this client.
-        reason: why it ended or waits: code, message, hint.
-        result: the report, once there is a network.
-    """
-
-    id: str
-    state: str
-    is_terminal: bool
-    phase: str | None = None
-    progress: float | None = None
-    eta_seconds: float | None = None
-    spec: JobSpec | dict[str, Any] | None = Field(None, union_mode="left_to_right")
-    reason: dict[str, Any] | None = None
-    result: Report | None = None
-
-
-class Event(Answer):
-    """One line of a job's history; `seq` counts from 1 within the job."""
-
-    seq: int
-    type: str
-    message: str = ""
-    data: dict[str, Any] | None = None
-
-
-class Artifact(Answer):
-    """A file that a job made."""
-
-    name: str
-    bytes: int
-    sha256: str
 
 
 class Client:
@@ -162,6 +117,33 @@ class Client:
     def get(self, job_id: str) -> Job:
         """Return the job as it is now."""
         return Job.model_validate(self._send("GET", f"/v1/jobs/{job_id}").json())
+
+    def update(
+        self,
+        job_id: str,
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        priority: int | None = None,
+        revision: int | None = None,
+    ) -> Job:
+        """Change labels or priority of a job, and return it.
+
+        Args:
+            labels: to set; None in place of a value takes one away. All others stay.
+            priority: -100 to 100; None: as it is.
+            revision: of the job as you saw it: the change is refused if it is another by now.
+
+        Raises:
+            ConflictError: the job is of another revision.
+            InvalidRequestError: a label or priority that cannot be one.
+        """
+        wanted = {"labels": labels, "priority": priority}
+        patch = {name: value for name, value in wanted.items() if value is not None}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        if revision is not None:
+            headers["If-Match"] = f'"{revision}"'
+        answer = self._send("PATCH", f"/v1/jobs/{job_id}", json=patch, headers=headers)
+        return Job.model_validate(answer.json())
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop and deliver the best it has; of an ended job, nothing changes."""

@@ -60,7 +60,7 @@ class NotFoundError(ServiceError):
 
 
 class ConflictError(ServiceError):
-    """The job's state does not allow it, or an idempotency key was used for another request."""
+    """The job's state does not allow it, or it was changed since it was looked at."""
 
 
 class UnavailableError(ServiceError):
@@ -76,6 +76,7 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     404: NotFoundError,
     409: ConflictError,
     410: NotFoundError,
+    412: ConflictError,
     413: InvalidRequestError,
     415: InvalidRequestError,
     422: InvalidRequestError,

@@ -37,7 +37,9 @@ def _after(seconds: float) -> Any:
 
 
 def claim(session: Session, worker: str) -> Job | None:
-    """Take the job that has waited longest, or return None when there is none to take.
+    """Take the job that is next, or return None when there is none to take.
+
+    That is the one of the highest priority, of equal ones the one that has waited longest.
 
     A job whose end was asked for becomes `cancelling`: all that is left to do is to deliver it. A
     job whose row somebody else holds at this moment is passed over: see `is_any_due`.
@@ -48,7 +50,7 @@ def claim(session: Session, worker: str) -> Job | None:
     chosen = (
         select(Job.id)
         .where(Job.state == "queued", Job.due_at <= func.now())
-        .order_by(Job.queued_at, Job.id)
+        .order_by(Job.priority.desc(), Job.queued_at, Job.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()

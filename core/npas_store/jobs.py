@@ -1,7 +1,7 @@
-"""Jobs as their users see them: create, look up, cancel. The worker's half is `claims`."""
+"""Jobs as their users see them: create, look up, change, cancel. The worker's half is `claims`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from npas.spec import FIRST_DEFAULT, JobSpec, MethodSpec
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
-from npas_store import idempotency, resume_files, transitions
+from npas_store import events, idempotency, resume_files, transitions
 from npas_store.json_values import fingerprint
 from npas_store.states import is_terminal
 from npas_store.tables import Attempt, Job, Json, OutboxMessage, PlanVersion, new_id
@@ -70,6 +70,7 @@ def create(
         "id": job_id,
         "spec": document(spec),
         "labels": dict(spec.labels),
+        "priority": spec.priority,
         "architecture": " + ".join(member.architecture.name for member in spec.members()),
         "method": plan.method,
         "dataset": spec.dataset.name,
@@ -104,6 +105,35 @@ def get(session: Session, job_id: str) -> Job:
     return job
 
 
+def locked(session: Session, job_id: str) -> Job:
+    """Return a job that nobody else changes until the end of the transaction.
+
+    Raises:
+        NoSuchJobError: there is none.
+    """
+    job = session.get(Job, job_id, with_for_update=True)
+    if job is None:
+        raise NoSuchJobError(f"there is no job {job_id!r}")
+    return job
+
+
+def change(session: Session, job: Job, *, labels: Mapping[str, str], priority: int) -> None:
+    """Change what users may change of a job, and count its revision.
+
+    What was asked for, `Job.spec`, stays as it was. The same values once more change nothing.
+
+    Args:
+        job: from `locked`; one that has ended can be changed too, its state and result stay.
+    """
+    if (job.labels, job.priority) == (dict(labels), priority):
+        return
+    message = f"changed: priority {priority}, labels: {len(labels)}"
+    job.labels, job.priority, job.revision = dict(labels), priority, job.revision + 1
+    session.flush()
+    data = {"labels": dict(labels), "priority": priority, "revision": job.revision}
+    events.append(session, job.id, "changed", message, data)
+
+
 def by_key(session: Session, idempotency_key: str) -> Job | None:
     """Return the job that was created under an idempotency key, if any."""
     known = idempotency.known(session, idempotency_key)
@@ -120,9 +150,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
     Raises:
         NoSuchJobError: there is none.
     """
-    job = session.get(Job, job_id, with_for_update=True)
-    if job is None:
-        raise NoSuchJobError(f"there is no job {job_id!r}")
+    job = locked(session, job_id)
     if is_terminal(job.state) or job.cancel_requested:
         return job
     before, job.cancel_requested = job.state, True

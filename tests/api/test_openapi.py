@@ -14,7 +14,7 @@ ROUTES = {
     "/v1/architectures": {"get"},
     "/v1/datasets": {"get"},
     "/v1/jobs": {"get", "post"},
-    "/v1/jobs/{job_id}": {"get"},
+    "/v1/jobs/{job_id}": {"get", "patch"},
     "/v1/jobs/{job_id}/artifacts": {"get"},
     "/v1/jobs/{job_id}/artifacts/{name}": {"get"},
     "/v1/jobs/{job_id}/cancel": {"post"},

@@ -2,7 +2,7 @@
 
 import pytest
 from npas_client.client import Client
-from npas_client.errors import InfeasibleBudgetError, NotFoundError
+from npas_client.errors import ConflictError, InfeasibleBudgetError, NotFoundError
 
 SPEC = {
     "architecture": "resnet-8",
@@ -25,6 +25,11 @@ def test_job_is_previewed_submitted_found_and_cancelled(client):
     job = client.submit(SPEC)
     assert client.plan(job.id) == plan
     assert job.id in [found.id for found in client.jobs(**{"label[test]": "client"})]
+    assert job.priority == 0
+    changed = client.update(job.id, labels={"test": None, "stage": "best"}, priority=5, revision=0)
+    assert (changed.labels, changed.priority, changed.revision) == ({"stage": "best"}, 5, 1)
+    with pytest.raises(ConflictError, match="is at version"):
+        client.update(job.id, priority=6, revision=0)
     client.cancel(job.id)
     ended = client.wait(job.id, timeout=600)
     assert (ended.state, ended.reason["code"]) == ("cancelled", "user_cancelled")

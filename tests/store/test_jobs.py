@@ -165,3 +165,17 @@ def test_key_of_a_request_that_is_no_longer_valid_is_another(submit, spec):
     job = submit("a")
     job.spec = {**job.spec, "forgotten": 1}
     assert not jobs.is_asked_by(job, spec.model_copy(update={"seed": 1}))
+
+
+def test_change_counts_revisions_of_what_is_otherwise(submit):
+    job = submit()
+    with transaction() as session:
+        row = jobs.locked(session, job.id)
+        jobs.change(session, row, labels=row.labels, priority=row.priority)
+        assert row.revision == 0
+        jobs.change(session, row, labels={"a": "b"}, priority=3)
+        jobs.change(session, row, labels={"a": "b"}, priority=3)
+    with reading() as session:
+        row = jobs.get(session, job.id)
+        assert (row.labels, row.priority, row.revision) == ({"a": "b"}, 3, 1)
+        assert [each.type for each in events.after(session, job.id)] == ["state", "changed"]

@@ -51,7 +51,9 @@ field whose default changes one day must go on to be left out at its first defau
 
 
 def request_digest(spec: JobSpec, evidence: Evidence | None) -> str:
-    """Return a digest that is equal for jobs that ask for the same; labels do not count.
+    """Return a digest that is equal for jobs that ask for the same.
+
+    Labels do not count, nor does the priority: nothing is trained otherwise for them.
 
     Args:
         spec: the job.
@@ -59,6 +61,7 @@ def request_digest(spec: JobSpec, evidence: Evidence | None) -> str:
     """
     content = _canonical(spec)
     del content["labels"]
+    content.pop("priority", None)
     if evidence is not None:
         content["evidence"] = _JSON.dump_json(_canonical(evidence)).decode()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

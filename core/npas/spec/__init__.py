@@ -288,6 +288,10 @@ Labels = Annotated[
 """What people call a job, by key."""
 
 
+Priority = Annotated[int, Field(ge=-100, le=100)]
+"""Jobs of a higher one are taken first."""
+
+
 Unshared = Annotated[
     tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...],
     Field(max_length=64),
@@ -336,3 +340,6 @@ class JobSpec(PlanRequest):
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     seed: Seed = 0
     labels: Labels = Field(default_factory=dict)
+    priority: Priority = Field(
+        0, description="jobs of a higher one are taken first; no say in what is trained"
+    )

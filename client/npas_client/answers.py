@@ -1,0 +1,72 @@
+"""What the service returns, as values."""
+
+from typing import Any
+
+from npas.delivery.report import Report
+from npas.spec import JobSpec
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """Something the service returned. Fields that a newer service adds are kept as attributes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class QueuePlace(Answer):
+    """Where a queued job stands.
+
+    Attributes:
+        position: jobs that come before it; 0: it is the next.
+        code: what it waits for, for programs.
+        waiting_for: the same in words.
+    """
+
+    position: int
+    code: str
+    waiting_for: str
+
+
+class Job(Answer):
+    """A job as it was when asked. Treat a state you do not know as not ended: see is_terminal.
+
+    Attributes:
+        spec: what was asked for; plain JSON where a newer service knows more than this client.
+        labels: what it is called now, which `Client.update` changes.
+        priority: jobs of a higher one are taken first.
+        revision: changes of labels or priority so far, for `Client.update`.
+        queue: where it waits, if it was asked for alone and does.
+        reason: why it ended or waits: code, message, hint.
+        result: the report, once there is a network.
+    """
+
+    id: str
+    state: str
+    is_terminal: bool
+    phase: str | None = None
+    progress: float | None = None
+    eta_seconds: float | None = None
+    spec: JobSpec | dict[str, Any] | None = Field(None, union_mode="left_to_right")
+    labels: dict[str, str] = Field(default_factory=dict)
+    priority: int = 0
+    revision: int = 0
+    queue: QueuePlace | None = None
+    reason: dict[str, Any] | None = None
+    result: Report | None = None
+
+
+class Event(Answer):
+    """One line of a job's history; `seq` counts from 1 within the job."""
+
+    seq: int
+    type: str
+    message: str = ""
+    data: dict[str, Any] | None = None
+
+
+class Artifact(Answer):
+    """A file that a job made."""
+
+    name: str
+    bytes: int
+    sha256: str
