@@ -104,6 +104,17 @@ def test_argument_where_none_belongs_is_refused() -> None:
         npas.data.facts("digits:8")
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("image_size", 8), ("fit", "pad"), ("channels", 1), ("split_seed", 1)]
+)
+def test_options_of_images_are_refused_where_nothing_is_imported(field, value) -> None:
+    spec = DatasetSpec.model_validate({"name": "digits", field: value})
+    for read in (npas.data.load, npas.data.facts, npas.data.require):
+        with pytest.raises(InvalidSpecError, match=f"{field} is for images") as caught:
+            read(spec)
+        assert caught.value.field == f"/dataset/{field}"
+
+
 def test_fetch_of_what_cannot_be_fetched_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"numpy\.savez"):
         npas.data.fetch("npz:mine", tmp_path)

@@ -7,31 +7,59 @@ Example:
     (torch.Size([1437, 1, 8, 8]), 10)
 """
 
+import importlib
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from npas import registry
-from npas.data._arrays import Arrays, Facts, read_npz, read_npz_facts
-from npas.data._dataset import Dataset, Inputs, dataset
+from npas.data._arrays import Arrays, Facts
+from npas.data._npz import read_npz, read_npz_facts
 from npas.data._source import Source
 from npas.errors import DataError, InvalidSpecError, UnknownNameError
-from npas.spec import DatasetSpec, validation
+from npas.spec import DatasetSpec, ImageOptions, validation
+
+if TYPE_CHECKING:
+    from npas.data._dataset import Dataset as Dataset
+    from npas.data._dataset import Inputs as Inputs
+    from npas.data._importing.importer import import_dataset as import_dataset
+    from npas.data._importing.limits import ImportLimits as ImportLimits
+    from npas.data._importing.report import ImportReport as ImportReport
+
+_OWNERS = {
+    "Dataset": "npas.data._dataset",
+    "ImportLimits": "npas.data._importing.limits",
+    "ImportReport": "npas.data._importing.report",
+    "Inputs": "npas.data._dataset",
+    "import_dataset": "npas.data._importing.importer",
+}
+"""Names that are resolved on first use: catalogues and imports do without torch."""
 
 __all__ = [
     "Dataset",
     "Facts",
+    "ImageOptions",
+    "ImportLimits",
+    "ImportReport",
     "Inputs",
     "catalogue",
     "default_folder",
     "facts",
     "fetch",
+    "import_dataset",
     "load",
     "require",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that owns it."""
+    if name not in _OWNERS:
+        raise AttributeError(f"module 'npas.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(_OWNERS[name]), name)
 
 
 def default_folder() -> Path:
@@ -45,7 +73,7 @@ def _folder(given: Path | str | None) -> Path:
     return Path(given) if given else default_folder()
 
 
-def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Dataset:
+def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> "Dataset":
     """Read a dataset into memory. Nothing is ever downloaded here; that is `fetch`.
 
     Args:
@@ -57,12 +85,14 @@ def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Da
         UnknownNameError: no such dataset.
         DataError: it is not in the folder (the message says how to get it), or it is damaged.
     """
+    from npas.data._dataset import dataset
+
     if isinstance(spec, Path):
         whole = read_npz(spec)
         classes = whole.facts.num_classes
         return dataset(f"npz:{spec.stem}", whole, num_classes=classes, crop_padding=0, flip=False)
     spec = _as_spec(spec)
-    name, source, argument = _source(spec.name)
+    name, source, argument = _source_of(spec)
     whole = _checked(name, source, argument, _folder(folder))
     return dataset(
         name,
@@ -87,7 +117,7 @@ def facts(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> F
     if isinstance(spec, Path):
         return read_npz_facts(spec)
     spec = _as_spec(spec)
-    _, source, argument = _source(spec.name)
+    _, source, argument = _source_of(spec)
     whole = source.facts(_folder(folder), argument)
     return replace(
         whole,
@@ -176,6 +206,18 @@ def _full_name(module: str, argument: str) -> str:
     return module.replace("_", "-") + (f":{argument}" if argument else "")
 
 
+def _source_of(spec: DatasetSpec) -> tuple[str, Source, str]:
+    """Return the full name, the source as the options say, and the argument."""
+    name, source, argument = _source(spec.name)
+    for field, described in ImageOptions.model_fields.items():
+        if getattr(spec, field) != described.default:
+            raise InvalidSpecError(
+                f"{field} is for images that are imported; {name} is as it is: leave it out",
+                field=f"/dataset/{field}",
+            )
+    return name, source, argument
+
+
 def _source(name: str) -> tuple[str, Source, str]:
     """Split "npz:NAME"; return the full name, the source and the argument."""
     kind, _, argument = name.partition(":")
@@ -217,7 +259,8 @@ def _absent(name: str, source: Source) -> DataError:
 
 
 def _first(arrays: Arrays, spec: DatasetSpec) -> Arrays:
-    return Arrays(
+    return replace(
+        arrays,
         x_train=arrays.x_train[: spec.train_images],
         y_train=arrays.y_train[: spec.train_images],
         x_test=arrays.x_test[: spec.test_images],
