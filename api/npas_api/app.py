@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from npas.delivery.report import Report
 from npas.plans import Plan
 from npas.spec import JobSpec
+from npas.spec.sweep import SweepSpec
 
 from npas_api import (
     artifacts,
@@ -23,6 +24,7 @@ from npas_api import (
     plans,
     problems,
     results,
+    sweeps,
 )
 from npas_api.background import CHORES, BackgroundLoop
 from npas_api.middleware import RequestContext
@@ -57,12 +59,20 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
         metrics,
         artifacts,
         results,
+        sweeps,
         catalogues,
         health,
     ):
         app.include_router(part.router)
     problems.handle_errors(app)
-    openapi.complete(app, models=(JobSpec, plans.PlanBody, Plan, Report, job_changes.JobPatch))
+    openapi.complete(
+        app,
+        models=(
+            *(JobSpec, SweepSpec),
+            *(plans.PlanBody, job_changes.JobPatch),
+            *(Plan, Report),
+        ),
+    )
     app.add_middleware(OwnOrigin)
     app.add_middleware(RequestContext)  # the outermost: refusals have an id, too
     return app

@@ -112,6 +112,12 @@ class JobNotFoundError(ApiError):
     status = 404
 
 
+class SweepNotFoundError(ApiError):
+    """There is no such sweep."""
+
+    status = 404
+
+
 class PlanNotFoundError(ApiError):
     """The job has no plan of this version."""
 
@@ -152,6 +158,12 @@ class PreconditionFailedError(ApiError):
     """The job was changed since the version that If-Match names."""
 
     status = 412
+
+
+class SweepGoesOnError(ApiError):
+    """Jobs of the sweep have not ended."""
+
+    status = 409
 
 
 class BodyTooLargeError(ApiError):
@@ -198,6 +210,12 @@ class UnknownNameError(ApiError):
 
 class InfeasibleBudgetError(ApiError):
     """The budget is below the least that the method needs."""
+
+    status = 422
+
+
+class InfeasiblePointsError(ApiError):
+    """Budgets of the sweep are below the least that their methods need."""
 
     status = 422
 

@@ -140,7 +140,10 @@ def _create(spec: JobSpec, plan: str, key: str | None) -> tuple[schemas.Job, boo
     planned = Plan.from_json(plan)
     with transaction() as session:
         migrate.require(session)  # a newer version may have come since the start
-        job = jobs.create(session, spec, planned, key)
+        try:
+            job = jobs.create(session, spec, planned, key)
+        except jobs.NoSuchJobError:  # the key made something else
+            raise reused("what is no job") from None
         return _shape(session, _same(job, spec)), jobs.is_new(session, job)
 
 

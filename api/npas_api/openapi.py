@@ -23,6 +23,16 @@ EXAMPLE = {
     "priority": 0,
 }
 """A job, small enough to try."""
+SWEEP_EXAMPLE = {
+    "architectures": ["wrn-16-2"],
+    "budgets": [{"fraction": 0.1}, {"fraction": 0.25}, {"fraction": 0.5}],
+    "methods": ["block_mix", "narrow"],
+    "seeds": [0, 1],
+    "dataset": "digits",
+    "training": {"epochs": 20, "schedule": "cosine"},
+    "infeasible": "leave_out",
+}
+"""A sweep of fourteen such jobs."""
 
 Responses = dict[int | str, dict[str, Any]]
 

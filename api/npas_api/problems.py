@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -50,6 +51,9 @@ class Problem(BaseModel):
     minimum: int | None = Field(None, description="infeasible_budget: fewest the method reaches")
     alternatives: dict[str, int] | None = Field(
         None, description="infeasible_budget: the minimum of every other method"
+    )
+    points: list[dict[str, Any]] | None = Field(
+        None, description="infeasible_points: each network, method and budget, and its minimum"
     )
     checks: dict[str, str] | None = Field(None, description="not_ready: how each part is")
 

@@ -78,6 +78,7 @@ class Job(Shape):
     started_at: datetime | None
     finished_at: datetime | None
     attempt: int
+    sweep_id: str | None = Field(description="of the sweep that it belongs to")
     reason: dict[str, Any] | None = Field(description="why it ended: code, message, hint")
     result: Annotated[dict[str, Any], described_by(Report)] | None = Field(
         description="the report, once there is a network"

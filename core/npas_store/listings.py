@@ -52,6 +52,7 @@ class Filter:
 
     Args:
         states: any of these.
+        sweep: id of the sweep that they belong to.
         labels: all of these pairs.
         max_parameters: trainable parameters of the planned network.
         min_accuracy: top-1 on the test images, 0..1.
@@ -61,6 +62,7 @@ class Filter:
     architecture: str | None = None
     dataset: str | None = None
     method: str | None = None
+    sweep: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     created_after: datetime | None = None
     max_parameters: int | None = None
@@ -114,6 +116,7 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         Job.architecture: wanted.architecture,
         Job.dataset: wanted.dataset,
         Job.method: wanted.method,
+        Job.sweep_id: wanted.sweep,
     }
     conditions = [column == value for column, value in equal.items() if value is not None]
     if wanted.states:

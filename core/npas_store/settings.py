@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     plan_megabytes: int = Field(
         2048, ge=64, description="a plan that needs more memory of its own is refused"
     )
+    sweep_seconds: float = Field(
+        120, gt=0, description="a sweep whose plans take longer together is refused"
+    )
     lease_seconds: float = Field(30, gt=0, description="a silent worker is replaced after this")
     grace_seconds: float = Field(60, ge=0, description="from a polite stop of a training to kill")
     stall_seconds: float = Field(1800, gt=0, description="a training without a step is killed")

@@ -24,6 +24,9 @@ ROUTES = {
     "/v1/methods": {"get"},
     "/v1/plans": {"post"},
     "/v1/results": {"get"},
+    "/v1/sweeps": {"get", "post"},
+    "/v1/sweeps/{sweep_id}": {"get"},
+    "/v1/sweeps/{sweep_id}/cancel": {"post"},
 }
 
 

@@ -42,6 +42,12 @@ def spec() -> JobSpec:
     )
 
 
+@pytest.fixture(scope="session")
+def small_plan() -> SmallPlan:
+    """A plan, as far as the store looks."""
+    return SmallPlan()
+
+
 @pytest.fixture
 def submit(store: Path, spec: JobSpec) -> Callable[..., Job]:
     """Create a job; give a key to make it idempotent."""
