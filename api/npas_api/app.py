@@ -1,7 +1,6 @@
 """The application: routes, what is around them, and what runs beside them."""
 
 import functools
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -27,6 +26,7 @@ from npas_api import (
     sweeps,
 )
 from npas_api.background import CHORES, BackgroundLoop
+from npas_api.hub import Hub
 from npas_api.middleware import RequestContext
 from npas_api.origins import OwnOrigin
 from npas_api.planning import Planner
@@ -50,7 +50,7 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
         docs_url=None,  # its page would load scripts from a stranger's server
         redoc_url=None,
     )
-    app.state.closing = threading.Event()
+    app.state.hub = Hub()
     for part in (
         plans,
         jobs,
@@ -84,13 +84,14 @@ async def _lifespan(
 ) -> AsyncIterator[None]:
     app.state.planner = Planner()
     app.state.planner.start()
+    app.state.hub.start()
     app.state.loops = [chore() for chore in chores]
     for loop in app.state.loops:
         loop.start()
     try:
         yield
     finally:
-        app.state.closing.set()
+        await app.state.hub.stop()
         for loop in app.state.loops:
             loop.stop()
         await app.state.planner.stop()

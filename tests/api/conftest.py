@@ -36,7 +36,7 @@ def serving(app: FastAPI) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
-        app.state.closing.set()
+        app.state.hub.close()
         server.should_exit = True
         loop = server.servers[0].get_loop()
         thread.join(STOP_SECONDS)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from npas.jobs.listener import Listener
 from npas.plans import Plan
 from npas.train import Command
 from npas_store import blobs, events, metrics, plans, resume_files
+from sqlalchemy.orm import Session
 
 from npas_worker.protocol import PULSE
 from npas_worker.signals import Signals
@@ -36,8 +37,8 @@ class StoreListener(Listener):
 
     def event(self, type: str, message: str, data: Mapping[str, Any]) -> None:
         """Tell the user something."""
-        kept = dict(data)
-        self._writer.add(lambda session: events.append(session, self._job_id, type, message, kept))
+        news = events.News(type=type, message=message, data=dict(data))
+        self._writer.add_to(self._append, news)
 
     def plan(self, version: int, plan: Plan) -> None:
         """Keep a version of the plan; the job shows its size."""
@@ -46,9 +47,8 @@ class StoreListener(Listener):
         self._writer.report(parameters=plan.ledger.total)
 
     def metrics(self, row: Mapping[str, Any]) -> None:
-        """Keep one epoch of the learning curve."""
-        kept = dict(row)
-        self._writer.add(lambda session: metrics.record(session, self._job_id, kept))
+        """Keep one epoch of the learning curve, which is an event, too."""
+        self._writer.add_to(self._record, dict(row))
 
     def progress(self, fraction: float, eta_seconds: float | None) -> None:
         """Show how far the job is."""
@@ -76,6 +76,12 @@ class StoreListener(Listener):
         if self._signals.finish:
             return Command.FINISH
         return Command.PAUSE if self._signals.pause else Command.CONTINUE
+
+    def _append(self, session: Session, news: Sequence[events.News]) -> None:
+        events.append_all(session, self._job_id, news)
+
+    def _record(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+        metrics.record_all(session, self._job_id, rows)
 
     def _alive(self) -> None:
         now = time.monotonic()
