@@ -179,6 +179,8 @@ class Client:
     def watch(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
         """Yield the job's events as they happen, each once, until the job has ended.
 
+        An epoch is an event of type "metrics", whose data are its row of the learning curve.
+
         A stream that ends says nothing about its job (servers restart, proxies hang up), so the
         job is asked, and the stream resumed after the last event seen.
 
