@@ -61,7 +61,7 @@ def test_job_of_a_newer_service_is_taken_as_it_is(scripted, answer, client):
     spec = {"architecture": {"name": "resnet-8"}, "budget": {"fraction": 0.5}, "dataset": "digits"}
     scripted.replies["/v1/jobs/job_1"] = [answer(RUNNING | {"spec": spec})]
     assert client.get("job_1").spec == npas.JobSpec.model_validate(spec)
-    newer = spec | {"priority": 1}
+    newer = spec | {"urgency": 1}
     scripted.replies["/v1/jobs/job_2"] = [answer(RUNNING | {"spec": newer})]
     assert client.get("job_2").spec == newer
 
