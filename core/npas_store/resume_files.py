@@ -5,14 +5,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
 from npas_store import blobs
 from npas_store.settings import settings
 from npas_store.states import TERMINAL
-from npas_store.tables import Job, ResumeFile
+from npas_store.tables import Attempt, Job, ResumeFile
 
 KEPT = 2
 """Files kept: the newest, and one in case that its bytes were damaged."""
@@ -63,6 +63,12 @@ def record(
         )
     )
     session.flush()
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job_id, Attempt.claim_number == claim_number)
+        .values(reached_step=step)
+        .execution_options(synchronize_session=False)
+    )
     old = _newest_first(session, job_id)[KEPT:]
     session.execute(delete(ResumeFile).where(ResumeFile.id.in_([row.id for row in old])))
     files = [settings().jobs / row.path for row in old]

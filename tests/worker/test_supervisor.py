@@ -47,7 +47,7 @@ def test_only_a_training_that_was_lost_casts_doubt_on_the_machine(claimed, in_en
     [
         (
             lambda s, job: claims.lose(
-                s, job.id, job.claim_number, reason("device_failed", "gone")
+                s, job.id, job.claim_number, reason("device_unusable", "gone")
             ),
             True,
         ),
@@ -102,7 +102,7 @@ def test_request_that_cannot_be_trained_fails_with_its_field(store, spec):
     assert (job.id, store.is_dir()) == (made.id, True)
     job, outcome = supervise(job)
     assert (job.state, outcome, job.losses) == ("failed", "failed", 0)
-    assert job.reason["code"] == "dataset_unusable"
+    assert job.reason["code"] == "invalid_data"
 
 
 def test_claim_that_is_over_is_left_alone(claimed):
@@ -173,6 +173,6 @@ def test_training_is_the_first_that_the_kernel_should_kill(claimed):
 
 def test_kill_for_memory_is_a_cause_of_its_own():
     for_memory = killed_by(signal.SIGKILL, is_for_memory=True)
-    assert (for_memory["code"], for_memory["field"]) == ("out_of_memory", "/training/batch_size")
+    assert (for_memory["code"], for_memory["field"]) == ("oom_host", "/training/batch_size")
     assert killed_by(signal.SIGKILL, is_for_memory=False)["code"] == "worker_lost"
     assert killed_by(signal.SIGSEGV, is_for_memory=True)["code"] == "worker_lost"

@@ -15,7 +15,7 @@ import time
 
 from celery import Celery, signals
 from npas_local.processes import die_with
-from npas_store import broker, claims, homes, migrate, resume_files, workers
+from npas_store import broker, claims, homes, migrate, resume_files, room, workers
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.settings import settings
 from npas_store.tables import Job
@@ -66,7 +66,11 @@ class Slot:
                 with transaction() as session:
                     _check(session)  # else it is of no use, and would clear up after others
                     workers.beat(
-                        session, self.name, trouble=shown, memory_bytes=self._proof.memory_bytes
+                        session,
+                        self.name,
+                        trouble=shown,
+                        memory_bytes=self._proof.memory_bytes,
+                        free_bytes=room.free_bytes(),
                     )
                 if time.monotonic() - swept > _SWEEP_SECONDS:
                     with reading() as session:
@@ -95,8 +99,8 @@ class Slot:
             try:
                 with transaction() as session:
                     _check(session)
-                    job = claims.claim(session, self.name) if self._proof.is_fit else None
-                    if job or not claims.is_any_due(session):
+                    job = self._take(session) if self._proof.is_fit else None
+                    if job or not claims.is_any_due(session, free_bytes=room.free_bytes()):
                         return job
                 is_told = is_told or (self._proof.is_sick and _tell_another())
                 time.sleep(_BUSY_SECONDS if self._proof.is_fit else _ASIDE_SECONDS)
@@ -107,6 +111,9 @@ class Slot:
                 log.error("no job is taken: %s", error)
                 return None  # jobs that wait are announced again
         return None
+
+    def _take(self, session: Session) -> Job | None:
+        return claims.claim(session, self.name, free_bytes=room.free_bytes())
 
 
 def _tell_another() -> bool:

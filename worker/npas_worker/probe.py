@@ -15,9 +15,8 @@ from pathlib import Path
 
 from npas_store import homes, machine
 from npas_store.database import UNREACHABLE, why_unreachable
+from npas_store.room import LEAST_FREE_BYTES
 from npas_store.settings import SettingError, settings
-
-LEAST_FREE_BYTES = 64 * 2**20
 
 
 class UnfitError(Exception):

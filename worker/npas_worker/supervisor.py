@@ -24,6 +24,7 @@ from npas_store.states import is_terminal
 from npas_store.tables import Job
 from npas_store.transitions import reason
 
+from npas_worker.failures import explain
 from npas_worker.protocol import FINISH, LOST, PAUSE, PAUSED, PULSE, SHOW, SIGNALS
 
 _LOOK_SECONDS = 0.1
@@ -85,7 +86,9 @@ class Supervisor:
             self._folder.mkdir(parents=True, exist_ok=True)
             process = self._start()
         except (OSError, subprocess.SubprocessError) as error:
-            self._loss = reason("machine_failed", f"the training cannot be started: {error}")
+            why = explain(error)
+            code = why["code"] if why["code"] == "disk_full" else "machine_failed"
+            self._loss = reason(code, f"the training cannot be started: {error}")
             return self._conclude(LOST)
         if self._claim.is_to_deliver:
             process.send_signal(FINISH)  # and no deadline: it is all that is left to do
@@ -196,7 +199,7 @@ class Supervisor:
         """Write how the claim ended, unless the training did that itself; then clear up.
 
         Returns:
-            Whether it was a loss.
+            Whether it was a loss for which this machine may be to blame.
         """
         give_up = time.monotonic() + settings().grace_seconds
         while True:
@@ -204,7 +207,7 @@ class Supervisor:
                 self._write_end(code)
                 if self._is_over():
                     resume_files.discard(self._claim.job_id)
-                return self._was_lost()
+                return self._casts_doubt()
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)
             if self._is_draining() and time.monotonic() > give_up:
@@ -219,13 +222,13 @@ class Supervisor:
             except jobs.NoSuchJobError:
                 return True
 
-    def _was_lost(self) -> bool:
-        """Tell whether the claim ended as a loss: what is written counts, not an exit code.
+    def _casts_doubt(self) -> bool:
+        """Tell whether the machine may be to blame: what is written counts, not an exit code.
 
         A training that has written its loss may be killed before it exits.
         """
         with reading() as session:
-            return claims.was_lost(session, self._claim.job_id, self._claim.number)
+            return claims.casts_doubt(session, self._claim.job_id, self._claim.number)
 
     def _write_end(self, code: int) -> None:
         was_stopped = self._is_draining() and self._loss is None
@@ -271,9 +274,8 @@ def killed_by(number: signal.Signals, *, is_for_memory: bool) -> dict[str, str]:
     """
     if number == signal.SIGKILL and is_for_memory:
         return reason(
-            "out_of_memory",
+            "oom_host",
             "the kernel killed the training: the machine ran out of memory",
-            hint="halve training.batch_size, or run fewer workers on the machine",
             field="/training/batch_size",
         )
     return reason("worker_lost", f"the training was killed by {number.name}")

@@ -141,22 +141,10 @@ class Training:
         self._writer.write_now(end)
 
     def _fail(self, error: Exception) -> int:
-        failure = explain(error)
+        """Write what became of the claim; the cause decides whether it is tried again."""
+        why = explain(error)
         self._writer.close()
-
-        def end(session: Session) -> None:
-            if not failure.is_final:
-                claims.lose(session, self._job_id, self._claim_number, failure.reason)
-                return
-            message = failure.reason["message"]
-            claims.finish(
-                session,
-                self._job_id,
-                self._claim_number,
-                "failed",
-                message=message,
-                why=failure.reason,
-            )
-
-        self._writer.write_now(end)
-        return ENDED if failure.is_final else LOST
+        self._writer.write_now(
+            lambda session: claims.lose(session, self._job_id, self._claim_number, why)
+        )
+        return LOST
