@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 
 from npas.delivery.report import Report
 from npas.spec import JobSpec
-from npas_store import queue_places, tables
+from npas_store import causes, queue_places, tables
 from npas_store.states import is_terminal
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from npas_api.openapi import described_by
 
@@ -26,14 +26,14 @@ class Transition(Shape):
     to_state: str
     at: datetime
     attempt: int
-    reason: dict[str, Any] | None
+    reason: Annotated[dict[str, Any] | None, BeforeValidator(causes.shown)]
 
 
 class QueuePlace(Shape):
     """Where a queued job stands, and what it waits for."""
 
     position: int = Field(description="jobs that are due and come before it; 0: it is the next")
-    code: str = Field(description="pause, worker_absent, worker_unfit, worker_busy, turn, ...")
+    code: str = Field(description="pause, worker_absent, worker_unfit, disk_full, ...")
     waiting_for: str = Field(description="the same in words")
 
 
@@ -79,7 +79,12 @@ class Job(Shape):
     finished_at: datetime | None
     attempt: int
     sweep_id: str | None = Field(description="of the sweep that it belongs to")
-    reason: dict[str, Any] | None = Field(description="why it ended: code, message, hint")
+    reason: Annotated[dict[str, Any] | None, BeforeValidator(causes.shown)] = Field(
+        description="why it ended or waits: code, message, hint, field, retryable"
+    )
+    adjustments: dict[str, Any] = Field(
+        description="what losses made it do otherwise: micro_batches, learning_rate_factor"
+    )
     result: Annotated[dict[str, Any], described_by(Report)] | None = Field(
         description="the report, once there is a network"
     )

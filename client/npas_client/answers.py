@@ -36,7 +36,7 @@ class Job(Answer):
         priority: jobs of a higher one are taken first.
         revision: changes of labels or priority so far, for `Client.update`.
         queue: where it waits, if it was asked for alone and does.
-        reason: why it ended or waits: code, message, hint.
+        reason: why it ended or waits: code, message, hint, field, retryable (docs/reasons.md).
         result: the report, once there is a network.
     """
 

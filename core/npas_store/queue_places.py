@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from npas_store import workers
+from npas_store import room, workers
 from npas_store.states import LIVE
 from npas_store.tables import Job, Worker
 
@@ -63,6 +63,8 @@ def _cause(session: Session, job: Job, position: int, now: datetime) -> tuple[st
         return "worker_absent", "a worker: none is present; start one"
     if not fit:
         return "worker_unfit", _trouble(present)
+    if lacking := _lacking_room(session, job, present):
+        return "disk_full", lacking
     busy = _num_busy(session, fit)
     if busy >= len(fit):
         of_them = "the one" if len(fit) == 1 else f"all {len(fit)}"
@@ -83,6 +85,16 @@ def _trouble(present: Sequence[Worker]) -> str:
     return (
         f"a worker that is well: of {len(present)} present none is; {first.name}: {first.trouble}"
     )
+
+
+def _lacking_room(session: Session, job: Job, present: Sequence[Worker]) -> str:
+    """Return what room the job lacks on the disk of every worker that is well; "" for none."""
+    free = [worker.free_bytes for worker in present if worker.trouble is None]
+    known = [found for found in free if found is not None]
+    needs = room.needed_bytes(session, job.id)
+    if len(known) < len(free) or max(known) >= needs:
+        return ""
+    return f"room on a worker's disk: {needs:,} bytes must be free, {max(known):,} are"
 
 
 def _num_busy(session: Session, names: Sequence[str]) -> int:

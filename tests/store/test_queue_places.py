@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from npas_store import claims, jobs, queue_places, transitions, workers
+from npas_store import claims, jobs, queue_places, room, transitions, workers
 from npas_store.database import reading, transaction
 from npas_store.tables import Job
 from sqlalchemy import func, update
@@ -102,3 +102,21 @@ def test_a_pause_after_a_loss_says_until_when(submit):
         until = jobs.get(session, job.id).due_at.isoformat(timespec="seconds")
     assert found.code == "pause"
     assert found.waiting_for == f"a pause after stalled, until {until}"
+
+
+def test_a_job_for_which_no_disk_has_room_says_how_much_it_needs(submit):
+    job = submit()
+    with transaction() as session:
+        needs = room.needed_bytes(session, job.id)
+        workers.beat(session, "w", free_bytes=needs - 1)
+    found = place(job)
+    assert (found.code, claims_with(needs - 1)) == ("disk_full", None)
+    assert f"{needs:,} bytes must be free, {needs - 1:,} are" in found.waiting_for
+    with transaction() as session:
+        workers.beat(session, "w", free_bytes=needs)
+    assert place(job).code == "turn"
+
+
+def claims_with(free_bytes):
+    with transaction() as session:
+        return claims.claim(session, "w", free_bytes=free_bytes)

@@ -168,7 +168,7 @@ def test_job_that_needs_less_goes_first_where_there_is_little_room(submit):
     large, small = submit(), submit()
     with transaction() as session:
         statement = text(
-            'UPDATE jobs SET estimate = \'{"disk_bytes": 1000000000}\' WHERE id = :id'
+            "UPDATE jobs SET estimate = '{\"disk_bytes\": 1000000000}' WHERE id = :id"
         )
         session.execute(statement, {"id": large.id})
     with transaction() as session:
