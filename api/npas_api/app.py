@@ -15,6 +15,7 @@ from npas_api import (
     artifacts,
     catalogues,
     events,
+    frontiers,
     health,
     job_changes,
     jobs,
@@ -23,6 +24,7 @@ from npas_api import (
     plans,
     problems,
     results,
+    sweep_tables,
     sweeps,
 )
 from npas_api.background import CHORES, BackgroundLoop
@@ -60,6 +62,8 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
         artifacts,
         results,
         sweeps,
+        frontiers,
+        sweep_tables,
         catalogues,
         health,
     ):

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from npas import arch, data, methods
+from npas.delivery import frontier_picture
 from npas.errors import InfeasibleBudgetError, NpasError
 from npas.jobs import admission
 from npas.planning import planner
@@ -44,6 +45,11 @@ def _job(asked: Mapping[str, Any], folder: Path | None) -> str:
     return admission.admit(spec, folder, memory_bytes=asked["memory_bytes"]).to_json()
 
 
+def _frontier(asked: Mapping[str, Any], folder: Path | None) -> str:
+    del folder
+    return frontier_picture.frontier_svg(**json.loads(asked["request"]))
+
+
 def _datasets(asked: Mapping[str, Any], folder: Path | None) -> list[dict[str, Any]]:
     del asked
     return data.catalogue(folder)
@@ -53,6 +59,7 @@ QUESTIONS: Mapping[str, Callable[[Mapping[str, Any], Path | None], Any]] = {
     "plan": _plan,
     "job": _job,
     "datasets": _datasets,
+    "frontier": _frontier,
 }
 """By name: what is asked, and the folder of the datasets, to what is answered."""
 

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -92,6 +92,11 @@ class Planner:
         limit = await run_in_threadpool(_largest_memory)
         asked = spec.model_dump_json()
         return str(await self._ask("job", asked, spec, memory_bytes=limit))
+
+    async def picture(self, title: str, marks: Sequence[Mapping[str, Any]]) -> str:
+        """Return the picture of a frontier, see `npas.delivery.frontier_picture`; see `plan`."""
+        asked = json.dumps({"title": title, "marks": list(marks)})
+        return str(await self._ask("frontier", asked))
 
     async def catalogue(self, kind: str) -> list[dict[str, Any]]:
         """Return the catalogue of a kind: "architectures", "methods" or "datasets"."""

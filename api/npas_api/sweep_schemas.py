@@ -87,6 +87,67 @@ class SweepPage(Shape):
     next: str | None = Field(description="`after` of the next page")
 
 
+class SeedResult(Shape):
+    """One training of a point."""
+
+    seed: int
+    job_id: str
+    state: str
+    accuracy: float | None = Field(description="0..1; of a cancelled job, of its best so far")
+    parameters: int
+    counts: bool = Field(description="trained to its end: part of the mean")
+
+
+class MeanAccuracy(Shape):
+    """Over the seeds that were trained to their end."""
+
+    mean: float
+    low: float | None = Field(description="of the 95 % interval of Student's t; null: one seed")
+    high: float | None
+    count: int = Field(description="seeds that it is of")
+
+
+class FrontierPoint(Shape):
+    """A network by one method at one budget."""
+
+    architecture: str = Field(description="names, joined by plus signs")
+    method: str
+    budget_parameters: int
+    place: dict[str, int | None] = Field(description="in the lists of the request, from 0")
+    is_baseline: bool = Field(description="without sharing: what the others are compared with")
+    parameters: int = Field(description="of the largest of the seeds that count")
+    dense_parameters: int
+    accuracy: MeanAccuracy | None = Field(description="null: no seed was trained to its end yet")
+    is_on_frontier: bool = Field(description="none is as small and better, or smaller and as good")
+    is_on_own_frontier: bool = Field(description="among the points of the same network")
+    seeds: list[SeedResult]
+
+
+class Smallest(Shape):
+    """The smallest network that is nearly as good as a dense one."""
+
+    baseline: int | None = Field(description="place in `points` of the dense network")
+    point: int | None = Field(description="place in `points`; null: there is none, see `message`")
+    job_id: str | None = Field(description="of its most accurate seed")
+    parameters: int | None
+    accuracy: float | None = Field(description="mean over its seeds")
+    message: str
+
+
+class Frontier(Shape):
+    """Accuracy against parameters, of what is trained by now."""
+
+    sweep_id: str
+    state: str
+    is_complete: bool = Field(description="every job of the sweep is in it, trained to its end")
+    missing: dict[str, int] = Field(description="jobs that say nothing: waiting, failed, ...")
+    points: list[FrontierPoint]
+    within: float | None = Field(description="of the request: points of accuracy, of 100")
+    smallest: list[Smallest] = Field(
+        description="one for each network; one for all of them where `across` was asked for"
+    )
+
+
 def sweep_urls(sweep_id: str) -> SweepUrls:
     """Return where the parts of a sweep are."""
     own = f"/v1/sweeps/{sweep_id}"

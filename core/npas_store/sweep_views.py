@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Float, Select, cast, func, literal, select, tuple_
-from sqlalchemy.orm import Session, aliased, load_only
+from sqlalchemy.orm import Session, aliased, defer, load_only
 
 from npas_store import workers
 from npas_store.listings import Place
@@ -134,7 +134,7 @@ def members(session: Session, sweep_id: str, after: Place | None, limit: int) ->
     if after is not None:
         place = tuple_(literal(after.value, Job.created_at.type), literal(after.id))
         query = query.where(tuple_(Job.created_at, Job.id) > place)
-    return session.scalars(query.limit(limit)).all()
+    return session.scalars(query.options(defer(Job.result)).limit(limit)).all()
 
 
 def _current(query: Any) -> Any:  # mypy tells queries apart by their columns

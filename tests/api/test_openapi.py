@@ -27,6 +27,9 @@ ROUTES = {
     "/v1/sweeps": {"get", "post"},
     "/v1/sweeps/{sweep_id}": {"get"},
     "/v1/sweeps/{sweep_id}/cancel": {"post"},
+    "/v1/sweeps/{sweep_id}/frontier": {"get"},
+    "/v1/sweeps/{sweep_id}/frontier.svg": {"get"},
+    "/v1/sweeps/{sweep_id}/results.csv": {"get"},
 }
 
 
