@@ -77,7 +77,8 @@ def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> "D
     """Read a dataset into memory. Nothing is ever downloaded here; that is `fetch`.
 
     Args:
-        spec: a name ("digits", "npz:NAME", ...), a name with limits, or the Path of an .npz file.
+        spec: a name ("digits", "npz:NAME", ...), a name with limits and options, or the Path of
+            an .npz file, of Parquet, or of a folder or zip of images.
         folder: data folder; None: the default one.
 
     Raises:
@@ -88,9 +89,10 @@ def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> "D
     from npas.data._dataset import dataset
 
     if isinstance(spec, Path):
-        whole = read_npz(spec)
+        kind, whole = _read(spec)
         classes = whole.facts.num_classes
-        return dataset(f"npz:{spec.stem}", whole, num_classes=classes, crop_padding=0, flip=False)
+        name = f"{kind}:{spec.stem}"
+        return dataset(name, whole, num_classes=classes, crop_padding=0, flip=False)
     spec = _as_spec(spec)
     name, source, argument = _source_of(spec)
     whole = _checked(name, source, argument, _folder(folder))
@@ -101,6 +103,17 @@ def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> "D
         crop_padding=source.crop_padding,
         flip=source.flip,
     )
+
+
+def _read(path: Path) -> tuple[str, Arrays]:
+    """Read what a path leads to; return the name of its kind, too."""
+    from npas.data._importing.importer import read_images
+    from npas.data.images import format_of
+
+    if path.suffix == ".npz":
+        return "npz", read_npz(path)
+    imported = read_images(path, format=format_of(path))
+    return "images", replace(imported.arrays(), origin=imported.report.model_dump(mode="json"))
 
 
 def facts(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Facts:
@@ -115,7 +128,7 @@ def facts(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> F
         DataError: the .npz file is missing or not what it must be.
     """
     if isinstance(spec, Path):
-        return read_npz_facts(spec)
+        return read_npz_facts(spec) if spec.suffix == ".npz" else _read(spec)[1].facts
     spec = _as_spec(spec)
     _, source, argument = _source_of(spec)
     whole = source.facts(_folder(folder), argument)
@@ -209,12 +222,15 @@ def _full_name(module: str, argument: str) -> str:
 def _source_of(spec: DatasetSpec) -> tuple[str, Source, str]:
     """Return the full name, the source as the options say, and the argument."""
     name, source, argument = _source(spec.name)
-    for field, described in ImageOptions.model_fields.items():
-        if getattr(spec, field) != described.default:
-            raise InvalidSpecError(
-                f"{field} is for images that are imported; {name} is as it is: leave it out",
-                field=f"/dataset/{field}",
-            )
+    asked = {field: getattr(spec, field) for field in ImageOptions.model_fields}
+    options = ImageOptions.model_validate(asked)
+    if source.with_options is not None:
+        return name, source.with_options(options), argument
+    for field in options.model_dump(exclude_defaults=True):
+        raise InvalidSpecError(
+            f"{field} is for images that are imported; {name} is as it is: leave it out",
+            field=f"/dataset/{field}",
+        )
     return name, source, argument
 
 
@@ -233,9 +249,13 @@ def _source(name: str) -> tuple[str, Source, str]:
 def _unknown(name: str) -> UnknownNameError:
     """Return the error about a name: the datasets there are, and the way to one's own."""
     known = [
-        _full_name(each, "NAME" if each == "npz" else "") for each in registry.names("npas.data")
+        _full_name(each, "NAME" if each in ("images", "npz") else "")
+        for each in registry.names("npas.data")
     ]
-    advice = "images of your own are npz:NAME, a file NAME.npz in the data folder"
+    advice = (
+        "images of your own are npz:NAME, a file NAME.npz in the data folder, or images:NAME, a "
+        "folder, zip or Parquet"
+    )
     near = registry.nearest(name, known)
     return UnknownNameError("dataset", name, known, near, advice=advice, field="/dataset")
 

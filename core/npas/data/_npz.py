@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from npas.data._arrays import Arrays, Facts, bad
+from npas.errors import DataError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 HELD_OUT = ("x_validation", "y_validation")
@@ -120,9 +121,9 @@ def read_headers(path: Path, *, is_square: bool = True) -> dict[str, Header]:
             wanted = _wanted(path, present)
             headers = {key: _header(archive, key) for key in wanted}
             sizes = {key: archive.getinfo(f"{key}.npy").file_size for key in wanted}
+    except DataError:
+        raise
     except _DAMAGED as error:
-        if isinstance(error, type(bad(path, ""))):
-            raise
         raise bad(path, f"is not a readable .npz file ({error})") from error
     for key, header in headers.items():
         _check_header(path, key, header, sizes[key], is_square=is_square)

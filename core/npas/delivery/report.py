@@ -194,6 +194,49 @@ class FoldingReport(Part):
     sha256: str
 
 
+class ConfusedPair(Part):
+    """Test images of one class that were taken for another."""
+
+    right: str
+    said: str
+    images: int
+
+
+class ConfusionReport(Part):
+    """Which classes were taken for which, on the test images.
+
+    Attributes:
+        classes: names by label; numbers where classes have no names.
+        counts: images of class (row) that were said to be of class (column); None of more than 100
+            classes.
+        most_confused: the pairs with the most images, at most 20.
+    """
+
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...] | None
+    most_confused: tuple[ConfusedPair, ...]
+
+
+class DatasetImport(Part):
+    """How images became those of the dataset.
+
+    Attributes:
+        rule: of resizing, a sentence.
+        splits: where training, validation and test images come from, a sentence.
+        num_skipped: images that could not be read.
+        leaks: pictures that are in several splits.
+        dropped: training images that were left out for being there twice.
+        warnings: sentences.
+    """
+
+    rule: str
+    splits: str
+    num_skipped: int
+    leaks: int
+    dropped: int
+    warnings: tuple[str, ...]
+
+
 class Report(Part):
     """What a finished job delivered and what it took.
 
@@ -213,6 +256,9 @@ class Report(Part):
         f1: for cells.
         precision: for cells.
         recall: for cells.
+        macro_f1: mean over classes of their F1, 0 to 1; not for cells.
+        confusion: which classes were taken for which; not for cells.
+        dataset_import: of a dataset that was imported.
         nll: negative log likelihood, nats; None where it is no number.
         ece: expected calibration error, 0 to 1.
         test_images: that it was graded on.
@@ -251,6 +297,9 @@ class Report(Part):
     f1: float | None = None
     precision: float | None = None
     recall: float | None = None
+    macro_f1: float | None = None
+    confusion: ConfusionReport | None = None
+    dataset_import: DatasetImport | None = None
     nll: float | None
     ece: float | None
     test_images: int

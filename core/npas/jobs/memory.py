@@ -64,9 +64,10 @@ def estimate(spec: JobSpec, plan: Plan, facts: Facts) -> Memory:
         plan: of the job; its networks are those that are trained.
         facts: of the job's dataset.
     """
-    batch = largest_batch(facts.num_train, spec.training)
+    batch = largest_batch(facts.num_train, spec.training, validation=facts.num_validation)
     composed = sum(group.num_dense for group in plan.groups)
-    pixels = facts.input_channels * facts.input_size**2 * (facts.num_train + facts.num_test)
+    images = facts.num_train + facts.num_validation + facts.num_test
+    pixels = facts.input_channels * facts.input_size**2 * images
     needed = Memory(
         weights=_BYTES * (2 * composed + _copies(spec) * plan.ledger.total),
         activations=_activations(plan.networks, spec, batch),
@@ -98,7 +99,7 @@ def require_room(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> N
     needed = estimate(spec, plan, facts)
     if needed.total <= limit_bytes:
         return
-    batch = largest_batch(facts.num_train, spec.training)
+    batch = largest_batch(facts.num_train, spec.training, validation=facts.num_validation)
     most = _most(spec, plan, facts, limit_bytes)
     is_for_a_batch = most >= _LEAST_BATCH
     advice = (
@@ -116,7 +117,7 @@ def require_room(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> N
 
 def _most(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> int:
     """Return a batch size that fits, nearly the largest; below `_LEAST_BATCH`: none does."""
-    most = largest_batch(facts.num_train, spec.training)
+    most = largest_batch(facts.num_train, spec.training, validation=facts.num_validation)
     while most >= _LEAST_BATCH:
         training = spec.training.model_copy(update={"batch_size": most})
         needed = estimate(spec.model_copy(update={"training": training}), plan, facts)

@@ -261,6 +261,9 @@ class TrainingSpec(Spec):
         0.1, ge=0, le=0.5, description="held out of the training images to choose the best epoch"
     )
     keep: Literal["best", "last"] = Field("best", description="which epoch's weights to deliver")
+    balance: Literal["none", "weights"] = Field(
+        "none", description="weights: each class has the same say in the loss, however few images"
+    )
     distillation: DistillationSpec | None = Field(
         None, description="learn from a teacher's answers too, in the search as well"
     )

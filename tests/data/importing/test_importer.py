@@ -1,18 +1,23 @@
 """From folders and archives to the file that jobs read."""
 
+import io
 import subprocess
 import sys
+import zipfile
 
 import npas.data
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from npas.data._importing import importer
 from npas.errors import DataError
 from PIL import Image
 
 NO_TORCH = """
 import sys
+import zipfile
 from pathlib import Path
 from npas import data
 data.import_dataset(Path(sys.argv[1]), Path(sys.argv[2]), format="images")
@@ -90,3 +95,110 @@ def test_absent_source_is_named(tmp_path, imported):
     with pytest.raises(DataError, match="absent: there is no such file or folder"):
         imported(tmp_path / "absent")
     assert importer.LEAST_OF_A_CLASS == 10
+
+
+def test_one_in_a_hundred_may_be_unreadable_and_no_more(good, archive, imported):
+    files = good(100)
+    files |= {"cat/000.png": b"no image", "dog/001.png": files["dog/001.png"][:90]}
+    report = imported(archive(files))
+    assert report.num_skipped == 2
+    assert [each.name for each in report.skipped] == ["cat/000.png", "dog/001.png"]
+    assert "is no image" in report.skipped[0].reason
+
+    files["dog/002.png"] = b""
+    with pytest.raises(DataError, match=r"3 of 200 images cannot be read, more than 1 %: cat/000"):
+        imported(archive(files))
+
+
+def test_images_of_formats_that_are_not_read_count_as_unreadable(good, archive, imported):
+    files = good(30) | {f"cat/{index}.heic": b"x" for index in range(5)}
+    with pytest.raises(DataError, match=r"5 of 65 images.*\.heic is not read; save it as PNG"):
+        imported(archive(files))
+
+
+def test_sizes_and_kinds_are_told(image, good, archive, imported, tmp_path):
+    files = good(20)
+    files["cat/wide.png"] = image(1, (40, 10))
+    files["cat/grey.png"] = image(2, mode="L")
+    report = imported(archive(files))
+    assert report.modes == {"L": 1, "RGB": 41}
+    assert report.formats == {"PNG": 42}
+    assert report.sizes.largest == (40, 10)
+    assert report.sizes.median_shorter_side == 10
+    assert "10 x 10 colour (the median of the shorter sides is 10)" in report.rule
+    assert npas.data.load(tmp_path / "made.npz").input_channels == 3
+
+
+def test_grey_images_stay_grey_unless_asked(image, archive, imported):
+    files = {f"{label}/{i}.png": image(i, mode="L") for label in "ab" for i in range(12)}
+    path = archive(files)
+    assert imported(path).facts["input_channels"] == 1
+    assert imported(path, channels=3).facts["input_channels"] == 3
+    assert imported(path, image_size=7, fit="pad").facts["input_size"] == 7
+
+
+def test_classes_of_very_different_sizes_are_warned_of(image, archive, imported):
+    files = {f"a/{i:03}.png": image(i) for i in range(111)}
+    report = imported(archive(files | {f"b/{i}.png": image(900 + i) for i in range(11)}))
+    assert any("more than tenfold in size (11 to 111 images)" in each for each in report.warnings)
+
+
+def test_dark_images_of_16_bits_are_warned_of(archive, imported):
+    draw = np.random.default_rng(0)
+    files = {}
+    for index in range(24):
+        content = io.BytesIO()
+        Image.fromarray(draw.integers(0, 4_000, (8, 8), np.uint16)).save(content, "PNG")
+        files[f"{'ab'[index % 2]}/{index}.png"] = content.getvalue()
+    report = imported(archive(files))
+    assert any("nearly black" in warning for warning in report.warnings)
+
+
+LIMITS = {
+    "files": ({"max_files": 5}, "holds 24 entries; at most 5"),
+    "arrays": ({"max_array_bytes": 4_000}, r"24 images of 10 x 10 are .*image_size to at most 7"),
+    "pixels": ({"max_total_pixels": 500}, "more than 500 pixels together"),
+    "classes": ({"max_classes": 1}, "holds 2 classes; at most 1"),
+    "pixels of one": ({"max_image_pixels": 50}, "has 12 x 10 pixels; at most 50"),
+    "bytes of one": ({"max_file_bytes": 50}, "is larger than 50 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", LIMITS)
+def test_limits_hold(case, good, archive, imported):
+    limits, message = LIMITS[case]
+    with pytest.raises(DataError, match=message):
+        imported(archive(good()), npas.data.ImportLimits(**limits))
+
+
+@settings(deadline=None, derandomize=True, max_examples=8)
+@given(data=st.data())
+def test_import_is_the_same_bytes_in_whatever_order_files_are_packed(data, tmp_path_factory, good):
+    folder = tmp_path_factory.mktemp("order")
+    files = good(10)
+    options = npas.data.ImageOptions(split_seed=data.draw(st.integers(0, 3)))
+    made = []
+    for name in ("one", "other"):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+            for path in data.draw(st.permutations(sorted(files))):
+                archive.writestr(path, files[path])
+        target = folder / f"{name}.npz"
+        npas.data.import_dataset(folder / f"{name}.zip", target, format="images", options=options)
+        made.append(target.read_bytes())
+    assert made[0] == made[1]
+
+
+def test_canonical_file_goes_through_an_import_unchanged(good, archive, imported, tmp_path):
+    imported(archive(good()))
+    npas.data.import_dataset(tmp_path / "made.npz", tmp_path / "again.npz", format="npz")
+    assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "made.npz").read_bytes()
+
+
+def test_full_disk_leaves_nothing_behind(good, archive, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        npas.data.import_dataset(archive(good()), tmp_path / "no" / "made.npz", format="images")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "x").write_text("")
+    with pytest.raises(OSError, match="made"):
+        npas.data.import_dataset(archive(good()), tmp_path / "made", format="images")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["made", "mine.zip"]

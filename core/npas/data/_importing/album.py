@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from npas.data._importing.files import Files
 from npas.data._importing.names import Parts
-from npas.data._importing.notes import Notes, UnreadableError
+from npas.data._importing.notes import UnreadableError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -47,15 +47,14 @@ class FileAlbum:
 
     class_names = None
 
-    def __init__(self, files: Files, placed: Sequence[tuple[Parts, Item]], notes: Notes) -> None:
+    def __init__(self, files: Files, placed: Sequence[tuple[Parts, Item]]) -> None:
         """Remember where images lie.
 
         Args:
             files: that they are.
             placed: path and what is known of each.
-            notes: of the import.
         """
-        self._files, self._placed, self._notes = files, placed, notes
+        self._files, self._placed = files, placed
         self.items: Sequence[Item] = [item for _, item in placed]
 
     def contents(self) -> Iterator[bytes | UnreadableError]:

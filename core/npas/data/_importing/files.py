@@ -1,6 +1,6 @@
 """What a source of files offers, be it a folder or an archive."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from npas.data._importing import names
@@ -35,7 +35,7 @@ def check_names(notes: Notes, paths: Mapping[Parts, int]) -> None:
         )
 
 
-def sorted_out(notes: Notes, paths: Mapping[Parts, int]) -> list[Parts]:
+def sorted_out(notes: Notes, paths: Iterable[Parts]) -> list[Parts]:
     """Return the images among the files, sorted; note what is left out."""
     images: list[Parts] = []
     archives: list[str] = []

@@ -17,11 +17,12 @@ from npas.data._importing.gathering import Gathered, check_classes, gather
 from npas.data._importing.layout import laid_out
 from npas.data._importing.limits import ImportLimits
 from npas.data._importing.notes import Notes
+from npas.data._importing.parquet import ParquetAlbum
 from npas.data._importing.report import ImportReport
 from npas.data._importing.splitting import Order
 from npas.spec import ImageOptions
 
-ImportFormat = Literal["npz", "images"]
+ImportFormat = Literal["npz", "images", "parquet"]
 
 LEAST_OF_A_CLASS = 10
 """Images of each class, of all splits together."""
@@ -63,7 +64,7 @@ def import_dataset(
     or extracted to the disk.
 
     Args:
-        source: an .npz file, or a folder or zip of images.
+        source: an .npz file; a folder or zip of images; a Parquet file, or a folder of them.
         target: the file to make, replaced if it is there; `npas.data.load(target)` reads it.
         format: what the source is.
         thumbnails: a PNG to make beside it; None: none.
@@ -72,7 +73,8 @@ def import_dataset(
 
     Raises:
         DataError: the source is not what it must be; the message says what to do.
-        MissingPackageError: Pillow is needed, and not installed.
+        MissingPackageError: Pillow (extra "images") or PyArrow ("parquet") is needed, and not
+            installed.
         OSError: the target cannot be written.
     """
     imported = read_images(source, format=format, options=options, limits=limits)
@@ -95,7 +97,7 @@ def read_images(
     if is_npz:
         gathered = npz_arrays.gathered(source, notes, options, limits)
     else:
-        with _opened(source, notes, limits) as album:
+        with _opened(source, format, notes, limits) as album:
             gathered = gather(album, notes, options, limits)
     check_classes(gathered, notes, least=0 if is_npz else LEAST_OF_A_CLASS)
     content = splitting.digests(gathered)
@@ -109,15 +111,18 @@ def read_images(
 
 
 @contextmanager
-def _opened(source: Path, notes: Notes, limits: ImportLimits) -> Iterator[Album]:
-    """Open a folder or an archive."""
-    if source.is_dir():
+def _opened(
+    source: Path, format: ImportFormat, notes: Notes, limits: ImportLimits
+) -> Iterator[Album]:
+    if not source.is_dir() and not source.is_file():
+        raise notes.refusal("there is no such file or folder")
+    if format == "parquet":
+        yield ParquetAlbum(source, notes, limits)
+    elif source.is_dir():
         yield laid_out(FolderFiles(source, notes, limits), notes)
-    elif source.is_file():
+    else:
         with ZipFiles(source, notes, limits) as files:
             yield laid_out(files, notes)
-    else:
-        raise notes.refusal("there is no such file or folder")
 
 
 def _check_splits(order: Order, notes: Notes) -> None:

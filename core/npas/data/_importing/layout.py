@@ -1,17 +1,18 @@
 """Which class and split an image is of, by where it lies or by a table beside it.
 
 Known are `CLASS/*`; `train|training/CLASS/*` with `val|valid|validation/` and `test|testing/`
-beside it; and images with a table (`tables`), whole or for each split. Folders around it all that
-hold nothing else do not matter.
+beside it; and images with a table (`tables`), one for all or one in each split's folder. Folders
+around it all that hold nothing else do not matter.
 """
 
 from collections.abc import Sequence
 
-from npas.data._importing import names
+from npas.data._importing import names, tabled
 from npas.data._importing.album import FileAlbum, Item, Split
 from npas.data._importing.files import Files, sorted_out
 from npas.data._importing.names import Parts
 from npas.data._importing.notes import Notes, some_of
+from npas.data._importing.tables import TABLES
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -36,12 +37,13 @@ def laid_out(files: Files, notes: Notes) -> FileAlbum:
     Raises:
         DataError: the layout is none of those that are known.
     """
-    sizes = files.sizes()
-    paths = [parts for parts in sizes if not names.is_litter(parts)]
-    top = _around(paths)
-    images = sorted_out(notes, {parts: sizes[parts] for parts in paths})
-    placed = _by_folder(images, len(top), notes)
-    return FileAlbum(files, placed, notes)
+    paths = [parts for parts in files.sizes() if not names.is_litter(parts)]
+    depth = _around(paths)
+    tables = [parts for parts in paths if _is_table(parts, depth)]
+    placed = tabled.by_tables(files, tables, notes, split_of) if tables else None
+    if placed is None:
+        placed = _by_folder(sorted_out(notes, paths), depth, notes)
+    return FileAlbum(files, placed)
 
 
 def split_of(name: str) -> Split | None:
@@ -49,18 +51,27 @@ def split_of(name: str) -> Split | None:
     return SPLIT_FOLDERS.get(name.strip().casefold())
 
 
-def _around(paths: Sequence[Parts]) -> Parts:
-    """Return the folders that all files lie in and that mean nothing."""
-    top: Parts = ()
-    while True:
-        depth = len(top)
+def _around(paths: Sequence[Parts]) -> int:
+    """Return how many folders all files lie in that mean nothing."""
+    depth = 0
+    while paths:
         inside = {parts[depth] for parts in paths}
         is_lone_folder = len(inside) == 1 and all(len(parts) > depth + 1 for parts in paths)
         if not is_lone_folder or split_of(next(iter(inside))) is not None:
-            return top
-        if not any(len(parts) > depth + 2 for parts in paths) and not _has_table(paths, depth + 1):
-            return top  # a class of its own, and the only one
-        top = (*top, inside.pop())
+            break
+        is_deeper = any(len(parts) > depth + 2 for parts in paths)
+        if not is_deeper and not any(_is_table(parts, depth + 1) for parts in paths):
+            break  # a class of its own, and the only one
+        depth += 1
+    return depth
+
+
+def _is_table(parts: Parts, depth: int) -> bool:
+    """Return whether a file is a table of all images, or of those of a split."""
+    is_there = len(parts) == depth + 1 or (
+        len(parts) == depth + 2 and split_of(parts[depth]) is not None
+    )
+    return is_there and parts[-1].lower() in TABLES
 
 
 def _by_folder(images: Sequence[Parts], depth: int, notes: Notes) -> list[tuple[Parts, Item]]:
@@ -94,10 +105,3 @@ def _in_splits(images: Sequence[Parts], depth: int, notes: Notes) -> list[tuple[
 
 def _item(parts: Parts, label: str, split: Split | None) -> Item:
     return Item(name="/".join(parts), label=names.class_name(label), split=split)
-
-
-def _has_table(paths: Sequence[Parts], depth: int) -> bool:
-    return any(len(parts) == depth + 1 and parts[-1] in TABLES for parts in paths)
-
-
-TABLES = ("labels.csv", "metadata.csv", "metadata.jsonl")
