@@ -8,7 +8,8 @@ from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas.train import augment, balance
+from npas.train import augment
+from npas.train.balance import check_balance
 
 
 def admit(spec: JobSpec, folder: Path | None = None, *, memory_bytes: int | None = None) -> Plan:
@@ -34,7 +35,7 @@ def admit(spec: JobSpec, folder: Path | None = None, *, memory_bytes: int | None
     plan = solve(problem)
     problem.method.refine_after(problem.options, epochs=spec.training.epochs)
     augment.check(spec.training, known.task)
-    balance.check(spec.training, known.task)
+    check_balance(spec.training, known.task)
     distillation.require(spec.training, known, folder)
     if memory_bytes is not None:
         memory.require_room(spec, plan, known, memory_bytes)

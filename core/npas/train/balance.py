@@ -14,7 +14,7 @@ from npas.spec import TrainingSpec
 from npas.tasks import TaskName
 
 
-def check(spec: TrainingSpec, task: TaskName) -> None:
+def check_balance(spec: TrainingSpec, task: TaskName) -> None:
     """Check that the classes to balance are those of images.
 
     Raises:

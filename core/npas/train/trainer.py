@@ -13,9 +13,8 @@ from npas import seeds
 from npas.data import Dataset, Inputs
 from npas.errors import CheckpointError, NonFiniteLossError
 from npas.spec import TrainingSpec
-from npas.train import balance
 from npas.train.augment import augmentation
-from npas.train.balance import class_weights
+from npas.train.balance import check_balance, class_weights
 from npas.train.batches import Batches
 from npas.train.epoch import BestWeights, EpochSums, Row
 from npas.train.evaluate import evaluate
@@ -96,7 +95,7 @@ class Trainer:
             teacher: of the spec's distillation; on the device.
         """
         where = torch.device(device)
-        balance.check(spec, dataset.task)
+        check_balance(spec, dataset.task)
         self._setting = _Setting(spec=spec, seed=seed, stage=stage, device=where)
         self.model, self.optimizer = model, optimizer(model, spec)
         self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=where)
