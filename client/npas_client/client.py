@@ -25,6 +25,7 @@ from npas.plans import Plan
 
 from npas_client import download, errors, stream
 from npas_client.answers import Artifact, Event, Job
+from npas_client.sweeps import SweepCalls
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TRIES = 6
@@ -39,7 +40,7 @@ _AWAY = (errors.UnreachableError, errors.UnavailableError)
 log = logging.getLogger(__name__)
 
 
-class Client:
+class Client(SweepCalls):
     """A connection to one service.
 
     Requests that may be sent twice without harm are: reads, and submissions, which carry an

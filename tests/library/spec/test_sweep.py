@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -110,6 +112,13 @@ def test_sweep_that_is_none_is_refused(changes, place, message):
     with pytest.raises(ValidationError, match=message) as caught:
         SweepSpec.model_validate({**ASKED, **changes})
     assert caught.value.errors()[0]["loc"] == place
+
+
+def test_sweep_in_the_readme_is_one():
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    (block,) = re.findall(r'^```json\n(\{\n    "architectures".*?)^```$', readme, re.DOTALL | re.M)
+    spec = SweepSpec.model_validate_json(block)
+    assert len([*spec.points()]) == 14
 
 
 def test_sweep_of_as_many_jobs_as_allowed_is_taken():
