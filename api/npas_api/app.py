@@ -14,6 +14,8 @@ from npas.spec.sweep import SweepSpec
 from npas_api import (
     artifacts,
     catalogues,
+    dataset_shapes,
+    datasets,
     events,
     frontiers,
     health,
@@ -23,6 +25,7 @@ from npas_api import (
     openapi,
     plans,
     problems,
+    receiving,
     results,
     sweep_tables,
     sweeps,
@@ -65,18 +68,17 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
         frontiers,
         sweep_tables,
         catalogues,
+        datasets,
+        receiving,
         health,
     ):
         app.include_router(part.router)
     problems.handle_errors(app)
-    openapi.complete(
-        app,
-        models=(
-            *(JobSpec, SweepSpec),
-            *(plans.PlanBody, job_changes.JobPatch),
-            *(Plan, Report),
-        ),
+    bodies = (
+        *(JobSpec, SweepSpec),
+        *(plans.PlanBody, job_changes.JobPatch, dataset_shapes.DatasetRequest),
     )
+    openapi.complete(app, models=(*bodies, Plan, Report))
     app.add_middleware(OwnOrigin)
     app.add_middleware(RequestContext)  # the outermost: refusals have an id, too
     return app

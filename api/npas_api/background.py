@@ -1,15 +1,18 @@
-"""Chores in threads beside the API: notify the workers, take jobs from dead ones."""
+"""Chores in threads beside the API: notify the workers, take jobs from dead ones, and so on."""
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from npas_store import outbox, reaper
+from npas_local.checking import Checker
+from npas_store import outbox, reaper, uploads
 from npas_store.broker import BrokerDownError
 from npas_store.settings import settings
 from sqlalchemy.exc import DBAPIError
 
 RELAY_SECONDS = 1.0
+CHECK_SECONDS = 1.0
+EXPIRE_SECONDS = 60.0
 MAX_PAUSE_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
@@ -21,10 +24,19 @@ class BackgroundLoop:
     Args:
         chore: does what there is to do now; doing it twice, anywhere, must be harmless.
         seconds: from the end of one round to the next.
+        interrupt: ends a round that takes long.
     """
 
-    def __init__(self, name: str, chore: Callable[[], object], *, seconds: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        chore: Callable[[], object],
+        *,
+        seconds: float,
+        interrupt: Callable[[], object] = lambda: None,
+    ) -> None:
         self.name, self._chore, self._seconds = name, chore, seconds
+        self._interrupt = interrupt
         self._stopping = threading.Event()
         self._called = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -41,6 +53,7 @@ class BackgroundLoop:
         """End after the round it is in."""
         self._stopping.set()
         self._called.set()
+        self._interrupt()
         self._thread.join()
 
     def _run(self) -> None:
@@ -71,4 +84,17 @@ def reaping() -> BackgroundLoop:
     return BackgroundLoop("reaper", reaper.reap_once, seconds=settings().lease_seconds / 2)
 
 
-CHORES: Sequence[Callable[[], BackgroundLoop]] = (relay, reaping)
+def checking() -> BackgroundLoop:
+    """Return the loop that checks the datasets that users sent."""
+    checker = Checker()
+    return BackgroundLoop(
+        "checks", checker.check_all, seconds=CHECK_SECONDS, interrupt=checker.stop
+    )
+
+
+def expiring() -> BackgroundLoop:
+    """Return the loop that gives up uploads that are not whole in time."""
+    return BackgroundLoop("uploads", uploads.expire_once, seconds=EXPIRE_SECONDS)
+
+
+CHORES: Sequence[Callable[[], BackgroundLoop]] = (relay, reaping, checking, expiring)

@@ -88,6 +88,18 @@ class InvalidRangeError(ApiError):
     status = 400
 
 
+class InvalidContentRangeError(ApiError):
+    """The Content-Range header cannot be understood."""
+
+    status = 400
+
+
+class UploadLengthError(ApiError):
+    """The body has more or fewer bytes than were announced."""
+
+    status = 400
+
+
 class HostNotAllowedError(ApiError):
     """The request is for a host that this service does not answer for."""
 
@@ -130,6 +142,18 @@ class ArtifactNotFoundError(ApiError):
     status = 404
 
 
+class DatasetNotFoundError(ApiError):
+    """There is no such dataset among those that were sent."""
+
+    status = 404
+
+
+class ThumbnailsNotFoundError(ApiError):
+    """The dataset has no picture of its images."""
+
+    status = 404
+
+
 class MethodNotAllowedError(ApiError):
     """The address does not answer this HTTP method."""
 
@@ -140,6 +164,36 @@ class NotAcceptableError(ApiError):
     """The answer has none of the media types that Accept asks for."""
 
     status = 406
+
+
+class UploadStalledError(ApiError):
+    """The body stopped coming."""
+
+    status = 408
+
+
+class UploadOffsetError(ApiError):
+    """The part does not begin where the last one ended."""
+
+    status = 409
+
+
+class UploadBusyError(ApiError):
+    """Another request sends bytes of this dataset at this moment."""
+
+    status = 409
+
+
+class UploadEndedError(ApiError):
+    """The dataset takes no more bytes; send another one."""
+
+    status = 409
+
+
+class DatasetInUseError(ApiError):
+    """Jobs that have not ended read the dataset."""
+
+    status = 409
 
 
 class ArtifactGoneError(ApiError):
@@ -168,6 +222,12 @@ class SweepGoesOnError(ApiError):
 
 class BodyTooLargeError(ApiError):
     """The body is larger than a request may be."""
+
+    status = 413
+
+
+class DatasetTooLargeError(ApiError):
+    """The dataset has more bytes than one may have."""
 
     status = 413
 
@@ -238,6 +298,12 @@ class PlanTooLargeError(ApiError):
     status = 422
 
 
+class TooManyUploadsError(ApiError):
+    """Too many uploads are unfinished; finish or delete some, or wait until they expire."""
+
+    status = 429
+
+
 class InternalError(ApiError):
     """The service failed; the request was not at fault."""
 
@@ -274,6 +340,12 @@ class NotReadyError(ApiError):
     status = 503
 
 
+class InsufficientStorageError(ApiError):
+    """The service's disk has too little room for this."""
+
+    status = 507
+
+
 LIBRARY: Mapping[str, type[ApiError]] = {
     library.InfeasibleBudgetError.code: InfeasibleBudgetError,
     library.InvalidSpecError.code: InvalidSpecError,
@@ -301,6 +373,12 @@ def from_library(
     pointer = pointer or ("/dataset" if kind is DatasetUnusableError else "")
     blame = FieldError(pointer=pointer, code=code(kind), message=message)
     return kind(message, errors=[blame], members=members)
+
+
+def unusable_dataset(message: str) -> DatasetUnusableError:
+    """Return the refusal of a request whose dataset cannot be used."""
+    blame = FieldError(pointer="/dataset", code=code(DatasetUnusableError), message=message)
+    return DatasetUnusableError(message, errors=[blame])
 
 
 def invalid(errors: Sequence[FieldError]) -> InvalidRequestError:

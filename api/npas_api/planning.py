@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from fastapi.concurrency import run_in_threadpool
 from npas.spec import JobSpec, PlanRequest
 from npas_local.processes import die_with
-from npas_store import workers
+from npas_store import datasets, workers
 from npas_store.database import reading
 from npas_store.settings import settings
 from starlette.requests import ClientDisconnect, Request
@@ -80,15 +80,19 @@ class Planner:
 
         Raises:
             ApiError: the library refuses the request; the pointers are into it.
+            DataError: its dataset is one that a user sent, and cannot be used.
             PlanTooLargeError: it takes too much time or memory.
             BusyError: too many plans are asked for at once.
             PlannerUnavailableError: the process that plans was ended, or does not answer.
         """
+        if request.dataset is not None:
+            await run_in_threadpool(datasets.require_ready, request.dataset.name)
         asked = request.model_dump_json(include=set(PlanRequest.model_fields))
         return str(await self._ask("plan", asked, request))
 
     async def plan_job(self, spec: JobSpec) -> str:
         """Return the plan of a job that can be done with the data that are here; see `plan`."""
+        await run_in_threadpool(datasets.require_ready, spec.dataset.name)
         limit = await run_in_threadpool(_largest_memory)
         asked = spec.model_dump_json()
         return str(await self._ask("job", asked, spec, memory_bytes=limit))
@@ -232,7 +236,11 @@ def _process(control: socket.socket) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C in a terminal is for the API
         preexec_fn=functools.partial(die_with, os.getpid()),
-        env={**os.environ, **dict.fromkeys(_THREADS, "1")},
+        env={
+            **os.environ,
+            **dict.fromkeys(_THREADS, "1"),
+            datasets.LIBRARY_FOLDER: str(settings().datasets),
+        },
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
-from npas_store import events, idempotency, resume_files, transitions
+from npas_store import datasets, events, idempotency, resume_files, transitions
 from npas_store.json_values import fingerprint
 from npas_store.states import is_terminal
 from npas_store.tables import Attempt, Job, Json, OutboxMessage, PlanVersion, new_id
@@ -60,6 +60,9 @@ def create(
 
     Args:
         plan: the allocation the job was accepted with; the worker trains it, or refines it.
+
+    Raises:
+        DataError: its dataset is one that a user sent, and was deleted meanwhile.
     """
     job_id, asked = new_id("job"), fingerprint(_asked(spec))
     if idempotency_key is not None:
@@ -74,6 +77,7 @@ def create(
         "architecture": " + ".join(member.architecture.name for member in spec.members()),
         "method": plan.method,
         "dataset": spec.dataset.name,
+        "dataset_sha256": datasets.chosen(session, spec.dataset.name),
         "budget_parameters": plan.ledger.budget,
         "dense_parameters": plan.dense,
         "minimum_parameters": plan.minimum,

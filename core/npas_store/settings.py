@@ -77,6 +77,19 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(10, ge=1, description="a job lost so often for one cause fails")
 
+    dataset_megabytes: int = Field(2048, ge=1, description="an upload has at most so many")
+    max_uploads: int = Field(16, ge=1, description="so many uploads may be unfinished at once")
+    upload_hours: float = Field(
+        24, gt=0, description="an upload that is not whole by then is given up"
+    )
+    free_megabytes: int = Field(
+        1024, ge=0, description="room on the disk of NPAS_HOME that uploads leave free"
+    )
+    check_seconds: int = Field(600, ge=1, description="a dataset that takes longer is refused")
+    check_megabytes: int = Field(
+        4096, ge=256, description="a dataset whose check needs more memory is refused"
+    )
+
     @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _at_commas(cls, value: Any) -> Any:
@@ -105,6 +118,16 @@ class Settings(BaseSettings):
     def jobs(self) -> Path:
         """Folder of the files that a running job needs to resume."""
         return self.home / "jobs"
+
+    @property
+    def uploads(self) -> Path:
+        """Folder of what users send, until it is checked."""
+        return self.home / "uploads"
+
+    @property
+    def datasets(self) -> Path:
+        """Folder of the datasets that users sent, where the library looks for them."""
+        return self.home / "datasets"
 
 
 def is_loopback(host: str) -> bool:

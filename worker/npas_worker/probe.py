@@ -27,7 +27,7 @@ def main() -> int:
     """Print what one training may use, as JSON, and return 0; else one line that says why not."""
     try:
         homes.settle()
-        for folder in (settings().jobs, settings().blobs):
+        for folder in (settings().jobs, settings().blobs, settings().datasets):
             write_into(folder)
         memory = compute(settings().device)
     except (SettingError, UnfitError, OSError) as error:

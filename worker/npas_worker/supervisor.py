@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npas_local.processes import die_with
-from npas_store import claims, jobs, machine, resume_files
+from npas_store import claims, datasets, jobs, machine, resume_files
 from npas_store.claims import LeaseLostError
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.settings import settings
@@ -116,6 +116,7 @@ class Supervisor:
             "OMP_NUM_THREADS": str(self._claim.threads),
             "MKL_NUM_THREADS": str(self._claim.threads),
             "OMP_WAIT_POLICY": "PASSIVE",
+            datasets.LIBRARY_FOLDER: str(settings().datasets),
         }
         with self._folder.with_suffix(".log").open("ab") as output:
             return subprocess.Popen(

@@ -10,7 +10,7 @@ from npas.errors import PlanError
 from npas.jobs.promise import outdated
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, claims, jobs, plans, resume_files, transitions
+from npas_store import artifacts, blobs, claims, datasets, jobs, plans, resume_files, transitions
 from npas_store.claims import LeaseLostError
 from npas_store.database import reading
 from npas_store.settings import settings
@@ -68,6 +68,7 @@ class Training:
 
     def _train(self) -> library.Outcome:
         job = patiently(self._job)
+        datasets.verify(job.dataset, job.dataset_sha256)
         # Sums depend on how many threads share them: every attempt uses the same number.
         torch.set_num_threads(job.threads or settings().threads)
         return library.run(

@@ -55,6 +55,10 @@ __all__ = [
 ]
 
 
+_ARGUMENTS = {"images": "NAME", "npz": "NAME", "uploaded": "ID"}
+"""What stands after the colon of some, in a list of all."""
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name from the module that owns it."""
     if name not in _OWNERS:
@@ -248,10 +252,7 @@ def _source(name: str) -> tuple[str, Source, str]:
 
 def _unknown(name: str) -> UnknownNameError:
     """Return the error about a name: the datasets there are, and the way to one's own."""
-    known = [
-        _full_name(each, "NAME" if each in ("images", "npz") else "")
-        for each in registry.names("npas.data")
-    ]
+    known = [_full_name(each, _ARGUMENTS.get(each, "")) for each in registry.names("npas.data")]
     advice = (
         "images of your own are npz:NAME, a file NAME.npz in the data folder, or images:NAME, a "
         "folder, zip or Parquet"
