@@ -14,6 +14,7 @@ RELAY_SECONDS = 1.0
 CHECK_SECONDS = 1.0
 EXPIRE_SECONDS = 60.0
 MAX_PAUSE_SECONDS = 30.0
+_SHARE_OF_A_LEASE = 0.1  # how much later than it ran out a lost job may be taken back
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,8 @@ def relay() -> BackgroundLoop:
 
 def reaping() -> BackgroundLoop:
     """Return the loop that takes jobs back from workers that fell silent."""
-    return BackgroundLoop("reaper", reaper.reap_once, seconds=settings().lease_seconds / 2)
+    seconds = settings().lease_seconds * _SHARE_OF_A_LEASE
+    return BackgroundLoop("reaper", reaper.reap_once, seconds=seconds)
 
 
 def checking() -> BackgroundLoop:

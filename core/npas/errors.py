@@ -123,6 +123,12 @@ class NonFiniteLossError(NpasError, ArithmeticError):
     code = "nan_loss"
 
 
+class TimeLimitError(NpasError, TimeoutError):
+    """The request's time was over before there was a network to deliver."""
+
+    code = "timeout"
+
+
 class TooLargeError(NpasError, ValueError):
     """The training needs more memory than any device has."""
 

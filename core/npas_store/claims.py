@@ -173,6 +173,13 @@ def resumed(session: Session, job_id: str, claim_number: int, step: int) -> None
     )
 
 
+def spent_seconds(session: Session, job_id: str) -> float:
+    """Return what all claims of a job took so far, the present one included."""
+    until = func.coalesce(Attempt.ended_at, func.clock_timestamp())
+    taken = func.sum(func.extract("epoch", until - Attempt.started_at))
+    return float(session.scalar(select(taken).where(Attempt.job_id == job_id)) or 0)
+
+
 def finish(
     session: Session,
     job_id: str,

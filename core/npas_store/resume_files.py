@@ -1,5 +1,6 @@
 """The files from which a job goes on after its training was lost; the last two are kept."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,9 @@ from npas_store.tables import Attempt, Job, ResumeFile
 KEPT = 2
 """Files kept: the newest, and one in case that its bytes were damaged."""
 
+_KEPT_IN = "resume"
+"""In the folder of a claim: its registered files."""
+
 
 def folder(job_id: str, claim_number: int) -> Path:
     """Return the working folder of one claim; no other claim writes into it."""
@@ -28,7 +32,7 @@ def keep(job_id: str, claim_number: int, path: Path, step: int) -> Path:
 
     Whoever wrote it may delete it at any time; a row must not point to a file that is gone.
     """
-    kept = folder(job_id, claim_number) / "resume" / f"{step:012}"
+    kept = folder(job_id, claim_number) / _KEPT_IN / f"{step:012}"
     kept.parent.mkdir(exist_ok=True)
     kept.unlink(missing_ok=True)
     os.link(path, kept)
@@ -94,6 +98,16 @@ def sweep(session: Session) -> None:
     for job_id in found:
         if job_id not in kept:
             discard(job_id)
+
+
+def tidy(job_id: str, claim_number: int) -> None:
+    """Delete what a claim that was lost left in its folder beside registered files."""
+    for found in folder(job_id, claim_number).glob("*"):
+        if found.is_dir() and found.name != _KEPT_IN:
+            shutil.rmtree(found, ignore_errors=True)
+        elif not found.is_dir():
+            with contextlib.suppress(OSError):  # it goes with the job
+                found.unlink()
 
 
 def are_there(session: Session, job_id: str) -> bool:

@@ -84,6 +84,31 @@ def test_drain_gives_the_job_back(claimed):
     assert (job.state, outcome, job.attempt) == ("queued", "drained", 0)
 
 
+def test_worker_asked_to_leave_while_files_are_written_lets_the_job_end(claimed):
+    phases = set()
+
+    def is_draining():
+        with reading() as session:
+            phases.add(jobs.get(session, claimed.id).phase)
+        return bool(phases & {"evaluating", "publishing"})
+
+    Supervisor(claimed, is_draining).run()
+    assert phases & {"evaluating", "publishing"}
+    with reading() as session:
+        job, (attempt,) = jobs.get(session, claimed.id), jobs.attempts(session, claimed.id)
+    assert (job.state, attempt.outcome, job.attempt) == ("succeeded", "succeeded", 1)
+
+
+def test_lost_claim_leaves_nothing_but_registered_files(claimed, in_environment):
+    folder = resume_files.folder(claimed.id, 1)
+    (folder / "state").mkdir(parents=True)
+    for name in ("model.safetensors", "state/half"):
+        (folder / name).write_bytes(b"torn")
+    with in_environment(NPAS_STALL_SECONDS="0.1"):
+        supervise(claimed)
+    assert [path.name for path in folder.glob("*")] == []
+
+
 def test_training_without_a_step_is_killed_as_stalled(claimed, in_environment):
     with in_environment(NPAS_STALL_SECONDS="0.1"):
         job, outcome = supervise(claimed)

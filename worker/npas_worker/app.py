@@ -19,8 +19,10 @@ from npas_store import broker, claims, homes, migrate, resume_files, room, worke
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.settings import settings
 from npas_store.tables import Job
+from npas_store.transitions import reason
 from sqlalchemy.orm import Session
 
+from npas_worker.held import HeldClaim
 from npas_worker.proof import Proof
 from npas_worker.supervisor import Supervisor
 
@@ -40,11 +42,19 @@ class Slot:
         self._main = os.getpid()
         self.name = f"{socket.gethostname()}:{self._main}"
         self._flag = mmap.mmap(-1, 1)  # shared with the processes forked from this one
+        self._held = HeldClaim()
+        self._left: tuple[str, int] | None = None
         self._proof = Proof()
 
     def drain(self, *_: object, **__: object) -> None:
         """Have the running job saved and given back, and take no more; safe in a handler."""
         self._flag[0] = 1
+
+    def leave(self, *_: object) -> None:
+        """Drain, and have Celery's main process end: it would wait for jobs, and get none."""
+        if not self.is_draining():
+            self.drain()
+            os.kill(self._main, signal.SIGTERM)
 
     def is_draining(self) -> bool:
         """Tell whether `drain` was called, in whichever process."""
@@ -53,7 +63,8 @@ class Slot:
     def enter_pool(self, **_: object) -> None:
         """Prepare a fresh pool process."""
         die_with(self._main)
-        signal.signal(signal.SIGTERM, self.drain)
+        self._left = self._held.read()
+        self._held.clear()
         threading.Thread(target=self._proof.watch, name="proof", daemon=True).start()
         threading.Thread(target=self._show, name="presence", daemon=True).start()
 
@@ -63,6 +74,7 @@ class Slot:
         while True:
             shown = self._proof.trouble
             try:
+                self._give_back()
                 with transaction() as session:
                     _check(session)  # else it is of no use, and would clear up after others
                     workers.beat(
@@ -86,12 +98,37 @@ class Slot:
             while time.monotonic() < until and self._proof.trouble == shown:
                 time.sleep(min(_RETRY_SECONDS, settings().lease_seconds / 3))
 
+    def _give_back(self) -> None:
+        """Give back the job of a process that was killed in whose place this one is.
+
+        Its training was killed with it, so that nobody need wait for the lease to run out.
+        """
+        if self._left is None:
+            return
+        why = reason("worker_lost", f"the supervisor at {self.name} was killed")
+        with contextlib.suppress(claims.LeaseLostError), transaction() as session:
+            claims.lose(session, *self._left, why)
+        self._left = None
+
     def take_jobs(self) -> None:
-        """Do what a message asks for: take jobs until there are none."""
+        """Do what a message asks for: take jobs until there are none.
+
+        SIGTERM is heard meanwhile. It cannot be for good: Celery's pool sets its own handlers
+        after a process of it is prepared, and would end an idle one by that signal.
+        """
+        before = signal.signal(signal.SIGTERM, self.leave)
+        try:
+            self._take_all()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _take_all(self) -> None:
         while job := self._claim():
             log.info("claim %d of %s", job.claim_number, job.id)
+            self._held.note(job.id, job.claim_number)
             if Supervisor(job, self.is_draining).run():
                 self._proof.demand()
+            self._held.clear()
 
     def _claim(self) -> Job | None:
         is_told = False

@@ -25,9 +25,17 @@ class StoreListener(Listener):
         self._job_id, self._claim_number = job_id, claim_number
         self._writer, self._signals = writer, signals
         self._pulse = resume_files.folder(job_id, claim_number) / PULSE
-        self._pulse.touch()
         self._beaten = 0.0
         self._unwritten = self._pulse
+
+    def begin(self) -> None:
+        """Make the claim's folder, where progress shows.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._pulse.parent.mkdir(parents=True, exist_ok=True)
+        self._pulse.touch()
 
     def phase(self, name: str) -> None:
         """Show the phase, and tell it as an event."""

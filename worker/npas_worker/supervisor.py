@@ -208,6 +208,8 @@ class Supervisor:
                 self._write_end(code)
                 if self._is_over():
                     resume_files.discard(self._claim.job_id)
+                else:
+                    resume_files.tidy(self._claim.job_id, self._claim.number)
                 return self._casts_doubt()
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)

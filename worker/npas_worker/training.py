@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import npas.run as library
 import torch
@@ -39,7 +40,6 @@ class Training:
         """
         self._job_id, self._claim_number = job_id, claim_number
         self._folder = resume_files.folder(job_id, claim_number)
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._writer = Writer(job_id, claim_number)
         self._listener = StoreListener(job_id, claim_number, self._writer, signals)
 
@@ -67,6 +67,7 @@ class Training:
         return ENDED
 
     def _train(self) -> library.Outcome:
+        self._listener.begin()
         job = patiently(self._job)
         datasets.verify(job.dataset, job.dataset_sha256)
         # Sums depend on how many threads share them: every attempt uses the same number.
@@ -80,11 +81,17 @@ class Training:
             device=settings().device,
             checkpoint_seconds=settings().checkpoint_seconds,
             plan=self._plan(),
+            adjustments=library.Adjustments.of(job.adjustments),
+            spent_seconds=patiently(self._spent_seconds),
         )
 
     def _job(self) -> Job:
         with reading() as session:
             return jobs.get(session, self._job_id)
+
+    def _spent_seconds(self) -> float:
+        with reading() as session:
+            return claims.spent_seconds(session, self._job_id)
 
     def _plan(self) -> Plan:
         """Return the plan that the job was accepted with."""
@@ -122,13 +129,8 @@ class Training:
         def end(session: Session) -> None:
             for name, blob in stored.items():
                 artifacts.record(session, self._job_id, name, blob)
-            done = outcome.report.get("epochs_done")
-            if outcome.stopped_early:
-                message = f"cancelled after {done} epochs; the best network so far is kept"
-                why = transitions.reason("user_cancelled", message)
-                state: Ending = "cancelled"
-            else:
-                message, why, state = f"finished after {done} epochs", None, "succeeded"
+            is_cancelled = jobs.get(session, self._job_id).cancel_requested
+            state, message, why = _ending(outcome, is_cancelled=is_cancelled)
             claims.finish(
                 session,
                 self._job_id,
@@ -149,3 +151,21 @@ class Training:
             lambda session: claims.lose(session, self._job_id, self._claim_number, why)
         )
         return LOST
+
+
+def _ending(
+    outcome: library.Outcome, *, is_cancelled: bool
+) -> tuple[Ending, str, dict[str, Any] | None]:
+    """Return how a job ends that has a network to deliver: state, message and reason."""
+    done = outcome.report["epochs_done"]
+    if not outcome.stopped_early:
+        return "succeeded", f"finished after {done} epochs", None
+    if outcome.report.get("truncated") and not is_cancelled:
+        message = (
+            f"its time limit was over after {done} of {outcome.report['epochs']} epochs; the best "
+            "network so far is delivered"
+        )
+        hint = "raise time_limit for more of them"
+        return "succeeded", message, transitions.reason("timeout", message, hint=hint)
+    message = f"cancelled after {done} epochs; the best network so far is kept"
+    return "cancelled", message, transitions.reason("user_cancelled", message)

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -70,6 +70,9 @@ class Result:
         costs: what they were and what it took to find them, as fields of the report.
         distillation: what there is to say of the teacher; None without one.
         race: how the method was chosen; None where it was given.
+        truncated: whether the request's time limit ended it.
+        adjusted: what was done otherwise than asked, as fields of the report.
+        images_at_once: for grading.
     """
 
     spec: JobSpec
@@ -82,6 +85,9 @@ class Result:
     costs: Mapping[str, Any]
     distillation: dict[str, Any] | None
     race: Mapping[str, Any] | None
+    truncated: bool
+    adjusted: Sequence[Mapping[str, Any]]
+    images_at_once: int
 
 
 def deliver(
@@ -199,6 +205,7 @@ def _grade(model: torch.nn.Module, result: Result) -> Evaluation:
         result.dataset.x_test,
         result.dataset.y_test,
         inputs=result.inputs,
+        batch_size=result.images_at_once,
         device=result.device,
     )
 
@@ -245,6 +252,8 @@ def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
         "file_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "versions": _versions(),
+        **({"truncated": True} if result.truncated else {}),
+        **({"adjustments": result.adjusted} if result.adjusted else {}),
     }
 
 

@@ -237,6 +237,24 @@ class DatasetImport(Part):
     warnings: tuple[str, ...]
 
 
+class AdjustmentReport(Part):
+    """What was done otherwise than asked, because the training had failed as asked.
+
+    Attributes:
+        stage: of the job, from which on; "start": from its beginning.
+        step: optimiser steps of that stage that were done before.
+        micro_batches: parts in which each batch was computed.
+        learning_rate_factor: of every step's learning rate.
+        changes: what that changes, sentences.
+    """
+
+    stage: str
+    step: int
+    micro_batches: int
+    learning_rate_factor: float
+    changes: tuple[str, ...]
+
+
 class Report(Part):
     """What a finished job delivered and what it took.
 
@@ -280,6 +298,8 @@ class Report(Part):
         versions: of npas, torch and Python.
         networks: each by itself.
         folding: None where nothing was to be folded.
+        truncated: whether its time limit ended it before all epochs.
+        adjustments: what was done otherwise than asked, from when on each; empty: nothing.
     """
 
     architecture: str
@@ -321,3 +341,5 @@ class Report(Part):
     versions: dict[str, str]
     networks: tuple[NetworkReport, ...]
     folding: FoldingReport | None
+    truncated: bool = False
+    adjustments: tuple[AdjustmentReport, ...] = ()

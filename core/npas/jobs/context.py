@@ -1,5 +1,6 @@
 """What a job is done with: asked, given, and the same from its start to its end."""
 
+import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ from npas.jobs.listener import Listener
 from npas.planning.problem import PlanningProblem
 from npas.plans.evidence import Evidence
 from npas.spec import JobSpec, MethodSpec
+from npas.train import UNCHANGED, Adjustments
 
 
 class StageName(StrEnum):
@@ -39,6 +41,8 @@ class RunContext:
         device: where to train.
         checkpoint_seconds: least time between resume files; 0: one after each epoch.
         listener: hears how it goes and may stop it.
+        adjustments: what is done otherwise than asked.
+        ends_at: of `time.monotonic`: when the request's time is over; None: it has no limit.
         first_version: of the plans, for the listener: 1 after a race, whose plan is 0; else 0.
     """
 
@@ -51,12 +55,18 @@ class RunContext:
     device: torch.device
     checkpoint_seconds: float
     listener: Listener
+    adjustments: Adjustments
+    ends_at: float | None
     first_version: int = 0
 
     @property
     def inputs(self) -> Inputs:
         """What turns the dataset's images into what the networks read."""
         return self.dataset.inputs(input_size=self.problem.networks[0].architecture.input_size)
+
+    def is_time_over(self) -> bool:
+        """Tell whether the request's time limit is reached."""
+        return self.ends_at is not None and time.monotonic() >= self.ends_at
 
     def planning(self, problem: PlanningProblem) -> Self:
         """Return the context with what is planned changed, the networks as they are."""
@@ -77,12 +87,20 @@ def prepared(
     device: torch.device,
     checkpoint_seconds: float,
     listener: Listener,
+    adjustments: Adjustments = UNCHANGED,
+    spent_seconds: float = 0.0,
 ) -> RunContext:
     """Make the folder, load the dataset and resolve what is to be planned; see `RunContext`.
+
+    Args:
+        spent_seconds: of the request's time limit.
+        others: see `RunContext`.
 
     Raises:
         NpasError: the request or its data cannot be used.
     """
+    limit = spec.time_limit
+    ends_at = None if limit is None else time.monotonic() + limit - spent_seconds
     make(folder)
     listener.phase("preparing")
     dataset = data.load(spec.dataset, data_folder)
@@ -96,4 +114,6 @@ def prepared(
         device=device,
         checkpoint_seconds=checkpoint_seconds,
         listener=listener,
+        adjustments=adjustments,
+        ends_at=ends_at,
     )

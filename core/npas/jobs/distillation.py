@@ -125,7 +125,7 @@ class Teaching:
         self._ready(model, self._inputs)
         return [Row.of(row) for row in self._facts["rows"]]
 
-    def report(self) -> dict[str, Any] | None:
+    def report(self, *, images_at_once: int) -> dict[str, Any] | None:
         """Return the report's part on the teacher, graded on the test images; None without one."""
         if self.spec is None:
             return None
@@ -137,6 +137,7 @@ class Teaching:
                 self._dataset.x_test,
                 self._dataset.y_test,
                 inputs=self.teacher.inputs,
+                batch_size=images_at_once,
                 device=self._device,
             ).score
         return {**self.spec.model_dump(mode="json"), **found, "accuracy": graded}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from npas.delivery.deliver import Result, TrainingResult, deliver
+from npas.errors import TimeLimitError
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext, StageName
 from npas.jobs.race import race
@@ -45,6 +46,7 @@ def work(context: RunContext, *, accepted: Plan | None, resume: ResumeFile | Non
 
     Raises:
         NpasError: the request, its data, the plan or the resume file cannot be used.
+        TimeLimitError: the request's time was over before an epoch of the training was finished.
     """
     raced = race(context, resume, accepted=accepted)
     if raced.command is Command.PAUSE:
@@ -63,6 +65,12 @@ def work(context: RunContext, *, accepted: Plan | None, resume: ResumeFile | Non
     command, trainer = _train(context, record, raced.resume)
     if command is Command.PAUSE:
         return Outcome(finished=False, plan=record.plan)
+    if record.is_truncated and not (trainer.stage == StageName.TRAIN and trainer.rows):
+        raise TimeLimitError(
+            f"time_limit is {context.spec.time_limit:g} s, which was over before the first epoch "
+            "of the training was finished: raise it, or train a smaller network",
+            field="/time_limit",
+        )
     return _deliver(context, record, trainer, stopped_early=command is Command.FINISH)
 
 
@@ -110,8 +118,11 @@ def _deliver(
         ),
         plans=record.revisions.plans,
         costs=record.revisions.report(search_rows, rows),
-        distillation=record.teaching.report(),
+        distillation=record.teaching.report(images_at_once=context.adjustments.images_at_once),
         race=record.race,
+        truncated=record.is_truncated,
+        adjusted=record.adjusted,
+        images_at_once=context.adjustments.images_at_once,
     )
     report, files = deliver(shared_model(trainer), result, context.folder)
     context.listener.progress(1.0, 0.0)

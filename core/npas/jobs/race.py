@@ -157,7 +157,12 @@ class Race:
                 return command
             images, labels = trainer.batches.validation
             graded = evaluate(
-                trainer.model, images, labels, inputs=trainer.inputs, device=trainer.device
+                trainer.model,
+                images,
+                labels,
+                inputs=trainer.inputs,
+                batch_size=trainer.adjustments.images_at_once,
+                device=trainer.device,
             )
         except NonFiniteLossError:
             pass  # a network that diverges has lost
@@ -189,6 +194,7 @@ class Race:
             seed=context.spec.seed,
             stage=StageName.RACE,
             device=context.device,
+            adjustments=context.adjustments,
         )
 
     def _training(self, epochs: int) -> TrainingSpec:
@@ -210,7 +216,9 @@ class Race:
             total = self.bracket.epochs + taught + self.bracket.later_epochs
             done = 0.99 * steps / (total * trainer.steps_per_epoch)
             self._context.listener.progress(done, None)
-        return self._context.listener.command()
+        command = self._context.listener.command()
+        is_over = command is Command.CONTINUE and self._context.is_time_over()
+        return Command.FINISH if is_over else command
 
     def _tell_winner(self) -> None:
         winner = {"method": bracket.called(self.bracket.winner.method)}

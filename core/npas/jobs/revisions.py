@@ -100,7 +100,10 @@ class Revisions:
         epoch = trainer.step // trainer.steps_per_epoch
         count = min(self._batches, trainer.steps_per_epoch)
         chosen = [trainer.batches.get(epoch, index) for index in range(count)]
-        return [(trainer.inputs(images), labels) for images, labels in chosen]
+        return [
+            (trainer.inputs(images[: (size := _at_once(trainer, len(labels)))]), labels[:size])
+            for images, labels in chosen
+        ]
 
     def facts(self) -> dict[str, Any]:
         """Return the state that `restore` reads, as JSON."""
@@ -150,6 +153,11 @@ class Revisions:
             **_cost(spent, seconds),
             "validation_accuracy": search_rows[-1].validation_accuracy,
         }
+
+
+def _at_once(trainer: Trainer, images: int) -> int:
+    """Return how many images of a batch of so many the memory has room for at once."""
+    return -(-images // trainer.adjustments.parts(images))
 
 
 def _cost(seconds: float, whole: float) -> dict[str, float]:

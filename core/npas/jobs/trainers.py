@@ -96,4 +96,5 @@ def _trainer(
         device=context.device,
         penalty=penalty,
         teacher=teacher,
+        adjustments=context.adjustments,
     )

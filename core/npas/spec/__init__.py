@@ -362,6 +362,13 @@ class JobSpec(PlanRequest):
     dataset: DatasetSpec
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     seed: Seed = 0
+    time_limit: float | None = Field(
+        None,
+        gt=0,
+        le=366 * 86_400,
+        description="seconds, over all attempts, after which the best network so far is "
+        "delivered; left out: as long as it takes",
+    )
     labels: Labels = Field(default_factory=dict)
     priority: Priority = Field(
         0, description="jobs of a higher one are taken first; no say in what is trained"

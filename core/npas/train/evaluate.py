@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from npas.data import Inputs
 from npas.errors import NonFiniteLossError
 from npas.tasks import Metric, Task, mean_log_probs, task_of
+from npas.train.adjustments import IMAGES_AT_ONCE
 
 BINS = 15
 """Equal-width bins of confidence for the calibration error, as in Guo et al., 2017."""
@@ -63,7 +64,7 @@ def evaluate(
     labels: Tensor,
     *,
     inputs: Inputs,
-    batch_size: int = 500,
+    batch_size: int = IMAGES_AT_ONCE,
     device: torch.device | str = "cpu",
     precision: torch.dtype = torch.float32,
 ) -> Evaluation:
