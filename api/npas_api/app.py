@@ -16,6 +16,7 @@ from npas_api import (
     catalogues,
     dataset_shapes,
     datasets,
+    descendants,
     events,
     frontiers,
     health,
@@ -60,6 +61,7 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
         plans,
         jobs,
         job_changes,
+        descendants,
         events,
         metrics,
         artifacts,
@@ -77,6 +79,7 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
     bodies = (
         *(JobSpec, SweepSpec),
         *(plans.PlanBody, job_changes.JobPatch, dataset_shapes.DatasetRequest),
+        *(descendants.JobMergePatch, descendants.Continuation),
     )
     openapi.complete(app, models=(*bodies, Plan, Report))
     app.add_middleware(OwnOrigin)

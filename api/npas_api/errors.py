@@ -196,6 +196,12 @@ class DatasetInUseError(ApiError):
     status = 409
 
 
+class JobStateConflictError(ApiError):
+    """The job is in a state that does not allow this."""
+
+    status = 409
+
+
 class ArtifactGoneError(ApiError):
     """The artifact is on record, but its bytes are no longer stored."""
 
@@ -286,6 +292,12 @@ class DatasetUnusableError(ApiError):
     status = 422
 
 
+class StartUnusableError(ApiError):
+    """The model file that the training is to begin with cannot be used."""
+
+    status = 422
+
+
 class TooLargeError(ApiError):
     """The training needs more memory than any device has."""
 
@@ -351,6 +363,7 @@ LIBRARY: Mapping[str, type[ApiError]] = {
     library.InvalidSpecError.code: InvalidSpecError,
     library.UnknownNameError.code: UnknownNameError,
     library.DataError.code: DatasetUnusableError,
+    library.StartError.code: StartUnusableError,
     library.TooLargeError.code: TooLargeError,
 }
 """By code, the library's errors that a request can cause; others are the service's own fault."""

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import jobs, listings, migrate, queue_places
+from npas_store import idempotency, jobs, listings, migrate, queue_places
 from npas_store.database import reading, transaction
 from npas_store.tables import Job
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ from npas_api import (
     pagination,
     preconditions,
     schemas,
+    starts,
 )
 from npas_api.idempotency_key import REPLAYED, IdempotencyKey, reused
 from npas_api.openapi import EXAMPLE, problems_of, request_body
@@ -39,6 +40,7 @@ router = APIRouter(
         *(errors.UnknownNameError, errors.InfeasibleBudgetError, errors.DatasetUnusableError),
         *(errors.TooLargeError, errors.IdempotencyKeyReusedError, errors.PlanTooLargeError),
         *(errors.BusyError, errors.PlannerUnavailableError, errors.SchemaMismatchError),
+        errors.StartUnusableError,
     ),
     openapi_extra=request_body(JobSpec, example=EXAMPLE),
 )
@@ -55,6 +57,7 @@ async def create_job(
     """
     earlier = await run_in_threadpool(_replay, spec, idempotency_key)
     if earlier is None:
+        await run_in_threadpool(_check_start, spec)
         plan = await while_awaited(request, request.app.state.planner.plan_job(spec))
         job, is_new = await run_in_threadpool(_create, spec, plan, idempotency_key)
         for loop in request.app.state.loops:
@@ -113,7 +116,7 @@ def cancel_job(job_id: dependencies.JobId) -> schemas.Job:
             job = jobs.request_cancel(session, job_id)
         except jobs.NoSuchJobError:
             raise dependencies.no_job(job_id) from None
-        return _shape(session, job)
+        return shape(session, job)
 
 
 def looked_at(session: Session, job: Job) -> schemas.Job:
@@ -131,8 +134,20 @@ def _replay(spec: JobSpec, key: str | None) -> schemas.Job | None:
     if key is None:
         return None
     with reading() as session:
-        job = jobs.by_key(session, key)
-        return None if job is None else _shape(session, _same(job, spec))
+        known = idempotency.known(session, key)
+        if known is None:
+            return None
+        job = session.get(Job, known.resource)
+        if job is None:  # a key of something else
+            raise reused(known.resource)
+        return shape(session, _same(job, spec))
+
+
+def _check_start(spec: JobSpec) -> None:
+    """Check the file that a job is to start from, before anything is planned."""
+    if spec.start is not None:
+        with reading() as session:
+            starts.require_start(session, spec)
 
 
 def _create(spec: JobSpec, plan: str, key: str | None) -> tuple[schemas.Job, bool]:
@@ -140,11 +155,12 @@ def _create(spec: JobSpec, plan: str, key: str | None) -> tuple[schemas.Job, boo
     planned = Plan.from_json(plan)
     with transaction() as session:
         migrate.require(session)  # a newer version may have come since the start
+        starts.hold_start(session, spec)
         try:
             job = jobs.create(session, spec, planned, key)
         except jobs.NoSuchJobError:  # the key made something else
             raise reused("what is no job") from None
-        return _shape(session, _same(job, spec)), jobs.is_new(session, job)
+        return shape(session, _same(job, spec)), jobs.is_new(session, job)
 
 
 def _same(job: Job, spec: JobSpec) -> Job:
@@ -153,5 +169,6 @@ def _same(job: Job, spec: JobSpec) -> Job:
     return job
 
 
-def _shape(session: Session, job: Job) -> schemas.Job:
+def shape(session: Session, job: Job) -> schemas.Job:
+    """Return the shape of one job."""
     return schemas.Job.of(job, listings.histories(session, [job.id])[job.id])

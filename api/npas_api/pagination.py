@@ -36,6 +36,7 @@ LABEL_PARAMETER: dict[str, Any] = {
 """OpenAPI of the one parameter whose name the client makes up."""
 
 _RowId = Annotated[str, StringConstraints(pattern=r"^(job|sweep)_[0-9a-f]{32}$")]
+_JobId = Annotated[str, StringConstraints(pattern=r"^job_[0-9a-f]{32}$")]
 _SweepId = Annotated[str, StringConstraints(pattern=r"^sweep_[0-9a-f]{32}$")]
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 _Share = Annotated[float, Field(allow_inf_nan=False)]
@@ -75,6 +76,7 @@ class JobQuery(ListQuery):
 
     state: list[State] = Field(default=[], max_length=10, description="any of these")
     created_after: AwareDatetime | None = None
+    parent: _JobId | None = Field(None, description="made of this job: its clones and so on")
     sort: Literal["created_at", "-created_at"] = Field(
         "-created_at", description="with a minus, the newest first"
     )
@@ -100,7 +102,11 @@ def filtered(query: JobQuery | ResultQuery) -> Filter:
     labels = labels_of(query.model_extra or {}, type(query))
     if isinstance(query, JobQuery):
         return Filter(
-            **fields, labels=labels, states=query.state, created_after=query.created_after
+            **fields,
+            labels=labels,
+            states=query.state,
+            created_after=query.created_after,
+            parent_id=query.parent,
         )
     return Filter(
         **fields,

@@ -42,7 +42,9 @@ def _plan(asked: Mapping[str, Any], folder: Path | None) -> str:
 
 def _job(asked: Mapping[str, Any], folder: Path | None) -> str:
     spec = JobSpec.model_validate_json(asked["request"])
-    return admission.admit(spec, folder, memory_bytes=asked["memory_bytes"]).to_json()
+    start = Path(asked["start"]) if asked["start"] else None
+    plan = admission.admit(spec, folder, memory_bytes=asked["memory_bytes"], start=start)
+    return plan.to_json()
 
 
 def _frontier(asked: Mapping[str, Any], folder: Path | None) -> str:

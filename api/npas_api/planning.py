@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from fastapi.concurrency import run_in_threadpool
 from npas.spec import JobSpec, PlanRequest
 from npas_local.processes import die_with
-from npas_store import datasets, workers
+from npas_store import blobs, datasets, workers
 from npas_store.database import reading
 from npas_store.settings import settings
 from starlette.requests import ClientDisconnect, Request
@@ -95,7 +95,8 @@ class Planner:
         await run_in_threadpool(datasets.require_ready, spec.dataset.name)
         limit = await run_in_threadpool(_largest_memory)
         asked = spec.model_dump_json()
-        return str(await self._ask("job", asked, spec, memory_bytes=limit))
+        start = str(blobs.path(spec.start.checkpoint)) if spec.start else None
+        return str(await self._ask("job", asked, spec, memory_bytes=limit, start=start))
 
     async def picture(self, title: str, marks: Sequence[Mapping[str, Any]]) -> str:
         """Return the picture of a frontier, see `npas.delivery.frontier_picture`; see `plan`."""
@@ -117,6 +118,7 @@ class Planner:
         request: PlanRequest | None = None,
         *,
         memory_bytes: int | None = None,
+        start: str | None = None,
     ) -> Any:
         folder = settings().data_folder
         message = {
@@ -126,6 +128,7 @@ class Planner:
             "seconds": settings().plan_seconds,
             "megabytes": settings().plan_megabytes,
             "memory_bytes": memory_bytes,
+            "start": start,
         }
         await self._started()
         async with self._slot():

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from npas.plans import Plan
-from npas.spec import Labels, PlanRequest, Seed, TrainingSpec
+from npas.spec import Labels, PlanRequest, Priority, Seed, StartSpec, TrainingSpec
 from npas_store import plans
 from npas_store.database import reading
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,7 +31,9 @@ class PlanBody(PlanRequest):
 
     training: TrainingSpec | None = None
     seed: Seed = 0
+    start: StartSpec | None = None
     labels: Labels = Field(default_factory=dict)
+    priority: Priority = 0
 
 
 class PlanQuery(BaseModel):

@@ -40,8 +40,13 @@ class QueuePlace(Shape):
 class JobUrls(Shape):
     """Where the parts of a job are, relative to the server."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     self: str
     cancel: str
+    clone: str
+    retry: str
+    continue_: str = Field(alias="continue")
     events: str
     metrics: str
     plan: str
@@ -59,6 +64,8 @@ class Job(Shape):
     eta_seconds: float | None
     spec: Annotated[dict[str, Any], described_by(JobSpec)]
     labels: dict[str, str]
+    parent_id: str | None = Field(description="job that this one was made of, while it is there")
+    relation: str | None = Field(description="to that job: clone, retry or continue")
     priority: int = Field(description="-100..100; jobs of a higher one are taken first")
     revision: int = Field(
         description="changes of labels or priority so far; in quotes it is the job's ETag"
@@ -211,5 +218,5 @@ class Catalogue(Shape):
 def job_urls(job_id: str) -> JobUrls:
     """Return where the parts of a job are."""
     own = f"/v1/jobs/{job_id}"
-    parts = ("cancel", "events", "metrics", "plan", "artifacts")
-    return JobUrls(self=own, **{part: f"{own}/{part}" for part in parts})
+    parts = ("cancel", "clone", "retry", "continue", "events", "metrics", "plan", "artifacts")
+    return JobUrls.model_validate({"self": own, **{part: f"{own}/{part}" for part in parts}})

@@ -32,6 +32,8 @@ class Job(Answer):
 
     Attributes:
         spec: what was asked for; plain JSON where a newer service knows more than this client.
+        parent_id: of the job that it was made of, while that is there.
+        relation: to that job: clone, retry or continue.
         labels: what it is called now, which `Client.update` changes.
         priority: jobs of a higher one are taken first.
         revision: changes of labels or priority so far, for `Client.update`.
@@ -47,6 +49,8 @@ class Job(Answer):
     progress: float | None = None
     eta_seconds: float | None = None
     spec: JobSpec | dict[str, Any] | None = Field(None, union_mode="left_to_right")
+    parent_id: str | None = None
+    relation: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     priority: int = 0
     revision: int = 0

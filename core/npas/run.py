@@ -44,6 +44,7 @@ def run(
     plan: Plan | None = None,
     adjustments: Adjustments = UNCHANGED,
     spent_seconds: float | None = None,
+    start: Path | str | None = None,
 ) -> Outcome:
     """Do one job. The model file depends on the request and the data alone, not on interruptions.
 
@@ -67,6 +68,9 @@ def run(
             those that `resume_from` was made under.
         spent_seconds: that earlier attempts took of the request's time limit; None: those that
             `resume_from` knows of.
+        start: a model file whose weights the networks begin with, of networks with the same
+            layers. Where its plan is one for the job, that is trained on as it is; else its
+            weights are fitted into the job's own plan. `spec.start` is made to name it.
 
     Raises:
         NpasError: the request, its data or the resume file cannot be used; `.field` says where.
@@ -97,6 +101,8 @@ def run(
         listener=listener or NullListener(),
         adjustments=adjustments,
         spent_seconds=_seconds(resume) if spent_seconds is None else spent_seconds,
+        start=None if start is None else Path(start),
+        accepted=plan,
     )
     return work(context, accepted=plan, resume=resume)
 

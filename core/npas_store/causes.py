@@ -153,6 +153,11 @@ CAUSES: tuple[Cause, ...] = (
         former="infeasible_budget",
     ),
     _of_the_request("invalid_spec", "a value of the request is not allowed"),
+    _of_the_request(
+        "start_unusable",
+        "the model file that the job starts from is missing, damaged, or of other networks",
+        hint="start from another model file, or from none",
+    ),
     _of_the_request("unknown_name", "the request names something that this worker does not know"),
     _of_the_request(
         "too_large", "the training needs more memory than any device has", hint=_SMALLER

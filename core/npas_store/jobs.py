@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from npas.spec import FIRST_DEFAULT, JobSpec, MethodSpec
 from pydantic import ValidationError
@@ -16,6 +17,36 @@ from npas_store.tables import Attempt, Job, Json, OutboxMessage, PlanVersion, ne
 
 if TYPE_CHECKING:
     from npas.plans import Plan
+
+
+Relation = Literal["clone", "retry", "continue"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Which job another one is made of, and how.
+
+    Attributes:
+        parent_id: of that job.
+        relation: to it.
+        request: what was asked for, which tells a repeated request from another one.
+        adjustments: that losses of the parent made, which go on to hold.
+    """
+
+    parent_id: str
+    relation: Relation
+    request: Json
+    adjustments: Json = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the request."""
+        asked = {"parent": self.parent_id, "relation": self.relation, "request": self.request}
+        return fingerprint(asked)
+
+    def is_of(self, job: Job) -> bool:
+        """Tell whether a job was made by this request."""
+        return job.request_fingerprint == self.fingerprint
 
 
 class NoSuchJobError(LookupError):
@@ -35,6 +66,8 @@ def is_asked_by(job: Job, spec: JobSpec) -> bool:
     """
     if job.request_fingerprint == fingerprint(_asked(spec)):
         return True
+    if job.relation is not None:
+        return False
     try:
         stored = type(spec).model_validate_json(json.dumps(job.spec))
         is_of_first = job.request_fingerprint == fingerprint(job.spec)
@@ -51,25 +84,33 @@ def _asked(spec: JobSpec) -> Json:
 
 
 def create(
-    session: Session, spec: JobSpec, plan: "Plan", idempotency_key: str | None = None
+    session: Session,
+    spec: JobSpec,
+    plan: "Plan",
+    idempotency_key: str | None = None,
+    *,
+    origin: Origin | None = None,
 ) -> Job:
     """Queue a job: row, history, plan and the message for the workers, all or none of them.
 
     With an idempotency key that was used before, the job that it made is returned and nothing is
-    written; `is_asked_by` tells whether it was the same request.
+    written; `is_asked_by`, or `Origin.is_of`, tells whether it was the same request.
 
     Args:
         plan: the allocation the job was accepted with; the worker trains it, or refines it.
+        origin: the job that it is made of; None: of none.
 
     Raises:
         DataError: its dataset is one that a user sent, and was deleted meanwhile.
+        NoSuchJobError: what was made under the key is no job, or is no more.
     """
-    job_id, asked = new_id("job"), fingerprint(_asked(spec))
+    job_id = new_id("job")
+    asked = fingerprint(_asked(spec)) if origin is None else origin.fingerprint
     if idempotency_key is not None:
         known = idempotency.reserve(session, idempotency_key, asked, job_id)
         if known != job_id:
             return get(session, known)
-    values = {
+    values: dict[str, Any] = {
         "id": job_id,
         "spec": document(spec),
         "labels": dict(spec.labels),
@@ -83,7 +124,11 @@ def create(
         "minimum_parameters": plan.minimum,
         "parameters": plan.ledger.total,
         "request_fingerprint": asked,
+        "start_sha256": spec.start.checkpoint if spec.start else None,
     }
+    if origin is not None:
+        values |= {"parent_id": origin.parent_id, "relation": origin.relation}
+        values |= {"adjustments": origin.adjustments}
     job = session.scalars(insert(Job).values(values).returning(Job)).one()
     session.add(PlanVersion(job_id=job.id, version=0, document=plan.to_json()))
     session.add(OutboxMessage(job_id=job.id))
@@ -138,18 +183,13 @@ def change(session: Session, job: Job, *, labels: Mapping[str, str], priority: i
     events.append(session, job.id, "changed", message, data)
 
 
-def by_key(session: Session, idempotency_key: str) -> Job | None:
-    """Return the job that was created under an idempotency key, if any."""
-    known = idempotency.known(session, idempotency_key)
-    return None if known is None else session.get(Job, known.resource)
-
-
 def request_cancel(session: Session, job_id: str) -> Job:
     """Ask for a job's end, as often as you like, and return it.
 
-    A queued job is cancelled at once, unless an earlier attempt left files: then it stays queued,
-    for a worker to deliver the best network that they hold. A running one becomes `cancelling`:
-    its worker delivers the best network so far, then ends it. An ended one stays as it is.
+    A queued job is cancelled at once, unless an earlier attempt of its own left files: then it
+    stays queued, for a worker to deliver the best network that they hold. A running one becomes
+    `cancelling`: its worker delivers the best network so far, then ends it. An ended one stays as
+    it is.
 
     Raises:
         NoSuchJobError: there is none.
@@ -160,7 +200,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
     before, job.cancel_requested = job.state, True
     message = "stopping at the next step, the best network so far is kept"
     why = transitions.reason("user_cancelled", message)
-    if before == "queued" and resume_files.are_there(session, job_id):
+    if before == "queued" and job.claim_number and resume_files.are_there(session, job_id):
         job.due_at = func.now()  # the pause after a loss is for the training
         session.add(OutboxMessage(job_id=job_id))
         message = "stopping; waiting for a worker to deliver the best network so far"

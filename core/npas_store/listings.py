@@ -56,6 +56,7 @@ class Filter:
         labels: all of these pairs.
         max_parameters: trainable parameters of the planned network.
         min_accuracy: top-1 on the test images, 0..1.
+        parent_id: of the job that they were made of.
     """
 
     states: Sequence[str] = ()
@@ -67,6 +68,7 @@ class Filter:
     created_after: datetime | None = None
     max_parameters: int | None = None
     min_accuracy: float | None = None
+    parent_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +119,7 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         Job.dataset: wanted.dataset,
         Job.method: wanted.method,
         Job.sweep_id: wanted.sweep,
+        Job.parent_id: wanted.parent_id,
     }
     conditions = [column == value for column, value in equal.items() if value is not None]
     if wanted.states:

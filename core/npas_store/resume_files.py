@@ -1,6 +1,7 @@
 """The files from which a job goes on after its training was lost; the last two are kept."""
 
 import contextlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from npas_store import blobs
 from npas_store.settings import settings
 from npas_store.states import TERMINAL
 from npas_store.tables import Attempt, Job, ResumeFile
+
+log = logging.getLogger(__name__)
 
 KEPT = 2
 """Files kept: the newest, and one in case that its bytes were damaged."""
@@ -82,6 +85,34 @@ def record(
             file.unlink(missing_ok=True)
 
     listen(session, "after_commit", delete_files, once=True)
+
+
+def adopt(session: Session, parent_id: str, job_id: str) -> int | None:
+    """Have a new job go on from the files of another, as far as they are still there.
+
+    The files get second names in the folder of the new job, so that each job may delete its own.
+    Whether their bytes are whole is looked at by the worker that goes on from them.
+
+    Returns:
+        The steps of the newest; None: there is none.
+    """
+    kept = folder(job_id, 0) / "resume"
+    steps = []
+    for row in reversed(_newest_first(session, parent_id)):
+        link = kept / Path(row.path).name
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(settings().jobs / row.path, link)
+            blobs.sync_folder(link.parent)
+        except OSError as error:  # deleted meanwhile, or the disk has no room for a name
+            log.warning("%s starts without %s: %s", job_id, row.path, error)
+            continue
+        path = str(link.relative_to(settings().jobs))
+        values = {"step": row.step, "path": path, "bytes": row.bytes, "sha256": row.sha256}
+        session.add(ResumeFile(job_id=job_id, claim_number=0, **values))
+        session.flush()
+        steps.append(row.step)
+    return max(steps, default=None)
 
 
 def discard(job_id: str) -> None:

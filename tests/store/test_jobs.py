@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from npas.spec import JobSpec
-from npas_store import claims, events, jobs, listings, plans
+from npas_store import claims, events, idempotency, jobs, listings, plans
 from npas_store.database import reading, transaction
 from npas_store.json_values import fingerprint
 from npas_store.tables import Job, OutboxMessage, new_id
@@ -52,7 +52,7 @@ def test_create_with_a_used_key_returns_the_first_job(submit):
     assert first.id == second.id != other.id
     assert first.request_fingerprint == other.request_fingerprint
     with reading() as session:
-        assert jobs.by_key(session, "a").id == first.id
+        assert idempotency.known(session, "a").resource == first.id
         assert len(listings.histories(session, [first.id])[first.id]) == 1
 
 

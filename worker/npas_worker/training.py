@@ -72,8 +72,9 @@ class Training:
         datasets.verify(job.dataset, job.dataset_sha256)
         # Sums depend on how many threads share them: every attempt uses the same number.
         torch.set_num_threads(job.threads or settings().threads)
+        spec = JobSpec.model_validate_json(json.dumps(job.spec))
         return library.run(
-            JobSpec.model_validate_json(json.dumps(job.spec)),
+            spec,
             folder=self._folder,
             listener=self._listener,
             data_folder=settings().data_folder,
@@ -83,6 +84,7 @@ class Training:
             plan=self._plan(),
             adjustments=library.Adjustments.of(job.adjustments),
             spent_seconds=patiently(self._spent_seconds),
+            start=blobs.path(spec.start.checkpoint) if spec.start else None,
         )
 
     def _job(self) -> Job:

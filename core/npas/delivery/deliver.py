@@ -73,6 +73,7 @@ class Result:
         truncated: whether the request's time limit ended it.
         adjusted: what was done otherwise than asked, as fields of the report.
         images_at_once: for grading.
+        start: what the training began with; None of random weights.
     """
 
     spec: JobSpec
@@ -88,6 +89,7 @@ class Result:
     truncated: bool
     adjusted: Sequence[Mapping[str, Any]]
     images_at_once: int
+    start: Mapping[str, Any] | None = None
 
 
 def deliver(
@@ -247,6 +249,7 @@ def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
         **result.costs,
         "distillation": result.distillation,
         "race": result.race,
+        **({"start": result.start} if result.start else {}),
         "seed": spec.seed,
         "device": result.device.type,
         "file_bytes": len(content),

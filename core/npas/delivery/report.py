@@ -133,6 +133,21 @@ class DistillationReport(Part):
     accuracy: float | None
 
 
+class StartReport(Part):
+    """What the training began with, where that was not chance.
+
+    Attributes:
+        checkpoint: SHA-256 of the model file.
+        is_continued: whether its plan was trained on as it was; else its weights were fitted into
+            the job's own plan.
+        accuracy: on the test images before anything was trained, 0 to 1; F1 for cells.
+    """
+
+    checkpoint: str
+    is_continued: bool
+    accuracy: float
+
+
 class NetworkReport(Part):
     """One network of the job; accuracy: alone, on the test images; None of a lone network."""
 
@@ -291,6 +306,7 @@ class Report(Part):
         plans: all of the job.
         distillation: None where nothing was distilled.
         race: None where the method was given.
+        start: None of random weights.
         seed: of everything random.
         device: "cpu" or "cuda".
         file_bytes: of model.safetensors.
@@ -334,6 +350,7 @@ class Report(Part):
     plans: tuple[PlanOutline, ...]
     distillation: DistillationReport | None
     race: RaceReport | None
+    start: StartReport | None = None
     seed: int
     device: str
     file_bytes: int

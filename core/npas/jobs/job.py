@@ -13,8 +13,10 @@ from npas.jobs.record import Record, opened
 from npas.jobs.resume import ResumeFile
 from npas.jobs.revisions import shared_model
 from npas.jobs.stages import STAGES
+from npas.jobs.start import begun
 from npas.plans import Plan
 from npas.train import Command, Trainer
+from npas.train.evaluate import evaluate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +50,8 @@ def work(context: RunContext, *, accepted: Plan | None, resume: ResumeFile | Non
         NpasError: the request, its data, the plan or the resume file cannot be used.
         TimeLimitError: the request's time was over before an epoch of the training was finished.
     """
+    if context.start is not None and context.is_continued:
+        accepted = context.start.model.plan
     raced = race(context, resume, accepted=accepted)
     if raced.command is Command.PAUSE:
         assert raced.plan is not None
@@ -123,9 +127,33 @@ def _deliver(
         truncated=record.is_truncated,
         adjusted=record.adjusted,
         images_at_once=context.adjustments.images_at_once,
+        start=_start(context, record),
     )
     report, files = deliver(shared_model(trainer), result, context.folder)
     context.listener.progress(1.0, 0.0)
     return Outcome(
         finished=True, stopped_early=stopped_early, plan=record.plan, report=report, files=files
     )
+
+
+def _start(context: RunContext, record: Record) -> dict[str, Any] | None:
+    """Return the report's part on what the training began with; None of random weights.
+
+    The network is made once more: its plan, file and seed are known, and nothing must be kept.
+    """
+    if context.start is None:
+        return None
+    plan = record.revisions.trained_first
+    first = begun(context.start, plan, seed=context.spec.seed).to(context.device)
+    graded = evaluate(
+        first,
+        context.dataset.x_test,
+        context.dataset.y_test,
+        inputs=context.inputs,
+        device=context.device,
+    )
+    return {
+        "checkpoint": context.start.sha256,
+        "is_continued": context.is_continued,
+        "accuracy": graded.score,
+    }

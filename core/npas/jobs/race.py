@@ -14,10 +14,10 @@ from npas.jobs.context import RunContext, StageName
 from npas.jobs.distillation import own_epochs
 from npas.jobs.promise import check_promise, outdated
 from npas.jobs.resume import ResumeFile
+from npas.jobs.start import begun
 from npas.methods import Contest
 from npas.planning.planner import solve
 from npas.plans import Plan
-from npas.sharing import build
 from npas.spec import TrainingSpec
 from npas.train import Command, Row, State, Trainer
 from npas.train.evaluate import evaluate
@@ -187,7 +187,7 @@ class Race:
         context, plan = self._context, candidate.plan
         size = plan.networks[0].architecture.input_size
         return Trainer(
-            build.model(plan, seed=context.spec.seed).to(context.device),
+            begun(context.start, plan, seed=context.spec.seed).to(context.device),
             context.dataset,
             self._training(epochs),
             inputs=context.dataset.inputs(input_size=size),

@@ -11,6 +11,7 @@ from npas.folding.similarity import History
 from npas.jobs import identity
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext
+from npas.jobs.continuation import TRAINED
 from npas.jobs.distillation import Teaching
 from npas.jobs.promise import check_promise, outdated
 from npas.jobs.resume import ResumeFile
@@ -155,14 +156,16 @@ def opened(
     problem = _problem(context, promised)
     context = context.planning(problem)
     epochs = context.spec.training.epochs
-    revisions = Revisions(problem.method, problem.options, epochs=epochs)
+    is_on = context.is_continued
+    revisions = Revisions(problem.method, problem.options, epochs=epochs, is_final=is_on)
     record = Record(context, revisions, race=race, clock=clock)
     record.adjust(context.adjustments, resume)
     if resume is not None:
         record.teaching.check(resume)
         clock.seconds_before = resume.job.job_seconds
     elif promised is not None and race is None:
-        check_promise(promised, context.spec, problem)
+        stages = TRAINED if is_on else ("train",)
+        check_promise(promised, context.spec, problem, stages=stages)
     record.adopt(context, Version.REQUESTED, promised or solve(problem))
     if resume is not None:  # who goes on has been told
         record.restore(context, resume)

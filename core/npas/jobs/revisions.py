@@ -38,19 +38,22 @@ class Revisions:
         refinement: what it did, JSON; None before.
     """
 
-    def __init__(self, method: Method, options: Spec, *, epochs: int) -> None:
+    def __init__(
+        self, method: Method, options: Spec, *, epochs: int, is_final: bool = False
+    ) -> None:
         """Ask the method what it wants.
 
         Args:
             method: of the job.
             options: of the method.
             epochs: of the training.
+            is_final: whether the first plan stays as it is.
 
         Raises:
             InvalidSpecError: it wants to refine after an epoch that does not come.
         """
         self.plans: dict[int, Plan] = {}
-        self.refine_after = method.refine_after(options, epochs=epochs)
+        self.refine_after = 0 if is_final else method.refine_after(options, epochs=epochs)
         self._kind = method.evidence_kind
         self._batches = method.evidence_batches(options)
         self._search_seconds = 0.0
@@ -60,6 +63,11 @@ class Revisions:
     def current(self) -> Plan:
         """The plan in force, the newest."""
         return self.plans[max(self.plans)]
+
+    @property
+    def trained_first(self) -> Plan:
+        """The plan that the training began with."""
+        return self.plans[max(self.plans.keys() - {Version.REFINED})]
 
     def measured(self, trainer: Trainer) -> Evidence:
         """Return the evidence at the end of a search."""

@@ -356,6 +356,14 @@ class PlanRequest(Spec):
         return (NetworkSpec(name="main", architecture=self.architecture),)
 
 
+class StartSpec(Spec):
+    """What the networks begin with in place of random weights."""
+
+    checkpoint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="SHA-256 of a model file that a job delivered, of networks of the same layers"
+    )
+
+
 class JobSpec(PlanRequest):
     """A whole job: plan it, train it, deliver one file."""
 
@@ -368,6 +376,9 @@ class JobSpec(PlanRequest):
         le=366 * 86_400,
         description="seconds, over all attempts, after which the best network so far is "
         "delivered; left out: as long as it takes",
+    )
+    start: StartSpec | None = Field(
+        None, description="weights to begin with; where they are of this very plan, it is kept"
     )
     labels: Labels = Field(default_factory=dict)
     priority: Priority = Field(
