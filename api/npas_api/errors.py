@@ -166,6 +166,12 @@ class NotAcceptableError(ApiError):
     status = 406
 
 
+class JobNotEndedError(ApiError):
+    """The job has not ended."""
+
+    status = 409
+
+
 class UploadStalledError(ApiError):
     """The body stopped coming."""
 

@@ -171,6 +171,20 @@ class Artifact(Shape):
         return cls.model_validate({**fields, "state": state, "url": url})
 
 
+class Freed(Shape):
+    """What is no longer on the server's disk."""
+
+    files: int
+    bytes: int
+
+
+class Deletion(Shape):
+    """A job that is no more."""
+
+    id: str
+    freed: Freed = Field(description="files that other jobs delivered, too, are still there")
+
+
 class JobPage(Shape):
     """A page of jobs."""
 

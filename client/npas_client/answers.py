@@ -74,3 +74,10 @@ class Artifact(Answer):
     name: str
     bytes: int
     sha256: str
+
+
+class Deletion(Answer):
+    """A job that was deleted; `freed` says how many `files` and `bytes` the disk has for that."""
+
+    id: str
+    freed: dict[str, int]

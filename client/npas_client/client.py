@@ -24,7 +24,7 @@ import httpx
 from npas.plans import Plan
 
 from npas_client import download, errors, stream
-from npas_client.answers import Artifact, Event, Job
+from npas_client.answers import Artifact, Deletion, Event, Job
 from npas_client.sweeps import SweepCalls
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -201,6 +201,15 @@ class Client(SweepCalls):
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop and deliver the best it has; of an ended job, nothing changes."""
         return Job.model_validate(self._send("POST", f"/v1/jobs/{job_id}/cancel").json())
+
+    def delete(self, job_id: str) -> Deletion:
+        """Delete a job that has ended, with all its files, and return what that freed.
+
+        Raises:
+            ConflictError: it has not ended; cancel it first.
+            NotFoundError: there is no such job, or no longer: a try before may have arrived.
+        """
+        return Deletion.model_validate(self._send("DELETE", f"/v1/jobs/{job_id}").json())
 
     def jobs(self, **filters: Any) -> Iterator[Job]:
         """Yield all jobs that match, newest first, page by page.

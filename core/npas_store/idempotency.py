@@ -20,12 +20,13 @@ def reserve(session: Session, key: str, request_fingerprint: str, resource: str)
     """
     row = {"key": key, "request_fingerprint": request_fingerprint, "resource": resource}
     statement = insert(IdempotencyKey).values(row).on_conflict_do_nothing()
-    written = session.scalars(statement.returning(IdempotencyKey.resource)).one_or_none()
-    if written is not None:
-        return written
-    found = known(session, key)
-    assert found is not None
-    return found.resource
+    while True:
+        written = session.scalars(statement.returning(IdempotencyKey.resource)).one_or_none()
+        if written is not None:
+            return written
+        found = known(session, key)
+        if found is not None:  # else it was deleted just now
+            return found.resource
 
 
 def known(session: Session, key: str) -> IdempotencyKey | None:

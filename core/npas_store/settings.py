@@ -12,6 +12,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from npas_store import machine
 
+_MOST_DAYS = 36_500  # for ever, and what Postgres can still reckon with
+_MANY = 10**9
+
 
 class Settings(BaseSettings):
     """What an operator may choose. `NPAS_LEASE_SECONDS=10` sets `lease_seconds`, and so on."""
@@ -88,6 +91,21 @@ class Settings(BaseSettings):
     check_seconds: int = Field(600, ge=1, description="a dataset that takes longer is refused")
     check_megabytes: int = Field(
         4096, ge=256, description="a dataset whose check needs more memory is refused"
+    )
+    keep_jobs_days: float | None = Field(
+        None, ge=0, le=_MOST_DAYS, description="jobs are deleted so long after their end"
+    )
+    keep_jobs: int | None = Field(
+        None, ge=0, le=_MANY, description="of the jobs that ended, more than so many are deleted"
+    )
+    keep_resume_days: float = Field(
+        7, ge=0, le=_MOST_DAYS, description="a job that failed can be gone on with for so long"
+    )
+    keep_events_days: float = Field(
+        90, ge=0, le=_MOST_DAYS, description="events are deleted so long after a job's end"
+    )
+    keep_keys_days: float = Field(
+        30, ge=0, le=_MOST_DAYS, description="an idempotency key is forgotten after this"
     )
 
     @field_validator("allowed_hosts", mode="before")

@@ -274,7 +274,7 @@ class IdempotencyKey(Row):
     """Id of what was made."""
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
-    __table_args__ = (Index(None, "created_at"),)
+    __table_args__ = (Index(None, "created_at"), Index(None, "resource"))
 
 
 class Sweep(Row):

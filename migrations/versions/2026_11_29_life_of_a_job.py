@@ -106,7 +106,8 @@ def _move_keys() -> None:
         _time("created_at", "now()"),
         sa.PrimaryKeyConstraint("key", name="pk_idempotency_keys"),
     )
-    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+    for name in ("created_at", "resource"):
+        op.create_index(f"ix_idempotency_keys_{name}", "idempotency_keys", [name])
     op.execute(
         "INSERT INTO idempotency_keys (key, request_fingerprint, resource, created_at) "
         "SELECT idempotency_key, request_fingerprint, id, created_at FROM jobs "

@@ -17,7 +17,7 @@ ROUTES = {
     "/v1/datasets/{dataset_id}/content": {"get", "put"},
     "/v1/datasets/{dataset_id}/thumbnails": {"get"},
     "/v1/jobs": {"get", "post"},
-    "/v1/jobs/{job_id}": {"get", "patch"},
+    "/v1/jobs/{job_id}": {"get", "patch", "delete"},
     "/v1/jobs/{job_id}/artifacts": {"get"},
     "/v1/jobs/{job_id}/artifacts/{name}": {"get"},
     "/v1/jobs/{job_id}/cancel": {"post"},

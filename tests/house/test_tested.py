@@ -3,7 +3,6 @@
 import re
 
 TESTED_BY = {
-    "api/npas_api/background.py": "tests/faults/test_up.py",
     "api/npas_api/content_negotiation.py": "tests/api/test_problems.py",
     "api/npas_api/dataset_shapes.py": "tests/api/test_datasets.py",
     "api/npas_api/dependencies.py": "tests/api/test_jobs.py",

@@ -2,12 +2,13 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import npas
 import pytest
 from npas.spec import JobSpec
-from npas_store import artifacts, claims, jobs, resume_files
+from npas_store import artifacts, blobs, claims, garbage, homes, jobs, resume_files
 from npas_store.database import reading, transaction
 from npas_store.transitions import reason
 from npas_worker.supervisor import Supervisor, killed_by
@@ -71,12 +72,40 @@ def test_end_that_a_training_wrote_counts_though_it_did_not_exit(claimed, end, c
     assert Supervisor(claimed, end_once).run() is casts_doubt
 
 
+def test_nothing_that_is_delivered_is_lost_to_who_collects_what_nobody_names(claimed):
+    """It collects whatever was put and has no row yet, as fast as it can."""
+    homes.settle()
+    ended = threading.Event()
+
+    def collect():
+        while not ended.is_set():
+            files = garbage.old_files(seconds=0)
+            garbage.collect(file.name for file in files if blobs.is_name(file.name))
+
+    collector = threading.Thread(target=collect)
+    collector.start()
+    try:
+        job, _ = supervise(claimed)
+    finally:
+        ended.set()
+        collector.join()
+    with reading() as session:
+        rows = artifacts.listing(session, job.id)
+    states = {
+        row.name: blobs.state(blobs.Blob(sha256=row.sha256, bytes=row.bytes)) for row in rows
+    }
+    assert states
+    assert set(states.values()) == {"stored"}, states
+
+
 def test_cancel_before_the_first_step_still_delivers(claimed):
     with transaction() as session:
         jobs.request_cancel(session, claimed.id)
     job, outcome = supervise(claimed)
     assert (job.state, outcome) == ("cancelled", "cancelled"), job.reason
     assert job.result["epochs_done"] == 0
+    left = [path for path in resume_files.folder(job.id, 1).rglob("*") if path.is_file()]
+    assert len(left) <= 1  # what a retry goes on from
 
 
 def test_drain_gives_the_job_back(claimed):

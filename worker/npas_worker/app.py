@@ -15,8 +15,8 @@ import time
 
 from celery import Celery, signals
 from npas_local.processes import die_with
-from npas_store import broker, claims, homes, migrate, resume_files, room, workers
-from npas_store.database import UNREACHABLE, reading, transaction
+from npas_store import broker, claims, homes, migrate, room, workers
+from npas_store.database import UNREACHABLE, transaction
 from npas_store.settings import settings
 from npas_store.tables import Job
 from npas_store.transitions import reason
@@ -29,7 +29,6 @@ from npas_worker.supervisor import Supervisor
 _RETRY_SECONDS = 1.0
 _BUSY_SECONDS = 0.05
 _ASIDE_SECONDS = 0.2
-_SWEEP_SECONDS = 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +68,13 @@ class Slot:
         threading.Thread(target=self._show, name="presence", daemon=True).start()
 
     def _show(self) -> None:
-        """Say for ever that this worker is there, and clear up after those that are not."""
-        swept = float("-inf")
+        """Say for ever that this worker is there."""
         while True:
             shown = self._proof.trouble
             try:
                 self._give_back()
                 with transaction() as session:
-                    _check(session)  # else it is of no use, and would clear up after others
+                    _check(session)  # else it is of no use
                     workers.beat(
                         session,
                         self.name,
@@ -84,16 +82,12 @@ class Slot:
                         memory_bytes=self._proof.memory_bytes,
                         free_bytes=room.free_bytes(),
                     )
-                if time.monotonic() - swept > _SWEEP_SECONDS:
-                    with reading() as session:
-                        resume_files.sweep(session)
-                    swept = time.monotonic()
             except UNREACHABLE as error:
                 log.warning("Postgres is away: %s", error)
             except _NOT_OURS as error:
                 log.error("this worker is of no use: %s", error)
             except OSError as error:
-                log.warning("what was left behind cannot be cleared up: %s", error)
+                log.warning("the home cannot be looked at: %s", error)
             until = time.monotonic() + settings().lease_seconds / 3
             while time.monotonic() < until and self._proof.trouble == shown:
                 time.sleep(min(_RETRY_SECONDS, settings().lease_seconds / 3))

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npas_local.processes import die_with
-from npas_store import claims, datasets, jobs, machine, resume_files
+from npas_store import claims, datasets, machine, resume_files
 from npas_store.claims import LeaseLostError
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.settings import settings
-from npas_store.states import is_terminal
 from npas_store.tables import Job
 from npas_store.transitions import reason
 
@@ -206,9 +205,9 @@ class Supervisor:
         while True:
             try:
                 self._write_end(code)
-                if self._is_over():
-                    resume_files.discard(self._claim.job_id)
-                else:
+                with transaction() as session:
+                    resume_files.retire(session, self._claim.job_id)
+                if not self._is_over():
                     resume_files.tidy(self._claim.job_id, self._claim.number)
                 return self._casts_doubt()
             except UNREACHABLE as error:
@@ -216,14 +215,6 @@ class Supervisor:
             if self._is_draining() and time.monotonic() > give_up:
                 return True  # the lease will run out
             time.sleep(_ASK_SECONDS)
-
-    def _is_over(self) -> bool:
-        """Tell whether nobody will ever go on with the job: it ended, or was deleted."""
-        with reading() as session:
-            try:
-                return is_terminal(jobs.get(session, self._claim.job_id).state)
-            except jobs.NoSuchJobError:
-                return True
 
     def _casts_doubt(self) -> bool:
         """Tell whether the machine may be to blame: what is written counts, not an exit code.

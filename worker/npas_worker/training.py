@@ -11,7 +11,17 @@ from npas.errors import PlanError
 from npas.jobs.promise import outdated
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, claims, datasets, jobs, plans, resume_files, transitions
+from npas_store import (
+    artifacts,
+    blobs,
+    claims,
+    datasets,
+    garbage,
+    jobs,
+    plans,
+    resume_files,
+    transitions,
+)
 from npas_store.claims import LeaseLostError
 from npas_store.database import reading
 from npas_store.settings import settings
@@ -129,6 +139,7 @@ class Training:
         stored = {name: blobs.put(path) for name, path in outcome.files.items()}
 
         def end(session: Session) -> None:
+            garbage.secure(session, {outcome.files[name]: stored[name] for name in stored})
             for name, blob in stored.items():
                 artifacts.record(session, self._job_id, name, blob)
             is_cancelled = jobs.get(session, self._job_id).cancel_requested
