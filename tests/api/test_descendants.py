@@ -211,7 +211,7 @@ def test_retry_goes_on_from_the_newest_files_that_are_kept(submit, client, end, 
     )
     assert client.get(job["urls"]["plan"]).content == client.get(parent["urls"]["plan"]).content
     with transaction() as session:
-        resume_files.discard(parent["id"])
+        resume_files.expire(session, parent["id"])
         session.execute(delete(Job).where(Job.id == parent["id"]))
     with reading() as session:
         found = [(path.read_bytes(), n) for path, n in resume_files.usable(session, job["id"])]
@@ -223,7 +223,8 @@ def test_retry_goes_on_from_the_newest_files_that_are_kept(submit, client, end, 
 def test_retry_of_files_that_are_gone_starts_anew(submit, client, end):
     parent = submit()
     end(steps=(7,))
-    resume_files.discard(parent["id"])
+    with transaction() as session:
+        resume_files.expire(session, parent["id"])
     job = client.post(parent["urls"]["retry"]).json()
     with reading() as session:
         assert not resume_files.are_there(session, job["id"])

@@ -207,8 +207,7 @@ class Supervisor:
                 self._write_end(code)
                 with transaction() as session:
                     resume_files.retire(session, self._claim.job_id)
-                if not self._is_over():
-                    resume_files.tidy(self._claim.job_id, self._claim.number)
+                resume_files.tidy(self._claim.job_id, self._claim.number)
                 return self._casts_doubt()
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)
