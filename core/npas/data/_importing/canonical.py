@@ -16,7 +16,7 @@ from npas.data._importing.album import Split
 from npas.data._importing.gathering import Gathered
 from npas.data._importing.splitting import Order
 
-_CHUNK = 1_024  # images that are copied at once
+_CHUNK = 1 << 23  # bytes of images that are copied at once
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # files hold no times, so that equal images are equal bytes
 
 Array = np.ndarray[Any, Any]
@@ -93,8 +93,9 @@ def _present(order: Order) -> list[Split]:
 
 
 def _rows(images: Array, chosen: Array) -> Iterator[Array]:
-    for start in range(0, len(chosen), _CHUNK):
-        yield np.ascontiguousarray(images[chosen[start : start + _CHUNK]])
+    step = max(1, _CHUNK // images[:1].nbytes)
+    for start in range(0, len(chosen), step):
+        yield np.ascontiguousarray(images[chosen[start : start + step]])
 
 
 def _write(
