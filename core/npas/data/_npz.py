@@ -23,7 +23,7 @@ NAMES = "class_names"
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
-_MOST_CLASSES = 100_000
+_MOST_CLASSES, _LONGEST_NAME = 100_000, 1_000
 _AT_ONCE = 1 << 24  # bytes of floats that are converted at a time
 _DAMAGED = (
     *(ValueError, TypeError, KeyError, SyntaxError, RuntimeError, OSError, EOFError, MemoryError),
@@ -141,6 +141,8 @@ def read_labels(path: Path, headers: Mapping[str, Header]) -> Labels:
     loaded = _read(path, (*keys, *([NAMES] if NAMES in headers else ())))
     by_split = {key[2:]: _labels(path, key, loaded[key]) for key in keys}
     names = tuple(str(name) for name in loaded.get(NAMES, ()))
+    if len(set(names)) < len(names):
+        raise bad(path, f"{NAMES} holds a name twice")
     return Labels(
         by_split=by_split,
         num_classes=_num_classes(path, by_split, names),
@@ -224,8 +226,13 @@ def _check_header(
     if header.num_bytes > stored_bytes:
         raise bad(path, f"{key} is shorter than its header says")
     if key == NAMES:
-        if dtype.kind != "U" or len(shape) != 1 or not 2 <= shape[0] <= _MOST_CLASSES:
-            raise bad(path, f"{key} is {dtype} of shape {shape}; give a list of texts")
+        is_list = dtype.kind == "U" and len(shape) == 1 and 2 <= shape[0] <= _MOST_CLASSES
+        if not is_list or dtype.itemsize > _LONGEST_NAME * np.dtype("U1").itemsize:
+            raise bad(
+                path,
+                f"{key} is {dtype} of shape {shape}; give a list of texts of up to "
+                f"{_LONGEST_NAME} letters",
+            )
     elif key.startswith("x"):
         _check_images(path, key, header, is_square=is_square)
     else:

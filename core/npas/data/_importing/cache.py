@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from npas.data._arrays import Arrays, Facts
+from npas.data._arrays import Arrays, Facts, bad
 from npas.data._importing.importer import ImportFormat, import_dataset, read_images
 from npas.data._importing.report import ImportReport
 from npas.data._npz import read_npz
@@ -37,10 +37,16 @@ class Cached:
             folder: data folder.
             format: of the source.
             options: how its images become those of a dataset.
+
+        Raises:
+            DataError: files cannot be looked at.
         """
         self._source, self._format, self._options = source, format, options
         self._folder = folder / FOLDER
-        state = _digest(f"{_VERSION} {format}", *_states(source))
+        try:
+            state = _digest(f"{_VERSION} {format}", *_states(source))
+        except OSError as error:
+            raise bad(source, f"cannot be looked at ({error.strerror})") from error
         asked = _digest(options.model_dump_json())
         self._name = source.stem if source.is_file() else source.name
         self._stem = f"{self._name}-{state}"
