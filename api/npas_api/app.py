@@ -29,10 +29,12 @@ from npas_api import (
     problems,
     receiving,
     results,
+    schemas,
     sweep_tables,
     sweeps,
 )
 from npas_api.background import CHORES, BackgroundLoop
+from npas_api.estimates import Estimator
 from npas_api.hub import Hub
 from npas_api.middleware import RequestContext
 from npas_api.origins import OwnOrigin
@@ -58,6 +60,7 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
         redoc_url=None,
     )
     app.state.hub = Hub()
+    app.state.estimator = Estimator()
     for part in (
         plans,
         jobs,
@@ -83,7 +86,7 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
         *(plans.PlanBody, job_changes.JobPatch, dataset_shapes.DatasetRequest),
         *(descendants.JobMergePatch, descendants.Continuation),
     )
-    openapi.complete(app, models=(*bodies, Plan, Report))
+    openapi.complete(app, models=(*bodies, Plan, Report, schemas.Estimate))
     app.add_middleware(OwnOrigin)
     app.add_middleware(RequestContext)  # the outermost: refusals have an id, too
     return app

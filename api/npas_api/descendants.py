@@ -145,8 +145,10 @@ async def _made(
     earlier = await run_in_threadpool(_replay, origin, key)
     if earlier is None:
         spec, origin = await run_in_threadpool(_read, origin, spec_of)
-        plan = await while_awaited(request, request.app.state.planner.plan_job(spec))
-        job, is_new = await run_in_threadpool(_create, origin, spec, plan, key)
+        planned = await while_awaited(request, request.app.state.planner.plan_job(spec))
+        estimator = request.app.state.estimator
+        estimate = await run_in_threadpool(estimator.estimate, planned.work)
+        job, is_new = await run_in_threadpool(_create, origin, spec, planned.plan, key, estimate)
         for loop in request.app.state.loops:
             loop.wake()  # the message need not wait for the next round
     else:
@@ -187,13 +189,15 @@ def _read(origin: Origin, spec_of: _SpecOf) -> tuple[JobSpec, Origin]:
         )
 
 
-def _create(origin: Origin, spec: JobSpec, plan: str, key: str | None) -> tuple[schemas.Job, bool]:
+def _create(
+    origin: Origin, spec: JobSpec, plan: str, key: str | None, estimate: Json
+) -> tuple[schemas.Job, bool]:
     planned = Plan.from_json(plan)
     with transaction() as session:
         migrate.require(session)
         starts.hold_start(session, spec)
         try:
-            job = lineage.descend(session, spec, planned, key, origin)
+            job = lineage.descend(session, spec, planned, key, origin, estimate=estimate)
         except lineage.NoParentError:
             raise dependencies.no_job(origin.parent_id) from None
         except jobs.NoSuchJobError:

@@ -1,6 +1,6 @@
 """/v1/jobs: create, list, look at, cancel."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -58,8 +58,12 @@ async def create_job(
     earlier = await run_in_threadpool(_replay, spec, idempotency_key)
     if earlier is None:
         await run_in_threadpool(_check_start, spec)
-        plan = await while_awaited(request, request.app.state.planner.plan_job(spec))
-        job, is_new = await run_in_threadpool(_create, spec, plan, idempotency_key)
+        planned = await while_awaited(request, request.app.state.planner.plan_job(spec))
+        estimator = request.app.state.estimator
+        estimate = await run_in_threadpool(estimator.estimate, planned.work)
+        job, is_new = await run_in_threadpool(
+            _create, spec, planned.plan, idempotency_key, estimate
+        )
         for loop in request.app.state.loops:
             loop.wake()  # the message need not wait for the next round
     else:
@@ -150,14 +154,16 @@ def _check_start(spec: JobSpec) -> None:
             starts.require_start(session, spec)
 
 
-def _create(spec: JobSpec, plan: str, key: str | None) -> tuple[schemas.Job, bool]:
+def _create(
+    spec: JobSpec, plan: str, key: str | None, estimate: dict[str, Any]
+) -> tuple[schemas.Job, bool]:
     """Return the job, and whether it is new: another request may have used the key just now."""
     planned = Plan.from_json(plan)
     with transaction() as session:
         migrate.require(session)  # a newer version may have come since the start
         starts.hold_start(session, spec)
         try:
-            job = jobs.create(session, spec, planned, key)
+            job = jobs.create(session, spec, planned, key, estimate=estimate)
         except jobs.NoSuchJobError:  # the key made something else
             raise reused("what is no job") from None
         return shape(session, _same(job, spec)), jobs.is_new(session, job)

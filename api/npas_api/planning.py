@@ -18,9 +18,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 from fastapi.concurrency import run_in_threadpool
+from npas.jobs.workload import Workload
 from npas.spec import JobSpec, PlanRequest
 from npas_local.processes import die_with
 from npas_store import blobs, datasets, workers
@@ -45,6 +47,24 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 log = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """What was found of a job.
+
+    Attributes:
+        plan: as JSON.
+        work: what it will compute and keep.
+    """
+
+    plan: str
+    work: Workload
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Self:
+        """Return it from the answer of the process that plans."""
+        return cls(plan=found["plan"], work=Workload.of(found["work"]))
 
 
 class Planner:
@@ -90,13 +110,18 @@ class Planner:
         asked = request.model_dump_json(include=set(PlanRequest.model_fields))
         return str(await self._ask("plan", asked, request))
 
-    async def plan_job(self, spec: JobSpec) -> str:
-        """Return the plan of a job that can be done with the data that are here; see `plan`."""
+    async def plan_job(self, spec: JobSpec) -> Planned:
+        """Plan and weigh a job that can be done with the data that are here; see `plan`."""
         await run_in_threadpool(datasets.require_ready, spec.dataset.name)
         limit = await run_in_threadpool(_largest_memory)
         asked = spec.model_dump_json()
         start = str(blobs.path(spec.start.checkpoint)) if spec.start else None
-        return str(await self._ask("job", asked, spec, memory_bytes=limit, start=start))
+        answer = await self._ask("job", asked, spec, memory_bytes=limit, start=start)
+        return Planned.of(answer)
+
+    async def weigh(self, spec: JobSpec) -> Planned:
+        """Plan and weigh a job whatever data and devices are here; see `plan`."""
+        return Planned.of(await self._ask("weight", spec.model_dump_json(), spec))
 
     async def picture(self, title: str, marks: Sequence[Mapping[str, Any]]) -> str:
         """Return the picture of a frontier, see `npas.delivery.frontier_picture`; see `plan`."""

@@ -37,6 +37,34 @@ class QueuePlace(Shape):
     waiting_for: str = Field(description="the same in words")
 
 
+class EstimateBasis(Shape):
+    """What an estimate of seconds was learned from."""
+
+    machine: str = Field(description="the slowest of those that workers are on")
+    basis: str = Field(
+        description="the nearest trainings that were measured there: kind (same networks, method "
+        "and precision), family (similar networks), machine (any); or probe, the worker's own"
+    )
+    measurements: int
+
+
+class Estimate(Shape):
+    """What a job is thought to take, from the moment a worker takes it, if it is not lost."""
+
+    seconds: float | None = Field(description="null where no worker has measured anything")
+    seconds_low: float | None
+    seconds_high: float | None
+    interval: float = Field(description="chance that the seconds lie between low and high")
+    memory_bytes: int = Field(description="at the peak; the least, where nothing was measured")
+    file_bytes: int = Field(description="of model.safetensors, for the first plan")
+    resume_bytes: int = Field(description="of the largest resume file")
+    disk_bytes: int = Field(description="room that a worker's disk must have")
+    steps: int = Field(description="of the optimiser, all stages")
+    macs: int = Field(description="multiply-adds, all stages; a backward pass counts as two")
+    based_on: EstimateBasis | None
+    reason: str | None = Field(description="why seconds are not known")
+
+
 class JobUrls(Shape):
     """Where the parts of a job are, relative to the server."""
 
@@ -94,6 +122,9 @@ class Job(Shape):
     )
     result: Annotated[dict[str, Any], described_by(Report)] | None = Field(
         description="the report, once there is a network"
+    )
+    estimate: Estimate | None = Field(
+        description="made when the job was accepted; null in jobs of earlier releases"
     )
     transitions: list[Transition]
     urls: JobUrls

@@ -105,7 +105,7 @@ async def _ask_all(
 async def _outcome(planner: Planner, spec: SweepSpec, point: SweepPoint) -> Outcome:
     while True:
         try:
-            return await planner.plan_job(spec.job(point))
+            return (await planner.plan_job(spec.job(point))).plan
         except errors.InfeasibleBudgetError as error:
             return _placed(error, spec, point)
         except errors.BusyError:  # a sweep has the time to wait for its turn

@@ -27,6 +27,28 @@ class QueuePlace(Answer):
     waiting_for: str
 
 
+class Estimate(Answer):
+    """What a job is thought to take, from the moment a worker takes it, if it is not lost.
+
+    Attributes:
+        seconds: None where no worker has measured anything; `reason` says so.
+        seconds_low: with `seconds_high`, what they lie between in 8 of 10 jobs.
+        seconds_high: see there.
+        memory_bytes: at the peak.
+        file_bytes: of the model file, for the first plan.
+        disk_bytes: room that a worker's disk must have.
+        reason: why seconds are not known.
+    """
+
+    seconds: float | None = None
+    seconds_low: float | None = None
+    seconds_high: float | None = None
+    memory_bytes: int
+    file_bytes: int
+    disk_bytes: int
+    reason: str | None = None
+
+
 class Job(Answer):
     """A job as it was when asked. Treat a state you do not know as not ended: see is_terminal.
 
@@ -40,6 +62,7 @@ class Job(Answer):
         queue: where it waits, if it was asked for alone and does.
         reason: why it ended or waits: code, message, hint, field, retryable (docs/reasons.md).
         result: the report, once there is a network.
+        estimate: made when it was accepted; `result.estimate_error` says how wrong it was.
     """
 
     id: str
@@ -57,6 +80,7 @@ class Job(Answer):
     queue: QueuePlace | None = None
     reason: dict[str, Any] | None = None
     result: Report | None = None
+    estimate: Estimate | None = None
 
 
 class Event(Answer):

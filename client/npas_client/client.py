@@ -24,7 +24,7 @@ import httpx
 from npas.plans import Plan
 
 from npas_client import download, errors, stream
-from npas_client.answers import Artifact, Deletion, Event, Job
+from npas_client.answers import Artifact, Deletion, Estimate, Event, Job
 from npas_client.sweeps import SweepCalls
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -97,6 +97,20 @@ class Client(SweepCalls):
             InvalidRequestError: something else in the request is wrong.
         """
         return Plan.from_json(self._send("POST", "/v1/plans", json=dict(request)).text)
+
+    def estimate(self, spec: Mapping[str, Any]) -> Estimate:
+        """Return what a job would take, without making it.
+
+        Args:
+            spec: see POST /v1/jobs.
+
+        Raises:
+            InfeasibleBudgetError: the method cannot go that low.
+            InvalidRequestError: something else in the spec is wrong.
+        """
+        query = {"estimate": "true"}
+        answer = self._send("POST", "/v1/plans", json=dict(spec), params=query)
+        return Estimate.model_validate(answer.json()["estimate"])
 
     def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Make a job and return at once.

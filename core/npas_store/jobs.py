@@ -90,6 +90,7 @@ def create(
     idempotency_key: str | None = None,
     *,
     origin: Origin | None = None,
+    estimate: Json | None = None,
 ) -> Job:
     """Queue a job: row, history, plan and the message for the workers, all or none of them.
 
@@ -99,6 +100,7 @@ def create(
     Args:
         plan: the allocation the job was accepted with; the worker trains it, or refines it.
         origin: the job that it is made of; None: of none.
+        estimate: what it is thought to take, see `npas_store.estimates`; None: not known.
 
     Raises:
         DataError: its dataset is one that a user sent, and was deleted meanwhile.
@@ -125,6 +127,7 @@ def create(
         "parameters": plan.ledger.total,
         "request_fingerprint": asked,
         "start_sha256": spec.start.checkpoint if spec.start else None,
+        "estimate": estimate,
     }
     if origin is not None:
         values |= {"parent_id": origin.parent_id, "relation": origin.relation}

@@ -44,7 +44,13 @@ def delivered_network(session: Session, job_id: str) -> Artifact | None:
 
 
 def descend(
-    session: Session, spec: JobSpec, plan: Plan, idempotency_key: str | None, origin: Origin
+    session: Session,
+    spec: JobSpec,
+    plan: Plan,
+    idempotency_key: str | None,
+    origin: Origin,
+    *,
+    estimate: Json | None = None,
 ) -> Job:
     """Queue a job that is made of another; see `jobs.create`.
 
@@ -57,7 +63,9 @@ def descend(
     """
     parent = _kept(session, origin.parent_id)
     earlier = _plan_to_go_on_with(session, parent) if origin.relation == "retry" else None
-    job = jobs.create(session, spec, earlier or plan, idempotency_key, origin=origin)
+    job = jobs.create(
+        session, spec, earlier or plan, idempotency_key, origin=origin, estimate=estimate
+    )
     if not jobs.is_new(session, job):
         return job
     step = None

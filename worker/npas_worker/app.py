@@ -15,7 +15,7 @@ import time
 
 from celery import Celery, signals
 from npas_local.processes import die_with
-from npas_store import broker, claims, homes, migrate, room, workers
+from npas_store import broker, claims, homes, measurements, migrate, room, workers
 from npas_store.database import UNREACHABLE, transaction
 from npas_store.settings import settings
 from npas_store.tables import Job
@@ -23,7 +23,7 @@ from npas_store.transitions import reason
 from sqlalchemy.orm import Session
 
 from npas_worker.held import HeldClaim
-from npas_worker.proof import Proof
+from npas_worker.proof import Proof, Speed
 from npas_worker.supervisor import Supervisor
 
 _RETRY_SECONDS = 1.0
@@ -68,7 +68,8 @@ class Slot:
         threading.Thread(target=self._show, name="presence", daemon=True).start()
 
     def _show(self) -> None:
-        """Say for ever that this worker is there."""
+        """Say for ever that this worker is there, and how fast it is."""
+        told: Speed | None = None
         while True:
             shown = self._proof.trouble
             try:
@@ -81,7 +82,9 @@ class Slot:
                         trouble=shown,
                         memory_bytes=self._proof.memory_bytes,
                         free_bytes=room.free_bytes(),
+                        machine=self._proof.machine,
                     )
+                told = self._tell_speed(told)
             except UNREACHABLE as error:
                 log.warning("Postgres is away: %s", error)
             except _NOT_OURS as error:
@@ -103,6 +106,14 @@ class Slot:
         with contextlib.suppress(claims.LeaseLostError), transaction() as session:
             claims.lose(session, *self._left, why)
         self._left = None
+
+    def _tell_speed(self, told: Speed | None) -> Speed | None:
+        """Keep how fast the device is, once, for estimates; return what is kept."""
+        speed, machine = self._proof.speed, self._proof.machine
+        if speed is not None and machine is not None and speed is not told:
+            with transaction() as session:
+                measurements.record(session, machine, measurements.PROBE, speed)
+        return speed
 
     def take_jobs(self) -> None:
         """Do what a message asks for: take jobs until there are none.

@@ -14,16 +14,24 @@ from sqlalchemy.orm import Session
 
 from npas_worker.protocol import PULSE
 from npas_worker.signals import Signals
+from npas_worker.stopwatch import Stopwatch
 from npas_worker.writer import Writer
 
 
 class StoreListener(Listener):
     """Writes to the store what a run reports."""
 
-    def __init__(self, job_id: str, claim_number: int, writer: Writer, signals: Signals) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        claim_number: int,
+        writer: Writer,
+        signals: Signals,
+        stopwatch: Stopwatch,
+    ) -> None:
         """Listen for one claim."""
         self._job_id, self._claim_number = job_id, claim_number
-        self._writer, self._signals = writer, signals
+        self._writer, self._signals, self._stopwatch = writer, signals, stopwatch
         self._pulse = resume_files.folder(job_id, claim_number) / PULSE
         self._beaten = 0.0
         self._unwritten = self._pulse
@@ -46,6 +54,7 @@ class StoreListener(Listener):
     def event(self, type: str, message: str, data: Mapping[str, Any]) -> None:
         """Tell the user something."""
         news = events.News(type=type, message=message, data=dict(data))
+        self._stopwatch.event(type, news.data)
         self._writer.add_to(self._append, news)
 
     def plan(self, version: int, plan: Plan) -> None:
@@ -56,6 +65,7 @@ class StoreListener(Listener):
 
     def metrics(self, row: Mapping[str, Any]) -> None:
         """Keep one epoch of the learning curve, which is an event, too."""
+        self._stopwatch.epoch(row)
         self._writer.add_to(self._record, dict(row))
 
     def progress(self, fraction: float, eta_seconds: float | None) -> None:
@@ -81,6 +91,7 @@ class StoreListener(Listener):
     def command(self) -> Command:
         """Tell the training whether to go on; it asks at each step."""
         self._alive()
+        self._stopwatch.stepping()
         if self._signals.finish:
             return Command.FINISH
         return Command.PAUSE if self._signals.pause else Command.CONTINUE

@@ -29,11 +29,13 @@ from npas_store.states import Ending
 from npas_store.tables import Job
 from sqlalchemy.orm import Session
 
+from npas_worker.account import Account
 from npas_worker.failures import explain
 from npas_worker.listener import StoreListener
 from npas_worker.patience import patiently
 from npas_worker.protocol import ENDED, FENCED, LOST, PAUSED
 from npas_worker.signals import Signals
+from npas_worker.stopwatch import Stopwatch
 from npas_worker.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,11 @@ class Training:
         self._job_id, self._claim_number = job_id, claim_number
         self._folder = resume_files.folder(job_id, claim_number)
         self._writer = Writer(job_id, claim_number)
-        self._listener = StoreListener(job_id, claim_number, self._writer, signals)
+        self._stopwatch = Stopwatch()
+        self._account = Account(job_id, claim_number, self._stopwatch)
+        self._listener = StoreListener(
+            job_id, claim_number, self._writer, signals, self._stopwatch
+        )
 
     def run(self) -> int:
         """Train, deliver, and return the exit code."""
@@ -67,6 +73,7 @@ class Training:
             outcome = self._train()
             self._writer.close()
             if not outcome.finished:
+                self._writer.write_now(self._account.close)
                 return PAUSED
             self._deliver(outcome)
         except LeaseLostError:
@@ -123,6 +130,7 @@ class Training:
         if found is None:
             return None
         path, step = found
+        self._stopwatch.resumed()
         self._writer.add(
             lambda session: claims.resumed(session, self._job_id, self._claim_number, step)
         )
@@ -138,10 +146,13 @@ class Training:
         )
         stored = {name: blobs.put(path) for name, path in outcome.files.items()}
 
+        model, is_whole = stored["model.safetensors"], not outcome.stopped_early
+
         def end(session: Session) -> None:
             garbage.secure(session, {outcome.files[name]: stored[name] for name in stored})
             for name, blob in stored.items():
                 artifacts.record(session, self._job_id, name, blob)
+            error = self._account.close(session, file_bytes=model.bytes, is_whole=is_whole)
             is_cancelled = jobs.get(session, self._job_id).cancel_requested
             state, message, why = _ending(outcome, is_cancelled=is_cancelled)
             claims.finish(
@@ -151,7 +162,7 @@ class Training:
                 state,
                 message=message,
                 why=why,
-                result=outcome.report,
+                result=outcome.report | {"estimate_error": error},
             )
 
         self._writer.write_now(end)
@@ -160,9 +171,12 @@ class Training:
         """Write what became of the claim; the cause decides whether it is tried again."""
         why = explain(error)
         self._writer.close()
-        self._writer.write_now(
-            lambda session: claims.lose(session, self._job_id, self._claim_number, why)
-        )
+
+        def end(session: Session) -> None:
+            self._account.close(session)
+            claims.lose(session, self._job_id, self._claim_number, why)
+
+        self._writer.write_now(end)
         return LOST
 
 

@@ -270,6 +270,26 @@ class AdjustmentReport(Part):
     changes: tuple[str, ...]
 
 
+class EstimateError(Part):
+    """How wrong the service's estimate of a job was; None of what was not known.
+
+    Attributes:
+        seconds: that workers held the job; None where it did not do all of its work.
+        seconds_ratio: those over the estimate's.
+        is_in_interval: whether they lie in the estimate's interval.
+        memory_bytes: at the peak.
+        memory_ratio: those over the estimate's.
+        file_bytes_difference: of the model file, less the estimate's.
+    """
+
+    seconds: float | None
+    seconds_ratio: float | None
+    is_in_interval: bool | None
+    memory_bytes: int | None
+    memory_ratio: float | None
+    file_bytes_difference: int | None
+
+
 class Report(Part):
     """What a finished job delivered and what it took.
 
@@ -316,6 +336,7 @@ class Report(Part):
         folding: None where nothing was to be folded.
         truncated: whether its time limit ended it before all epochs.
         adjustments: what was done otherwise than asked, from when on each; empty: nothing.
+        estimate_error: how wrong the service's estimate was; None where there was none.
     """
 
     architecture: str
@@ -360,3 +381,4 @@ class Report(Part):
     folding: FoldingReport | None
     truncated: bool = False
     adjustments: tuple[AdjustmentReport, ...] = ()
+    estimate_error: EstimateError | None = None

@@ -15,17 +15,13 @@ Example:
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
-from npas import arch
+from npas.arch.footprint import footprint
 from npas.arch.matching import resolve_for
 from npas.data import Facts
 from npas.errors import TooLargeError
 from npas.jobs.distillation import own_epochs
 from npas.plans import Plan
-from npas.spec import ArchitectureSpec, JobSpec, NetworkSpec
-from npas.torch_internals import storage_number
+from npas.spec import JobSpec, NetworkSpec
 from npas.train.batches import largest_batch
 
 _BYTES = 4  # of a float32 number
@@ -136,31 +132,9 @@ def _copies(spec: JobSpec) -> int:
 
 def _activations(networks: Sequence[NetworkSpec], spec: JobSpec, batch: int) -> int:
     """Return the bytes that the forward passes of networks keep of one batch."""
-    kept = sum(_saved_bytes(network.architecture, batch) for network in networks)
+    kept = sum(footprint(each.architecture, batch=batch).kept_bytes for each in networks)
     return kept if spec.training.precision == "float32" else kept // 2
 
 
 def _shown(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def _saved_bytes(spec: ArchitectureSpec, batch: int) -> int:
-    """Return the bytes that a forward pass keeps for the backward pass, parameters left out."""
-    model = arch.build(spec, device="meta").to("meta")
-    example = arch.example_input(spec, num_examples=1)
-    inputs = torch.empty((batch, *example.shape[1:]), dtype=example.dtype, device="meta")
-    # Memory on the meta device has no address; what tells it apart is the object that owns it.
-    own = {storage_number(parameter.untyped_storage()) for parameter in model.parameters()}
-    saved: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if (number := storage_number(storage)) not in own:
-            saved[number] = storage.nbytes()
-        return tensor  # kept alive by the graph, so that no other takes its place
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outputs = model.train()(inputs)
-    total = sum(saved.values())
-    del outputs
-    return total
