@@ -42,6 +42,13 @@ from npas_api.planning import Planner
 
 _DESCRIPTION = "Give it a network and a parameter budget; get back a trained network that fits."
 
+_PARTS = (
+    *(plans, jobs, job_changes, descendants, deletion, events),
+    *(metrics, artifacts, results, sweeps, frontiers, sweep_tables),
+    *(catalogues, datasets, receiving, health),
+)
+"""Modules with routes."""
+
 
 def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> FastAPI:
     """Return the application; it reads the settings when it is served.
@@ -61,24 +68,7 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
     )
     app.state.hub = Hub()
     app.state.estimator = Estimator()
-    for part in (
-        plans,
-        jobs,
-        job_changes,
-        descendants,
-        deletion,
-        events,
-        metrics,
-        artifacts,
-        results,
-        sweeps,
-        frontiers,
-        sweep_tables,
-        catalogues,
-        datasets,
-        receiving,
-        health,
-    ):
+    for part in _PARTS:
         app.include_router(part.router)
     problems.handle_errors(app)
     bodies = (

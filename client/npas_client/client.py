@@ -14,7 +14,6 @@ import logging
 import os
 import random
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +24,7 @@ from npas.plans import Plan
 
 from npas_client import download, errors, stream
 from npas_client.answers import Artifact, Deletion, Estimate, Event, Job
+from npas_client.descendants import DescendantCalls
 from npas_client.sweeps import SweepCalls
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -40,7 +40,7 @@ _AWAY = (errors.UnreachableError, errors.UnavailableError)
 log = logging.getLogger(__name__)
 
 
-class Client(SweepCalls):
+class Client(SweepCalls, DescendantCalls):
     """A connection to one service.
 
     Requests that may be sent twice without harm are: reads, and submissions, which carry an
@@ -157,61 +157,6 @@ class Client(SweepCalls):
         answer = self._send("PATCH", f"/v1/jobs/{job_id}", json=patch, headers=headers)
         return Job.model_validate(answer.json())
 
-    def clone(
-        self,
-        job_id: str,
-        changes: Mapping[str, Any] | None = None,
-        *,
-        idempotency_key: str | None = None,
-    ) -> Job:
-        """Make a job like this one, but for some changes, and return it.
-
-        Args:
-            job_id: of a job in any state; it stays as it is.
-            changes: a JSON merge patch of its request: None takes a member away.
-            idempotency_key: as for `submit`.
-
-        Raises:
-            InvalidRequestError: that makes no request that can be done.
-        """
-        return self._make(f"/v1/jobs/{job_id}/clone", changes or {}, idempotency_key)
-
-    def retry(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
-        """Make the same job again after it failed or was cancelled, and return it.
-
-        It goes on from what that one had saved, as far as it is still kept.
-
-        Raises:
-            ConflictError: the job has not ended, or it succeeded.
-        """
-        return self._make(f"/v1/jobs/{job_id}/retry", None, idempotency_key)
-
-    def continue_(
-        self,
-        job_id: str,
-        *,
-        epochs: int | None = None,
-        budget: int | Mapping[str, Any] | None = None,
-        idempotency_key: str | None = None,
-    ) -> Job:
-        """Make a job that trains on the network that this one delivered, and return it.
-
-        Args:
-            job_id: of a job that delivered a network; it stays as it is.
-            epochs: more of them; None: as many as it had.
-            budget: another one, into which the weights are fitted; None: that of the job, whose
-                plan is kept then. One of the two must be given.
-            idempotency_key: as for `submit`.
-
-        Raises:
-            ConflictError: the job delivered no network.
-            InfeasibleBudgetError: the method cannot go that low.
-            NotFoundError: the network is no longer stored.
-        """
-        wish = {"epochs": epochs, "budget": budget}
-        given = {name: value for name, value in wish.items() if value is not None}
-        return self._make(f"/v1/jobs/{job_id}/continue", given, idempotency_key)
-
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop and deliver the best it has; of an ended job, nothing changes."""
         return Job.model_validate(self._send("POST", f"/v1/jobs/{job_id}/cancel").json())
@@ -326,11 +271,6 @@ class Client(SweepCalls):
         return download.fetch(
             self._http, url, Path(path), sha256=found[name].sha256, num_bytes=found[name].bytes
         )
-
-    def _make(self, path: str, body: Mapping[str, Any] | None, key: str | None) -> Job:
-        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
-        content = None if body is None else dict(body)
-        return Job.model_validate(self._send("POST", path, json=content, headers=headers).json())
 
     def _get_patiently(self, job_id: str, deadline: float | None = None) -> Job:
         """Return the job as soon as the service answers: it may be started again just now.

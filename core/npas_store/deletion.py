@@ -40,11 +40,11 @@ def delete_job(job_id: str) -> Freed:
             raise NoSuchJobError(f"there is no job {job_id!r}")
         if not is_terminal(state):
             raise NotEndedError(state)
-        blobs = remove(session, [job_id])
+        blobs = remove_jobs(session, [job_id])
     return clear([job_id], blobs)
 
 
-def remove(session: Session, job_ids: Sequence[str]) -> list[str]:
+def remove_jobs(session: Session, job_ids: Sequence[str]) -> list[str]:
     """Delete the rows of jobs that have ended, and return the blobs that they named.
 
     Once that is committed, `clear` deletes the files.

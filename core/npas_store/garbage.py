@@ -63,7 +63,7 @@ def secure(session: Session, files: Mapping[Path, blobs.Blob]) -> None:
             blobs.put(file)
 
 
-def named(session: Session, hashes: Iterable[str]) -> set[str]:
+def referenced(session: Session, hashes: Iterable[str]) -> set[str]:
     """Return those of some blobs that a row names."""
     asked, found = list(hashes), set[str]()
     for column in REFERENCES:
@@ -87,7 +87,7 @@ def collect(hashes: Iterable[str]) -> Freed:
                 log.info("blobs are being named; what nobody names is deleted later")
                 return freed
             homes.check(session)
-            for sha256 in set(batch) - named(session, batch):
+            for sha256 in set(batch) - referenced(session, batch):
                 freed += _delete(blobs.path(sha256))
     return freed
 

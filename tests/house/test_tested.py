@@ -8,6 +8,7 @@ TESTED_BY = {
     "api/npas_api/dependencies.py": "tests/api/test_jobs.py",
     "api/npas_api/idempotency_key.py": "tests/api/test_jobs.py",
     "api/npas_api/pagination.py": "tests/api/test_results.py",
+    "api/npas_api/refusal.py": "tests/api/test_problems.py",
     "api/npas_api/schemas.py": "tests/api/test_openapi.py",
     "api/npas_api/sweep_schemas.py": "tests/api/test_openapi.py",
     "api/npas_api/starts.py": "tests/api/test_descendants.py",

@@ -69,7 +69,7 @@ def test_job_that_goes_on_is_not_deleted(submit):
     with pytest.raises(deletion.NotEndedError, match="running"):
         deletion.delete_job(job.id)
     with transaction() as session:
-        deletion.remove(session, [job.id])
+        deletion.remove_jobs(session, [job.id])
     assert rows().keys() >= before.keys() - {"idempotency_keys"}
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -56,7 +57,7 @@ def resume_file_bytes(
     """
     tensors = [
         *_of_trainer(state, training, keeps_best=is_validated and training.keep == "best"),
-        *(_as(f"{StageName.TEACH}/{each.name}", each) for each in teacher),
+        *(replace(each, name=f"{StageName.TEACH}/{each.name}") for each in teacher),
         *_history(plan, training.epochs),
     ]
     # A document is text in the facts, and the facts are text in the header: two times escaped.
@@ -76,9 +77,9 @@ def _of_trainer(
     if training.optimizer == "sgd" and training.momentum == 0:
         slots = ()
     for each in state:
-        yield _as(f"model/{each.name}", each)
+        yield replace(each, name=f"model/{each.name}")
         if keeps_best:
-            yield _as(f"best/{each.name}", each)
+            yield replace(each, name=f"best/{each.name}")
         for slot in slots if each.is_trained else ():
             shape = () if slot == "step" else each.shape
             name = f"optimizer/{slot}/{each.name}"
@@ -95,7 +96,3 @@ def _history(plan: Plan, epochs: int) -> Iterator[Stored]:
         yield Stored(name=name, dtype=torch.float32, shape=shape, is_trained=False)
     name = "similarity/epochs"
     yield Stored(name=name, dtype=torch.int64, shape=(epochs + 1,), is_trained=False)
-
-
-def _as(name: str, like: Stored) -> Stored:
-    return Stored(name=name, dtype=like.dtype, shape=like.shape, is_trained=like.is_trained)

@@ -1,7 +1,7 @@
 """Which images are trained on, held out, and graded on, where nobody said so.
 
-A split that is missing takes a tenth of each class's images. Which ones follows from their pixels
-and the seed alone, so names and order do not matter, and copies stay together.
+A split that is missing takes a tenth of each class's images; which ones follows from their pixels
+and the seed alone, and copies stay together.
 """
 
 import hashlib
