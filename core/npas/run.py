@@ -64,10 +64,8 @@ def run(
             otherwise today. None: it is planned now. Where something is searched or raced first,
             its method, networks and budget hold, and what was measured makes the plan to train.
             Where `resume_from` is given, the plan of that file counts.
-        adjustments: what to do otherwise than asked, because it failed as asked; they need not be
-            those that `resume_from` was made under.
-        spent_seconds: that earlier attempts took of the request's time limit; None: those that
-            `resume_from` knows of.
+        adjustments: what to do otherwise than asked, whatever `resume_from` was made under.
+        spent_seconds: of the time limit, by earlier attempts; None: what `resume_from` knows of.
         start: a model file whose weights the networks begin with, of networks with the same
             layers. Where its plan is one for the job, that is trained on as it is; else its
             weights are fitted into the job's own plan. `spec.start` is made to name it.
@@ -91,6 +89,7 @@ def run(
         known = data.facts(spec.dataset, data_folder)
         solve(PlanningProblem.of(spec, known), evidence=evidence)
     resume = None if resume_from is None else ResumeFile.read(Path(resume_from))
+    before = 0.0 if resume is None else resume.seconds
     context = prepared(
         spec,
         evidence=evidence,
@@ -100,12 +99,8 @@ def run(
         checkpoint_seconds=checkpoint_seconds,
         listener=listener or NullListener(),
         adjustments=adjustments,
-        spent_seconds=_seconds(resume) if spent_seconds is None else spent_seconds,
+        spent_seconds=before if spent_seconds is None else spent_seconds,
         start=None if start is None else Path(start),
         accepted=plan,
     )
     return work(context, accepted=plan, resume=resume)
-
-
-def _seconds(resume: ResumeFile | None) -> float:
-    return 0.0 if resume is None else resume.seconds

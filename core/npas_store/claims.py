@@ -266,6 +266,8 @@ def lose(
         job.losses += 1
     if retry.adjustments is not None:
         job.adjustments = dict(retry.adjustments)
+        if known.adjusts == "learning_rate_factor":
+            resume_files.drop_newest(session, job.id)
         events.append(session, job.id, "adjusted", retry.told, job.adjustments, level="warning")
         why = {**why, "message": f"{why['message']}; {retry.told}"}
     return _requeue(session, job, why, seconds=max(0.0, retry.seconds - waited_seconds))

@@ -80,9 +80,24 @@ def record(
         .values(reached_step=step)
         .execution_options(synchronize_session=False)
     )
-    old = _newest_first(session, job_id)[KEPT:]
-    session.execute(delete(ResumeFile).where(ResumeFile.id.in_([row.id for row in old])))
-    files = [settings().jobs / row.path for row in old]
+    _forget(session, _newest_first(session, job_id)[KEPT:])
+
+
+def drop_newest(session: Session, job_id: str) -> None:
+    """Forget the newest file where there is an older one, after a training diverged.
+
+    All its numbers are finite, but it may have been written in the midst of the divergence, from
+    where no lower rate leads back.
+    """
+    newest, *older = _newest_first(session, job_id) or (None,)
+    if newest is not None and older:
+        _forget(session, [newest])
+
+
+def _forget(session: Session, rows: Sequence[ResumeFile]) -> None:
+    """Delete rows now and their files after the commit, so that no row is without its file."""
+    session.execute(delete(ResumeFile).where(ResumeFile.id.in_([row.id for row in rows])))
+    files = [settings().jobs / row.path for row in rows]
 
     def delete_files(_: Session) -> None:
         for file in files:

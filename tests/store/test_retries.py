@@ -135,6 +135,29 @@ def test_divergence_is_tried_once_more_at_a_lower_rate(job):
     assert lost.losses == 2
 
 
+def steps_to_go_on_from(job):
+    with reading() as session:
+        return [step for _, step in resume_files.usable(session, job.id)]
+
+
+def test_divergence_goes_back_behind_the_newest_file(job):
+    """It may be of a training that was about to diverge."""
+    lose(job, "worker_lost", reached=4)
+    lose(job, "worker_lost", reached=8)
+    assert steps_to_go_on_from(job) == [8, 4]
+    lose(job, "nan_loss")
+    assert steps_to_go_on_from(job) == [4]
+    files = [
+        path for path in (settings().jobs / job.id).rglob("*") if path.parent.name == "resume"
+    ]
+    assert len(files) == 1
+
+
+def test_divergence_keeps_the_only_file(job):
+    lose(job, "nan_loss", reached=4)
+    assert steps_to_go_on_from(job) == [4]
+
+
 def test_what_the_request_asks_for_ends_the_job_at_once(job):
     lost, _ = lose(job, "invalid_data")
     assert (lost.state, lost.losses, lost.reason["retryable"]) == ("failed", 0, False)

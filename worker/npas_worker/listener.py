@@ -36,7 +36,7 @@ class StoreListener(Listener):
         self._beaten = 0.0
         self._unwritten = self._pulse
 
-    def prepare(self) -> None:
+    def start(self) -> None:
         """Make the claim's folder, where progress shows.
 
         Raises:

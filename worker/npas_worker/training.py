@@ -84,7 +84,7 @@ class Training:
         return ENDED
 
     def _train(self) -> library.Outcome:
-        self._listener.prepare()
+        self._listener.start()
         job = patiently(self._job)
         datasets.verify(job.dataset, job.dataset_sha256)
         # Sums depend on how many threads share them: every attempt uses the same number.

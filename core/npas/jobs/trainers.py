@@ -51,9 +51,8 @@ def teacher_trainer(context: RunContext, model: nn.Module) -> Trainer:
 def search_trainer(context: RunContext, record: Record) -> Trainer:
     """Return the trainer of the search: brief, with the full learning rate throughout."""
     changes = {"epochs": search_epochs(context), "schedule": "step", "milestones": ()}
-    return _shared(
-        context, record, context.spec.training.model_copy(update=changes), StageName.SEARCH
-    )
+    brief = context.spec.training.model_copy(update=changes)
+    return _shared(context, record, brief, StageName.SEARCH)
 
 
 def trainer(context: RunContext, record: Record) -> Trainer:
