@@ -11,7 +11,7 @@ from npas_store.sweep_views import SweepSummary
 from pydantic import Field
 
 from npas_api.openapi import described_by
-from npas_api.schemas import Shape
+from npas_api.schemas import Freed, Shape
 
 
 class SweepUrls(Shape):
@@ -45,6 +45,7 @@ class Sweep(Shape):
         "any was, else succeeded"
     )
     is_terminal: bool = Field(description="all jobs have ended")
+    cancel_requested: bool = Field(description="whether it was ever cancelled as one")
     progress: float = Field(description="mean of the jobs, 0..1; one that ended counts as done")
     eta_seconds: float | None = Field(description="a rough guess; null: nothing is known yet")
     counts: dict[str, int] = Field(description="jobs by state; of one that was retried, the last")
@@ -65,6 +66,7 @@ class Sweep(Shape):
             id=row.id,
             state=summary.state,
             is_terminal=summary.is_terminal,
+            cancel_requested=row.cancel_requested,
             progress=summary.progress,
             eta_seconds=summary.eta_seconds,
             counts={state: counts.get(state, 0) for state in STATES},
@@ -85,6 +87,14 @@ class SweepPage(Shape):
     data: list[Sweep]
     has_more: bool
     next: str | None = Field(description="`after` of the next page")
+
+
+class SweepDeletion(Shape):
+    """What was deleted."""
+
+    id: str
+    num_jobs: int = Field(description="jobs that were deleted with it")
+    freed: Freed
 
 
 class SeedResult(Shape):

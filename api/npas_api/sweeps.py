@@ -1,4 +1,4 @@
-"""/v1/sweeps: many jobs as one: create, list, look at, cancel."""
+"""/v1/sweeps: many jobs as one: create, list, look at, cancel, delete."""
 
 import re
 from typing import Annotated, Literal
@@ -12,13 +12,13 @@ from npas_store.listings import Order, Place
 from pydantic import AwareDatetime, Field
 from sqlalchemy.orm import Session
 
-from npas_api import content_negotiation, errors, pagination
+from npas_api import content_negotiation, errors, pagination, schemas
 from npas_api.idempotency_key import REPLAYED, IdempotencyKey, reused
 from npas_api.openapi import SWEEP_EXAMPLE, problems_of, request_body
 from npas_api.planning import while_awaited
 from npas_api.request_body import body
 from npas_api.sweep_planning import PlannedSweep, plan_sweep
-from npas_api.sweep_schemas import Sweep, SweepPage
+from npas_api.sweep_schemas import Sweep, SweepDeletion, SweepPage
 
 router = APIRouter(
     prefix="/v1/sweeps", tags=["sweeps"], dependencies=[Depends(content_negotiation.json_only)]
@@ -150,6 +150,26 @@ def cancel_sweep(sweep_id: SweepId) -> Sweep:
             return _shaped(session, sweeps.cancel_all(session, sweep_id))
         except sweeps.NoSuchSweepError:
             raise _no_sweep(sweep_id) from None
+
+
+@router.delete(
+    "/{sweep_id}",
+    responses=problems_of(
+        errors.NotAcceptableError, errors.SweepNotFoundError, errors.SweepGoesOnError
+    ),
+)
+def delete_sweep(sweep_id: SweepId) -> SweepDeletion:
+    """Delete a sweep and all its jobs, once they have ended, with everything that is theirs."""
+    try:
+        num_jobs, freed = sweeps.delete_sweep(sweep_id)
+    except sweeps.NoSuchSweepError:
+        raise _no_sweep(sweep_id) from None
+    except sweeps.SweepGoesOnError as error:
+        raise errors.SweepGoesOnError(
+            f"{error.num_open} jobs of {sweep_id} have not ended; end them with "
+            f"POST /v1/sweeps/{sweep_id}/cancel, and delete it once they have"
+        ) from None
+    return SweepDeletion(id=sweep_id, num_jobs=num_jobs, freed=schemas.Freed.model_validate(freed))
 
 
 def _replay_sweep(spec: SweepSpec, key: str | None) -> Sweep | None:

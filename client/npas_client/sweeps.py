@@ -21,7 +21,7 @@ from npas.spec.sweep import SweepSpec
 from pydantic import Field
 
 from npas_client import errors
-from npas_client.answers import Answer
+from npas_client.answers import Answer, Deletion
 
 PLANNING_SECONDS = 600.0
 """For an answer to a sweep, all of whose jobs are planned first."""
@@ -144,6 +144,16 @@ class SweepCalls(ABC):
     def cancel_sweep(self, sweep_id: str) -> Sweep:
         """Ask all jobs of a sweep to end; those that wait end at once."""
         return Sweep.model_validate(self._send("POST", f"/v1/sweeps/{sweep_id}/cancel").json())
+
+    def delete_sweep(self, sweep_id: str) -> Deletion:
+        """Delete a sweep that has ended, and all its jobs with their files.
+
+        Raises:
+            ConflictError: some of its jobs have not ended.
+            NotFoundError: there is no such sweep, or no longer: a try before may have arrived.
+        """
+        answer = self._send("DELETE", f"/v1/sweeps/{sweep_id}")
+        return Deletion.model_validate(answer.json())
 
     def watch_sweep(self, sweep_id: str) -> Iterator[Sweep]:
         """Yield the sweep whenever it has changed, at last as it ended.

@@ -80,7 +80,7 @@ def record(
         .values(reached_step=step)
         .execution_options(synchronize_session=False)
     )
-    _forget(session, _newest_first(session, job_id)[KEPT:])
+    _drop(session, _newest_first(session, job_id)[KEPT:])
 
 
 def drop_newest(session: Session, job_id: str) -> None:
@@ -91,10 +91,10 @@ def drop_newest(session: Session, job_id: str) -> None:
     """
     newest, *older = _newest_first(session, job_id) or (None,)
     if newest is not None and older:
-        _forget(session, [newest])
+        _drop(session, [newest])
 
 
-def _forget(session: Session, rows: Sequence[ResumeFile]) -> None:
+def _drop(session: Session, rows: Sequence[ResumeFile]) -> None:
     """Delete rows now and their files after the commit, so that no row is without its file."""
     session.execute(delete(ResumeFile).where(ResumeFile.id.in_([row.id for row in rows])))
     files = [settings().jobs / row.path for row in rows]

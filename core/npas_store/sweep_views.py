@@ -29,7 +29,7 @@ class SweepSummary:
 
     Attributes:
         counts: jobs by state.
-        cancel_requested: whether the end of all was asked for.
+        is_cancelling: whether the end of all jobs that go on was asked for.
         progress: mean of the jobs, one that ended counts as done; 0..1.
         eta_seconds: a rough guess: what is left of the jobs, over the workers; None: not known.
         started_at: when the first job was; None: none was yet.
@@ -37,7 +37,7 @@ class SweepSummary:
     """
 
     counts: Mapping[str, int]
-    cancel_requested: bool
+    is_cancelling: bool
     progress: float
     eta_seconds: float | None
     started_at: datetime | None
@@ -53,7 +53,7 @@ class SweepSummary:
         """One word for all jobs."""
         if self.is_terminal:
             return next((state for state in _ENDED_AS if self.counts.get(state)), "succeeded")
-        if self.cancel_requested:
+        if self.is_cancelling:
             return "cancelling"
         return "queued" if self.counts.keys() == {"queued"} else "running"
 
@@ -63,6 +63,7 @@ class _Sums:
     """What is added up over the jobs of a sweep."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    asked: int = 0
     done: float = 0.0
     left: float = 0.0
     unknown: int = 0
@@ -77,7 +78,7 @@ def summaries(session: Session, sweeps: Sequence[Sweep]) -> dict[str, SweepSumma
     for row in session.execute(_added_up([sweep.id for sweep in sweeps])):
         _add(sums[row.sweep_id], row)
     num_workers = len([w for w in workers.present(session) if w.trouble is None])
-    return {sweep.id: _summary(sweep, sums[sweep.id], num_workers) for sweep in sweeps}
+    return {sweep_id: _summary(each, num_workers) for sweep_id, each in sums.items()}
 
 
 def page(
@@ -161,6 +162,7 @@ def _added_up(sweep_ids: Sequence[str]) -> Select[Any]:
         func.sum(Job.progress).label("done"),
         func.coalesce(func.sum(left), 0.0).label("left"),
         (func.count() - func.count(left)).label("unknown"),
+        func.count().filter(Job.cancel_requested).label("asked"),
         func.sum(lasted).label("lasted"),
         func.min(Job.started_at).label("started_at"),
         func.max(Job.finished_at).label("finished_at"),
@@ -178,12 +180,13 @@ def _add(sums: _Sums, row: Any) -> None:
         if row.state == "succeeded":
             sums.lasted = float(row.lasted or 0.0)
     else:
+        sums.asked += row.asked
         sums.done += float(row.done)
         sums.left += float(row.left)
         sums.unknown += row.unknown
 
 
-def _summary(sweep: Sweep, sums: _Sums, num_workers: int) -> SweepSummary:
+def _summary(sums: _Sums, num_workers: int) -> SweepSummary:
     total, succeeded = sums.counts.total(), sums.counts["succeeded"]
     num_open = total - sum(sums.counts[state] for state in TERMINAL)
     left: float | None = sums.left
@@ -193,7 +196,7 @@ def _summary(sweep: Sweep, sums: _Sums, num_workers: int) -> SweepSummary:
     at_once = max(1, min(num_workers, num_open))
     return SweepSummary(
         counts={state: count for state, count in sums.counts.items() if count},
-        cancel_requested=sweep.cancel_requested,
+        is_cancelling=num_open > 0 and sums.asked == num_open,
         progress=sums.done / total if total else 1.0,
         eta_seconds=left / at_once if num_open and left is not None else None,
         started_at=sums.started_at,

@@ -10,12 +10,14 @@ from npas.spec import JobSpec
 from npas.spec.sweep import SweepSpec
 from npas.spec.sweep_points import SweepPoint
 from pydantic import ValidationError
-from sqlalchemy import Interval, String, column, select, update, values
+from sqlalchemy import Interval, String, column, delete, select, update, values
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from npas_store import idempotency, jobs
+from npas_store import deletion, idempotency, jobs
+from npas_store.database import transaction
 from npas_store.json_values import fingerprint
+from npas_store.removal import Freed
 from npas_store.states import LIVE, TERMINAL
 from npas_store.tables import IdempotencyKey, Job, Json, Sweep, new_id
 
@@ -28,7 +30,11 @@ class NoSuchSweepError(LookupError):
 
 
 class SweepGoesOnError(Exception):
-    """Jobs of the sweep have not ended yet."""
+    """Jobs of the sweep have not ended; `num_open` of them."""
+
+    def __init__(self, num_open: int) -> None:
+        super().__init__(f"{num_open} jobs of the sweep have not ended")
+        self.num_open = num_open
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +128,32 @@ def cancel_all(session: Session, sweep_id: str) -> Sweep:
     for job_id in session.scalars(select(Job.id).where(*open_jobs).order_by(*order)).all():
         jobs.request_cancel(session, job_id)
     return sweep
+
+
+def delete_sweep(sweep_id: str) -> tuple[int, Freed]:
+    """Delete a sweep all of whose jobs have ended, and those with it.
+
+    Returns:
+        how many jobs are deleted, and what that freed.
+
+    Raises:
+        NoSuchSweepError: there is none.
+        SweepGoesOnError: some of its jobs have not ended.
+    """
+    with transaction() as session:
+        sweep = _locked(session, sweep_id)
+        own = Job.sweep_id == sweep_id
+        # A retry holds its parent until it is in the sweep, too: then all that join are seen.
+        session.execute(select(Job.id).where(own).order_by(Job.id).with_for_update())
+        states = select(Job.id, Job.state).where(own)
+        found = {row.id: row.state for row in session.execute(states)}
+        num_open = sum(state not in TERMINAL for state in found.values())
+        if num_open:
+            raise SweepGoesOnError(num_open)
+        blobs = deletion.remove_jobs(session, [*found])
+        session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource == sweep_id))
+        session.delete(sweep)
+    return len(found), deletion.clear([*found], blobs)
 
 
 def _locked(session: Session, sweep_id: str) -> Sweep:

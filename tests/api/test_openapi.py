@@ -31,7 +31,7 @@ ROUTES = {
     "/v1/plans": {"post"},
     "/v1/results": {"get"},
     "/v1/sweeps": {"get", "post"},
-    "/v1/sweeps/{sweep_id}": {"get"},
+    "/v1/sweeps/{sweep_id}": {"delete", "get"},
     "/v1/sweeps/{sweep_id}/cancel": {"post"},
     "/v1/sweeps/{sweep_id}/frontier": {"get"},
     "/v1/sweeps/{sweep_id}/frontier.svg": {"get"},

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from npas_api import sweep_planning
 from npas_api.planning import Planner
+from npas_store import homes
 from npas_store.database import reading
 from npas_store.settings import settings
 from npas_store.tables import Job, OutboxMessage, PlanVersion, Sweep
@@ -266,7 +267,7 @@ def test_cancel_ends_what_waits_as_often_as_it_is_asked(made, client, claim):
     for _ in range(2):
         answer = client.post(made["urls"]["cancel"])
         assert answer.status_code == 202
-        assert answer.json()["state"] == "cancelling"
+        assert (answer.json()["state"], answer.json()["cancel_requested"]) == ("cancelling", True)
         counts = {state: n for state, n in answer.json()["counts"].items() if n}
         assert counts == {"cancelling": 1, "cancelled": 5}
 
@@ -302,6 +303,47 @@ def test_sweeps_are_listed_page_by_page(post, client):
     assert late.json()["data"] == []
     for query in ("colour=red", "sort=state", "after=x", "limit=0"):
         assert client.get(f"/v1/sweeps?{query}").status_code == 422
+
+
+def test_delete_waits_for_the_end_and_takes_all_jobs(made, client, submit):
+    homes.settle()
+    alone = submit()
+    answer = client.delete(made["urls"]["self"])
+    assert (answer.status_code, answer.json()["code"]) == (409, "sweep_goes_on")
+    assert answer.json()["detail"].startswith(f"6 jobs of {made['id']} have not ended; end them")
+    client.post(made["urls"]["cancel"])
+    answer = client.delete(made["urls"]["self"])
+    assert (answer.status_code, answer.json()["num_jobs"]) == (200, 6)
+    assert set(answer.json()["freed"]) == {"files", "bytes"}
+    assert [job["id"] for job in client.get("/v1/jobs").json()["data"]] == [alone["id"]]
+    for method in (client.get, client.delete):
+        assert method(made["urls"]["self"]).json()["code"] == "sweep_not_found"
+
+
+def test_jobs_that_are_deleted_alone_leave_the_sweep_as_it_is(post, client):
+    homes.settle()
+    made = post(seeds=[3]).json()
+    client.post(made["urls"]["cancel"])
+    for job in jobs_of(client, made):
+        assert client.delete(job["urls"]["self"]).status_code == 200
+        sweep = client.get(made["urls"]["self"]).json()
+        assert (sweep["is_terminal"], sweep["num_jobs"]) == (True, 3)
+    assert sum(sweep["counts"].values()) == 0
+    missing = client.get(made["urls"]["frontier"]).json()["missing"]
+    assert missing == {"waiting": 0, "failed": 0, "cancelled": 0, "deleted": 3}
+    assert client.get(made["urls"]["table"]).text.count("\r\n") == 1
+    assert client.delete(made["urls"]["self"]).json()["num_jobs"] == 0
+
+
+def test_key_of_a_deleted_sweep_makes_a_new_one(post, client):
+    homes.settle()
+    headers = {"Idempotency-Key": "one"}
+    first = post(headers).json()
+    client.post(first["urls"]["cancel"])
+    assert client.delete(first["urls"]["self"]).status_code == 200
+    again = post(headers)
+    assert again.json()["id"] != first["id"]
+    assert "Idempotency-Replayed" not in again.headers
 
 
 @pytest.mark.parametrize("name", ["sweep_0", "job_" + 32 * "0", "sweep_" + 32 * "0", "x" * 300])

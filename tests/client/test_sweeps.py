@@ -70,6 +70,9 @@ def test_sweep_is_cancelled_as_one(client):
     assert client.cancel_sweep(made.id).state in ("cancelling", "cancelled")
     *_, last = client.watch_sweep(made.id)
     assert (last.state, last.counts["cancelled"]) == ("cancelled", 3)
+    assert client.delete_sweep(made.id).num_jobs == 3
+    with pytest.raises(errors.NotFoundError, match="no sweep"):
+        client.sweep_status(made.id)
 
 
 def test_budgets_below_the_minimum_are_an_error_that_names_them(client):

@@ -205,6 +205,22 @@ def test_cancel_ends_queued_jobs_at_once_and_asks_the_others(made):
     ]
 
 
+def test_retry_after_a_cancel_makes_the_sweep_go_on(made, children):
+    with transaction() as session:
+        sweeps.cancel_all(session, made)
+    assert summary(made).state == "cancelled"
+    with transaction() as session:
+        again = jobs.create(session, children[0].spec, children[0].plan)
+        session.execute(
+            text("UPDATE jobs SET sweep_id = :sweep WHERE id = :id"),
+            {"sweep": made, "id": again.id},
+        )
+    assert (summary(made).state, summary(made).is_terminal) == ("running", False)
+    with transaction() as session:
+        jobs.request_cancel(session, again.id)
+    assert summary(made).state == "cancelled"
+
+
 def test_cancel_and_claims_at_once_lose_no_job(made):
     """Each job ends cancelled at once, or is held by a claim that was asked to end."""
     taken, start = [], threading.Barrier(3)
@@ -242,6 +258,7 @@ def test_a_retry_in_the_sweep_stands_for_the_job_that_failed(made, children):
             {"old": failed.id, "new": again.id, "sweep": made},
         )
     assert summary(made).counts == {"queued": 10}
+    assert summary(made).state == "queued"
     with reading() as session:
         assert again.id in [job.id for job in sweep_views.trials(session, made)]
         assert failed.id not in [job.id for job in sweep_views.trials(session, made)]
