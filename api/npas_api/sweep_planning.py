@@ -15,7 +15,6 @@ from npas.spec.sweep import SweepSpec
 from npas.spec.sweep_points import BASELINE, SweepPoint
 from npas_store.settings import settings
 from npas_store.sweeps import Child
-from npas_store.transitions import reason
 
 from npas_api import errors
 from npas_api.errors import FieldError
@@ -210,14 +209,19 @@ def _place(key: Key) -> dict[str, int | None]:
 
 def _left_out_below(key: Key, error: errors.InfeasibleBudgetError) -> dict[str, Any]:
     (blame,) = error.errors
-    why = reason("budget_infeasible", error.detail, field=blame.pointer)
+    why = _reason("budget_infeasible", error.detail, field=blame.pointer)
     return {**_place(key), "minimum": error.members["minimum"], "reason": why}
 
 
 def _left_out_twin(key: Key, twin: Key) -> dict[str, Any]:
     same = ", ".join(f"{name} {place}" for name, place in _place(twin).items())
     message = f"the same training as that of {same}; a job of it stands for both"
-    return {**_place(key), "minimum": None, "reason": reason("duplicate", message)}
+    return {**_place(key), "minimum": None, "reason": _reason("duplicate", message)}
+
+
+def _reason(code: str, message: str, *, field: str = "") -> dict[str, str]:
+    """Return why there is no job; it has the members of a job's reason, and codes of its own."""
+    return {"code": code, "message": message, "hint": "", "field": field}
 
 
 def _infeasible(
