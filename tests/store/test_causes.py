@@ -39,10 +39,16 @@ def test_page_of_reasons_is_the_table():
     ]
 
 
+OF_DATASETS = {"checking.py", "checks.py", "uploads.py"}
+"""Files whose reasons are told of datasets that were sent, which have codes of their own."""
+
+
 def codes_of_reasons():
-    """Yield each code that the code of the service gives a reason."""
+    """Yield each code that the code of the service gives the reason of a job."""
     for folder in ("core/npas_store", "core/npas_local", "api", "worker"):
         for file in (ROOT / folder).rglob("*.py"):
+            if file.name in OF_DATASETS:
+                continue
             for node in ast.walk(ast.parse(file.read_text())):
                 if not isinstance(node, ast.Call) or not node.args:
                     continue
