@@ -25,8 +25,8 @@ def asked_again(job: Job) -> Json:
 
 
 def is_retryable(job: Job) -> bool:
-    """Tell whether a job ended without success."""
-    return is_terminal(job.state) and job.state != "succeeded"
+    """Tell whether a job ended without success, or before it had done all it was asked for."""
+    return is_terminal(job.state) and (job.state != "succeeded" or job.reason is not None)
 
 
 def delivered_plan(session: Session, job_id: str) -> Plan:
