@@ -79,6 +79,7 @@ class JobUrls(Shape):
     metrics: str
     plan: str
     artifacts: str
+    log: str
 
 
 class Job(Shape):
@@ -263,5 +264,6 @@ class Catalogue(Shape):
 def job_urls(job_id: str) -> JobUrls:
     """Return where the parts of a job are."""
     own = f"/v1/jobs/{job_id}"
-    parts = ("cancel", "clone", "retry", "continue", "events", "metrics", "plan", "artifacts")
+    verbs = ("cancel", "clone", "retry", "continue")
+    parts = (*verbs, "events", "metrics", "plan", "log", "artifacts")
     return JobUrls.model_validate({"self": own, **{part: f"{own}/{part}" for part in parts}})

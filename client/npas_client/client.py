@@ -233,6 +233,16 @@ class Client(SweepCalls, DescendantCalls, DatasetCalls):
         """Return the learning curve so far: one row per stage and epoch."""
         return list(self._send("GET", f"/v1/jobs/{job_id}/metrics").json()["data"])
 
+    def log(self, job_id: str, *, tail: int | None = None) -> str:
+        """Return what the trainings of a job said so far, claim by claim.
+
+        Args:
+            tail: only so many of the last lines.
+        """
+        wanted = {} if tail is None else {"tail": tail}
+        headers = {"Accept": "text/plain"}
+        return self._send("GET", f"/v1/jobs/{job_id}/log", params=wanted, headers=headers).text
+
     def plan(self, job_id: str, *, version: int | None = None) -> Plan:
         """Return a plan of the job: which layers share what.
 
