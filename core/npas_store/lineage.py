@@ -68,6 +68,8 @@ def descend(
     )
     if not jobs.is_new(session, job):
         return job
+    if origin.relation == "retry":  # where the parent stands in a sweep, it is what counts
+        job.sweep_id, job.sweep_point = parent.sweep_id, parent.sweep_point
     step = None
     if earlier is not None:
         step = resume_files.adopt(session, parent.id, job.id)

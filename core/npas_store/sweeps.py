@@ -45,11 +45,13 @@ class Child:
         point: where it stands in the sweep.
         spec: the job.
         plan: that it was accepted with.
+        estimate: what it is thought to take; None: not known.
     """
 
     point: SweepPoint
     spec: JobSpec
     plan: "Plan"
+    estimate: Json | None = None
 
 
 def submit(
@@ -84,7 +86,9 @@ def submit(
         )
     )
     session.flush()
-    made = [jobs.create(session, child.spec, child.plan) for child in children]
+    made = [
+        jobs.create(session, child.spec, child.plan, estimate=child.estimate) for child in children
+    ]
     _join(session, sweep_id, [job.id for job in made], children)
     return sweep_id, True
 
