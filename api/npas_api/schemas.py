@@ -9,6 +9,7 @@ from npas.spec import JobSpec
 from npas_store import causes, queue_places, tables
 from npas_store.states import is_terminal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from sqlalchemy import Row
 
 from npas_api.openapi import described_by
 
@@ -133,8 +134,8 @@ class Job(Shape):
     @classmethod
     def of(
         cls,
-        row: tables.Job,
-        history: Iterable[tables.Transition],
+        row: tables.Job | Row[Any],
+        history: Iterable[tables.Transition | dict[str, Any]],
         *,
         queue: queue_places.QueuePlace | None = None,
     ) -> Self:
@@ -166,7 +167,7 @@ class Result(Shape):
     urls: JobUrls
 
     @classmethod
-    def of(cls, row: tables.Job) -> Self:
+    def of(cls, row: tables.Job | Row[Any]) -> Self:
         """Return the shape of a row that has a result."""
         fields = {name: getattr(row, name, None) for name in cls.model_fields}
         return cls.model_validate({**fields, "job_id": row.id, "urls": job_urls(row.id)})
