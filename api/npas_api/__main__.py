@@ -20,11 +20,11 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._hub = app.state.hub
+        self._closing = app.state.closing
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End the streams, then the rest."""
-        self._hub.close()
+        self._closing.set()
         super().handle_exit(sig, frame)
 
 

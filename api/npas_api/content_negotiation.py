@@ -1,4 +1,4 @@
-"""What a client takes, and what it has already."""
+"""Which media types a client takes."""
 
 from fastapi import Request
 
@@ -9,7 +9,7 @@ JSON = "application/json"
 EVENTS = "text/event-stream"
 
 
-async def json_only(request: Request) -> None:
+def json_only(request: Request) -> None:
     """Refuse clients that do not take JSON; a dependency.
 
     Raises:
@@ -34,12 +34,6 @@ def preferred(request: Request, *offers: str) -> str:
     raise errors.NotAcceptableError(
         f"Accept: {header[:200]} cannot be met; {message}", errors=[blame]
     )
-
-
-def is_known(if_none_match: str, etag: str) -> bool:
-    """Tell whether the client named this version; weak tags compare equal, as RFC 9110 has it."""
-    tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
-    return any(tag in (etag, "*") for tag in tags)
 
 
 def _quality(header: str, offer: str) -> float:

@@ -1,47 +1,28 @@
 """/v1/jobs: create, list, look at, cancel."""
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import (
-    datasets,
-    idempotency,
-    jobs,
-    listings,
-    migrate,
-    queue_places,
-    submission,
-)
-from npas_store.database import glancing, reading, transaction
+from npas_store import jobs, listings, migrate
+from npas_store.database import reading, transaction
 from npas_store.tables import Job
-from sqlalchemy.exc import ProgrammingError
+from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
-from npas_api import (
-    content_negotiation,
-    dependencies,
-    errors,
-    pagination,
-    preconditions,
-    schemas,
-    starts,
-)
-from npas_api.estimates import Estimator
-from npas_api.idempotency_key import REPLAYED, IdempotencyKey, reused
+from npas_api import content_negotiation, dependencies, errors, pagination, schemas
 from npas_api.openapi import EXAMPLE, problems_of, request_body
-from npas_api.plan_cache import KeptPlan
-from npas_api.planning import Planned, Planner, largest_memory, while_awaited
-from npas_api.replies import shaped
+from npas_api.planning import while_awaited
 from npas_api.request_body import body
 
 router = APIRouter(
     prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(content_negotiation.json_only)]
 )
+
+_Key = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
+REPLAYED = "Idempotency-Replayed"
 
 
 @router.post(
@@ -54,74 +35,67 @@ router = APIRouter(
         *(errors.UnknownNameError, errors.InfeasibleBudgetError, errors.DatasetUnusableError),
         *(errors.TooLargeError, errors.IdempotencyKeyReusedError, errors.PlanTooLargeError),
         *(errors.BusyError, errors.PlannerUnavailableError, errors.SchemaMismatchError),
-        errors.StartUnusableError,
     ),
     openapi_extra=request_body(JobSpec, example=EXAMPLE),
 )
 async def create_job(
     request: Request,
+    response: Response,
     spec: Annotated[JobSpec, Depends(body(JobSpec))],
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
+    idempotency_key: Annotated[
+        _Key | None,
+        Header(description="the same key and body give the same job, however often they are sent"),
+    ] = None,
+) -> schemas.Job:
     """Queue a job: search the sharing, train, deliver one file.
 
     The budget is checked before anything is queued; one that is too small is refused with the
     least that this method, and every other, needs.
     """
-    planner: Planner = request.app.state.planner
-    estimator: Estimator = request.app.state.estimator
-    wanted = _Wanted(spec=spec, key=idempotency_key, estimator=estimator)
-    kept = planner.kept(spec)
-    made = await run_in_threadpool(_create_kept, wanted, kept) if kept else None
-    if made is None:
-        made = await run_in_threadpool(_replay, spec, idempotency_key)
-    if made is None:
-        await run_in_threadpool(_check_start, spec)
-        planned = await while_awaited(request, planner.plan_job(spec))
-        made = await run_in_threadpool(_create, wanted, planned)
-    headers = {"Location": made.job.urls.self}
-    if made.is_new:
+    earlier = await run_in_threadpool(_replay, spec, idempotency_key)
+    if earlier is None:
+        plan = await while_awaited(request, request.app.state.planner.plan_job(spec))
+        job, is_new = await run_in_threadpool(_create, spec, plan, idempotency_key)
         for loop in request.app.state.loops:
             loop.wake()  # the message need not wait for the next round
     else:
-        headers[REPLAYED] = "true"
-    return shaped(made.job, status=202, headers=headers)
+        job, is_new = earlier, False
+    response.headers["Location"] = job.urls.self
+    if not is_new:
+        response.headers[REPLAYED] = "true"
+    return job
 
 
 @router.get(
     "",
-    response_model=schemas.JobPage,
     responses=problems_of(errors.NotAcceptableError, errors.InvalidRequestError),
     openapi_extra=pagination.LABEL_PARAMETER,
 )
-def list_jobs(query: Annotated[pagination.JobQuery, Query()], request: Request) -> Response:
+def list_jobs(
+    query: Annotated[pagination.JobQuery, Query()], request: Request, response: Response
+) -> schemas.JobPage:
     """List jobs, the newest first; filters can be combined."""
     wanted, order = pagination.filtered(query), pagination.ordered(query)
-    after = pagination.placed(query.after, order)
-    with glancing() as session:
-        page = listings.jobs(session, wanted, order=order, after=after, limit=query.limit)
+    with reading() as session:
+        page = listings.jobs(
+            session,
+            wanted,
+            order=order,
+            after=pagination.placed(query.after, order),
+            limit=query.limit,
+        )
+        histories = listings.histories(session, [job.id for job in page.jobs])
     following = pagination.following(page, order)
-    data = [schemas.Job.of(job, job.transitions) for job in page.jobs]
-    answer = shaped(schemas.JobPage(data=data, has_more=page.has_more, next=following))
-    pagination.link(request, answer, following)
-    return answer
+    pagination.link(request, response, following)
+    data = [schemas.Job.of(job, histories[job.id]) for job in page.jobs]
+    return schemas.JobPage(data=data, has_more=page.has_more, next=following)
 
 
-@router.get(
-    "/{job_id}",
-    response_model=schemas.Job,
-    responses=problems_of(errors.NotAcceptableError, errors.JobNotFoundError),
-)
-def get_job(job_id: dependencies.JobId) -> Response:
-    """Look at a job; its ETag names the version of what users can change, for If-Match."""
-    with glancing() as session:
-        job = listings.view(session, job_id)
-        if job is None:
-            raise dependencies.no_job(job_id)
-        queue = queue_places.place(session, job)
-    answer = shaped(schemas.Job.of(job, job.transitions, queue=queue))
-    preconditions.tell_version(answer, job)
-    return answer
+@router.get("/{job_id}", responses=problems_of(errors.NotAcceptableError, errors.JobNotFoundError))
+def get_job(job_id: dependencies.JobId) -> schemas.Job:
+    """Look at a job."""
+    with reading() as session:
+        return _shape(session, dependencies.job(session, job_id))
 
 
 @router.post(
@@ -136,33 +110,10 @@ def cancel_job(job_id: dependencies.JobId) -> schemas.Job:
             job = jobs.request_cancel(session, job_id)
         except jobs.NoSuchJobError:
             raise dependencies.no_job(job_id) from None
-        return shape(session, job)
+        return _shape(session, job)
 
 
-def looked_at(session: Session, job: Job) -> schemas.Job:
-    """Return the shape of one job that is asked for: with where it waits."""
-    history = listings.histories(session, [job.id])[job.id]
-    return schemas.Job.of(job, history, queue=queue_places.place(session, job))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Wanted:
-    """A request for a job, and who says what it will take."""
-
-    spec: JobSpec
-    key: str | None
-    estimator: Estimator
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Made:
-    """What a request gets: the job, and whether it is new."""
-
-    job: schemas.Job
-    is_new: bool
-
-
-def _replay(spec: JobSpec, key: str | None) -> _Made | None:
+def _replay(spec: JobSpec, key: str | None) -> schemas.Job | None:
     """Return the job that a key made before.
 
     Asked before planning, so that a repeated request is answered alike even if, meanwhile, the
@@ -171,67 +122,35 @@ def _replay(spec: JobSpec, key: str | None) -> _Made | None:
     if key is None:
         return None
     with reading() as session:
-        known = idempotency.known(session, key)
-        if known is None:
-            return None
-        job = session.get(Job, known.resource)
-        if job is None:  # a key of something else
-            raise reused(known.resource)
-        return _Made(job=shape(session, _same(job, spec)), is_new=False)
+        job = jobs.by_key(session, key)
+        return None if job is None else _shape(session, _same(job, spec))
 
 
-def _check_start(spec: JobSpec) -> None:
-    """Check the file that a job is to start from, before anything is planned."""
-    if spec.start is not None:
-        with reading() as session:
-            starts.require_start(session, spec)
-
-
-def _create_kept(wanted: _Wanted, kept: KeptPlan) -> _Made | None:
-    """Return the job, of a plan that was made before; None: it has to be made anew."""
-    if largest_memory() != kept.memory_bytes:
-        return None
-    return _create(wanted, Planned(plan=kept.document, work=kept.work), kept.plan)
-
-
-def _create(wanted: _Wanted, planned: Planned, plan: Plan | None = None) -> _Made:
-    """Return the job, new or not: another request may have used the key just now."""
-    spec, plan = wanted.spec, plan or Plan.from_json(planned.plan)
-    estimate = wanted.estimator.estimate(planned.work)
-    with _opened(spec) as session:
-        starts.hold_start(session, spec)
-        try:
-            job, is_new = jobs.create_once(
-                session,
-                spec,
-                plan,
-                wanted.key,
-                estimate=estimate,
-                plan_json=planned.plan,
-                schema=migrate.head(),
-            )
-        except jobs.NoSuchJobError:  # the key made something else
-            raise reused("what is no job") from None
-        except (jobs.OtherSchemaError, ProgrammingError):
-            migrate.require()  # a newer version may have come since the start
-            raise
-        if not is_new:
-            return _Made(job=shape(session, _same(job, spec)), is_new=False)
-    return _Made(job=schemas.Job.of(job, submission.first_history(job)), is_new=True)
-
-
-def _opened(spec: JobSpec) -> AbstractContextManager[Session]:
-    """Return a session to create a job in: a transaction where something has to be held for it."""
-    needs_one = spec.start is not None or spec.dataset.name.startswith(datasets.PREFIX)
-    return transaction() if needs_one else glancing()
+def _create(spec: JobSpec, plan: str, key: str | None) -> tuple[schemas.Job, bool]:
+    """Return the job, and whether it is new: another request may have used the key just now."""
+    planned = Plan.from_json(plan)
+    with transaction() as session:
+        migrate.require(session)  # a newer version may have come since the start
+        job = jobs.create(session, spec, planned, key)
+        return _shape(session, _same(job, spec)), jobs.is_new(session, job)
 
 
 def _same(job: Job, spec: JobSpec) -> Job:
     if not jobs.is_asked_by(job, spec):
-        raise reused(job.id)
+        raise errors.IdempotencyKeyReusedError(
+            f"the Idempotency-Key belongs to {job.id}, which was another request; "
+            "use a new key for a new job",
+            errors=[
+                errors.FieldError(
+                    pointer="/idempotency-key",
+                    code="idempotency_key_reused",
+                    message="used before, with another body",
+                    place="header",
+                )
+            ],
+        )
     return job
 
 
-def shape(session: Session, job: Job) -> schemas.Job:
-    """Return the shape of one job."""
+def _shape(session: Session, job: Job) -> schemas.Job:
     return schemas.Job.of(job, listings.histories(session, [job.id])[job.id])

@@ -16,24 +16,21 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from fastapi.concurrency import run_in_threadpool
-from npas.jobs.workload import Workload
 from npas.spec import JobSpec, PlanRequest
 from npas_local.processes import die_with
-from npas_store import blobs, datasets, workers
-from npas_store.database import glancing
+from npas_store import workers
+from npas_store.database import reading
 from npas_store.settings import settings
 from starlette.requests import ClientDisconnect, Request
 
-from npas_api import planner_refusals
+from npas_api import errors
+from npas_api.errors import FieldError
 from npas_api.messages import HELLO, LENGTH_BYTES, framed, num_bytes
-from npas_api.plan_cache import KeptPlan, PlanCache, stamp
 
 AT_ONCE = 2
 MAX_WAITING = 200
@@ -50,24 +47,6 @@ log = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Planned:
-    """What was found of a job.
-
-    Attributes:
-        plan: as JSON.
-        work: what it will compute and keep.
-    """
-
-    plan: str
-    work: Workload
-
-    @classmethod
-    def of(cls, found: Mapping[str, Any]) -> Self:
-        """Return it from the answer of the process that plans."""
-        return cls(plan=found["plan"], work=Workload.of(found["work"]))
-
-
 class Planner:
     """Plans on behalf of requests; belongs to one event loop, from `start` to `stop`."""
 
@@ -78,7 +57,6 @@ class Planner:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._known: dict[str, Any] = {}
-        self._plans = PlanCache()
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -102,64 +80,18 @@ class Planner:
 
         Raises:
             ApiError: the library refuses the request; the pointers are into it.
-            DataError: its dataset is one that a user sent, and cannot be used.
             PlanTooLargeError: it takes too much time or memory.
             BusyError: too many plans are asked for at once.
             PlannerUnavailableError: the process that plans was ended, or does not answer.
         """
-        if request.dataset is not None:
-            await run_in_threadpool(datasets.require_ready, request.dataset.name)
         asked = request.model_dump_json(include=set(PlanRequest.model_fields))
         return str(await self._ask("plan", asked, request))
 
-    async def plan_job(self, spec: JobSpec) -> Planned:
-        """Plan and weigh a job that can be done with the data that are here; see `plan`.
-
-        One that was made a moment ago is not made again, see `kept`.
-        """
-        await run_in_threadpool(datasets.require_ready, spec.dataset.name)
-        await self._started()
-        limit = await run_in_threadpool(largest_memory)
-        before = stamp(self._folder())
-
-        def known() -> dict[str, Any] | None:
-            kept = None if spec.start else self._plans.find(spec, self._folder())
-            is_right = kept is not None and kept.memory_bytes == limit
-            return {"kept": kept} if is_right else None
-
+    async def plan_job(self, spec: JobSpec) -> str:
+        """Return the plan of a job that can be done with the data that are here; see `plan`."""
+        limit = await run_in_threadpool(_largest_memory)
         asked = spec.model_dump_json()
-        start = str(blobs.path(spec.start.checkpoint)) if spec.start else None
-        answer = await self._ask("job", asked, spec, memory_bytes=limit, start=start, known=known)
-        if kept := answer.get("kept"):
-            return Planned(plan=kept.document, work=kept.work)
-        planned = Planned.of(answer)
-        if spec.start is None:
-            self._plans.keep(spec, planned.plan, planned.work, memory_bytes=limit, before=before)
-        return planned
-
-    def kept(self, spec: JobSpec) -> KeptPlan | None:
-        """Return the plan of a job that was asked for before, if the data are still the same.
-
-        It may be used while `largest_memory` is what it was made with. A dataset that a user sent,
-        or a file to start from, has to be looked at each time, which is left to `plan_job`.
-        """
-        is_looked_at = spec.dataset.name.startswith(datasets.PREFIX) or spec.start is not None
-        if is_looked_at or not self.is_ready:
-            return None
-        return self._plans.find(spec, self._folder())
-
-    def _folder(self) -> Path:
-        """Return the folder of the datasets."""
-        return settings().data_folder or Path(self._known["folder"])
-
-    async def weigh(self, spec: JobSpec) -> Planned:
-        """Plan and weigh a job whatever data and devices are here; see `plan`."""
-        return Planned.of(await self._ask("weight", spec.model_dump_json(), spec))
-
-    async def picture(self, title: str, marks: Sequence[Mapping[str, Any]]) -> str:
-        """Return the picture of a frontier, see `npas.delivery.frontier_picture`; see `plan`."""
-        asked = json.dumps({"title": title, "marks": list(marks)})
-        return str(await self._ask("frontier", asked))
+        return str(await self._ask("job", asked, spec, memory_bytes=limit))
 
     async def catalogue(self, kind: str) -> list[dict[str, Any]]:
         """Return the catalogue of a kind: "architectures", "methods" or "datasets"."""
@@ -176,10 +108,7 @@ class Planner:
         request: PlanRequest | None = None,
         *,
         memory_bytes: int | None = None,
-        start: str | None = None,
-        known: Callable[[], Any] = lambda: None,
     ) -> Any:
-        """Ask the process, when it is our turn; by then somebody else's answer may do."""
         folder = settings().data_folder
         message = {
             "question": question,
@@ -188,23 +117,20 @@ class Planner:
             "seconds": settings().plan_seconds,
             "megabytes": settings().plan_megabytes,
             "memory_bytes": memory_bytes,
-            "start": start,
         }
         await self._started()
         async with self._slot():
-            if (found := known()) is not None:
-                return found
             answer = await self._answer(message)
         if "found" in answer:
             return answer["found"]
-        raise planner_refusals.refusal(answer, request)
+        raise _refusal(answer, request)
 
     async def _started(self) -> None:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._ready.wait()
         except TimeoutError:
-            raise planner_refusals.unavailable("is not ready") from None
+            raise _unavailable("is not ready") from None
 
     async def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Have a fork answer; however this ends, the fork ends with it."""
@@ -218,21 +144,21 @@ class Planner:
                     return await _exchanged(ours, message)
             except TimeoutError:
                 self._end()
-                raise planner_refusals.unavailable("did not answer") from None
+                raise _unavailable("did not answer") from None
             except (asyncio.IncompleteReadError, OSError):
                 # A fork says which limit it met: this one was ended, alone or with its process.
-                raise planner_refusals.unavailable("was ended") from None
+                raise _unavailable("was ended") from None
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         if self._waiting >= MAX_WAITING:
-            raise planner_refusals.busy()
+            raise _busy()
         self._waiting += 1
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._slots.acquire()
         except TimeoutError:
-            raise planner_refusals.busy() from None
+            raise _busy() from None
         finally:
             self._waiting -= 1
         try:
@@ -264,7 +190,6 @@ class Planner:
     def _end(self) -> None:
         """End the process and its forks, the frozen ones too; it is started again."""
         self._ready.clear()
-        self._plans = PlanCache()  # it may come back with other code
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -278,7 +203,7 @@ class Planner:
             TimeoutError: it does not answer.
             IncompleteReadError, OSError: it has ended.
         """
-        reader, writer = await asyncio.open_unix_connection(sock=control)
+        reader, writer = await asyncio.open_connection(sock=control)
         try:
             async with asyncio.timeout(START_SECONDS):
                 self._known = await _received(reader)
@@ -302,17 +227,13 @@ def _process(control: socket.socket) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C in a terminal is for the API
         preexec_fn=functools.partial(die_with, os.getpid()),
-        env={
-            **os.environ,
-            **dict.fromkeys(_THREADS, "1"),
-            datasets.LIBRARY_FOLDER: str(settings().datasets),
-        },
+        env={**os.environ, **dict.fromkeys(_THREADS, "1")},
     )
 
 
-def largest_memory() -> int | None:
+def _largest_memory() -> int | None:
     """Return the bytes of memory of the workers' largest device; None: nothing is known."""
-    with glancing() as session:
+    with reading() as session:
         return workers.largest_memory_bytes(session)
 
 
@@ -343,7 +264,7 @@ async def _left(request: Request) -> None:
 
 async def _exchanged(connection: socket.socket, message: Mapping[str, Any]) -> dict[str, Any]:
     """Send a question, return the answer."""
-    reader, writer = await asyncio.open_unix_connection(sock=connection)
+    reader, writer = await asyncio.open_connection(sock=connection)
     try:
         writer.write(framed(message))
         return await _received(reader)
@@ -355,3 +276,54 @@ async def _received(reader: asyncio.StreamReader) -> dict[str, Any]:
     length = num_bytes(await reader.readexactly(LENGTH_BYTES))
     found: dict[str, Any] = json.loads(await reader.readexactly(length))
     return found
+
+
+def _refusal(answer: Mapping[str, Any], request: PlanRequest | None) -> Exception:
+    """Return the error for an answer that is a refusal."""
+    if limit := answer.get("exceeded"):
+        return _too_large(limit, request)
+    if refused := answer.get("refused"):
+        pointer = _pointer(refused["field"], request)
+        refusal = errors.from_library(
+            refused["code"], refused["message"], pointer=pointer, members=answer["members"]
+        )
+        if refusal:
+            return refusal
+    return RuntimeError(answer.get("failed") or answer.get("trace"))
+
+
+def _too_large(limit: str, request: PlanRequest | None) -> errors.PlanTooLargeError:
+    allowed = (
+        f"{settings().plan_seconds} s (NPAS_PLAN_SECONDS)"
+        if limit == "time"
+        else f"{settings().plan_megabytes:,} MB of memory (NPAS_PLAN_MEGABYTES)"
+    )
+    message = (
+        f"planning needs more than {allowed}; ask for fewer layers or fewer different shapes of "
+        "layers, another method, or a dataset with fewer labels"
+    )
+    pointer = "/networks" if request is not None and request.networks else "/architecture"
+    blame = FieldError(pointer=pointer, code="plan_too_large", message=message)
+    return errors.PlanTooLargeError(message, errors=[blame])
+
+
+def _pointer(field: str, request: PlanRequest | None) -> str:
+    """Return the JSON pointer into the request for what the library blames.
+
+    It knows one architecture at a time, not which of several networks it came from.
+    """
+    is_one_of_many = request is not None and request.networks is not None
+    return "/networks" if is_one_of_many and field.startswith("/architecture") else field
+
+
+def _busy() -> errors.BusyError:
+    return errors.BusyError(headers={"Retry-After": "5"})
+
+
+def _unavailable(what: str) -> errors.PlannerUnavailableError:
+    log.warning("a plan could not be made: the planner %s", what)
+    return errors.PlannerUnavailableError(
+        f"the process that makes plans {what}, and the request is not to blame for that; it is "
+        "started again: send the same request again in a few seconds",
+        headers={"Retry-After": "5"},
+    )

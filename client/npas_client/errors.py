@@ -55,25 +55,12 @@ class InfeasibleBudgetError(InvalidRequestError):
         return dict(self.problem.get("alternatives") or {})
 
 
-class InfeasiblePointsError(InvalidRequestError):
-    """Budgets of a sweep are below their minimum.
-
-    Attributes:
-        points: where they stand in the lists of the sweep, and the minimum of each.
-    """
-
-    @property
-    def points(self) -> list[dict[str, Any]]:
-        """Where they stand in the lists of the sweep, and the minimum of each."""
-        return list(self.problem.get("points") or ())
-
-
 class NotFoundError(ServiceError):
     """There is no such job or artifact, or not yet."""
 
 
 class ConflictError(ServiceError):
-    """The job's state does not allow it, or it was changed since it was looked at."""
+    """The job's state does not allow it, or an idempotency key was used for another request."""
 
 
 class UnavailableError(ServiceError):
@@ -84,16 +71,11 @@ class DownloadError(ServiceError):
     """The bytes that arrived are not the artifact's, by its sha256."""
 
 
-class UploadError(ServiceError):
-    """The service does not take the bytes of a dataset, however often they are sent."""
-
-
 _BY_STATUS: dict[int, type[ServiceError]] = {
     400: InvalidRequestError,
     404: NotFoundError,
     409: ConflictError,
     410: NotFoundError,
-    412: ConflictError,
     413: InvalidRequestError,
     415: InvalidRequestError,
     422: InvalidRequestError,
@@ -101,12 +83,6 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     502: UnavailableError,
     503: UnavailableError,
     504: UnavailableError,
-}
-
-
-_BY_CODE: dict[str, type[ServiceError]] = {
-    "infeasible_budget": InfeasibleBudgetError,
-    "infeasible_points": InfeasiblePointsError,
 }
 
 
@@ -123,7 +99,8 @@ def from_response(response: httpx.Response) -> ServiceError:
     if not isinstance(problem, dict):
         problem = {}
     kind = _BY_STATUS.get(response.status_code, ServiceError)
-    kind = _BY_CODE.get(str(problem.get("code")), kind)
+    if problem.get("code") == "infeasible_budget":
+        kind = InfeasibleBudgetError
     message = problem.get("detail") or problem.get("title") or response.reason_phrase
     request_id = problem.get("request_id")
     tail = f" [request {request_id}]" if request_id else ""

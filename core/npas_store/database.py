@@ -1,18 +1,15 @@
 """The way to Postgres: one engine a process, and the only place that commits."""
 
 import functools
-import select
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from npas_store.settings import required, settings
@@ -53,30 +50,9 @@ class _Limited(psycopg.Connection[Any]):
             raise psycopg.OperationalError(told) from None
 
 
-POOL_SIZE = 10
-"""Connections that a process keeps; as many again are opened and closed where it needs more."""
-
-
 @functools.cache
 def engine() -> Engine:
     """Return the engine of this process; it connects at first use and must not cross a fork."""
-    return _engine()
-
-
-@functools.cache
-def _alone() -> Engine:
-    """Return an engine without transactions: to switch a connection over takes longer than most
-    statements.
-    """
-    return _engine(isolation_level="AUTOCOMMIT")
-
-
-@functools.cache
-def _snapshots() -> Engine:
-    return engine().execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
-
-
-def _engine(**options: Any) -> Engine:
     url = make_url(required(settings().database_url, "NPAS_DATABASE_URL"))
     seconds = settings().answer_seconds
     milliseconds = max(1, int(1000 * seconds))
@@ -88,9 +64,7 @@ def _engine(**options: Any) -> Engine:
     }
     made = create_engine(
         url.set(drivername="postgresql+psycopg"),
-        pool_size=POOL_SIZE,
-        json_deserializer=from_json,  # several times as fast as the standard library's
-        **options,
+        pool_pre_ping=True,
         connect_args={
             "connect_timeout": 5,
             "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
@@ -107,42 +81,7 @@ def _engine(**options: Any) -> Engine:
         opened.answer_seconds = _CLIENT_WAITS * seconds
         return opened
 
-    event.listen(made, "checkout", _look_at)
-    event.listen(made, "checkin", _note_time)
     return made
-
-
-_FRESH_SECONDS = 5.0
-"""A connection that was in use so lately is trusted, unless the server hung up."""
-
-
-def _note_time(_connection: Any, record: Any) -> None:
-    record.info["at"] = time.monotonic()
-
-
-def _look_at(connection: Any, record: Any, _fairy: Any) -> None:
-    """Refuse a connection whose server is gone: the pool then opens a new one.
-
-    A server that ends says so, or its socket is closed: either can be read without asking. Only
-    what was idle for a while is asked; a round trip before every transaction would cost more than
-    most of these.
-    """
-    now = time.monotonic()
-    is_gone = connection.closed or _says_something(connection)
-    if not is_gone and now - record.info.get("at", now) > _FRESH_SECONDS:
-        try:
-            connection.execute("SELECT 1")
-            connection.rollback()
-        except psycopg.Error:
-            is_gone = True
-    if is_gone:
-        raise InvalidatePoolError("Postgres has closed the connection")
-
-
-def _says_something(connection: Any) -> bool:
-    poll = select.poll()  # `select.select` knows no file beyond the 1,024th
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def take_time(connection: Connection) -> None:
@@ -155,11 +94,9 @@ def take_time(connection: Connection) -> None:
 
 def forget() -> None:
     """Close all connections and forget the engine: the next call reads the settings anew."""
-    for opened in (engine, _alone):
-        if opened.cache_info().currsize:
-            opened().dispose()
-    for kept in (engine, _snapshots, _alone):
-        kept.cache_clear()
+    if engine.cache_info().currsize:
+        engine().dispose()
+    engine.cache_clear()
 
 
 @contextmanager
@@ -176,15 +113,8 @@ def transaction() -> Iterator[Session]:
 @contextmanager
 def reading() -> Iterator[Session]:
     """Open a session on one unchanging snapshot, in which nothing can be written."""
-    with Session(_snapshots(), expire_on_commit=False, autoflush=False) as session:
-        yield session
-
-
-@contextmanager
-def glancing() -> Iterator[Session]:
-    """Open a session in which each statement is a transaction of its own, committed at once.
-
-    It is one round trip where `reading` is three: for who needs a single statement.
-    """
-    with Session(_alone(), expire_on_commit=False, autoflush=False) as session:
+    snapshot = engine().execution_options(
+        postgresql_readonly=True, isolation_level="REPEATABLE READ"
+    )
+    with Session(snapshot, expire_on_commit=False, autoflush=False) as session:
         yield session

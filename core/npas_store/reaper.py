@@ -25,8 +25,7 @@ def reap_once() -> int:
         silent = session.scalars(query.with_for_update(skip_locked=True)).all()
         for job in silent:
             why = transitions.reason("worker_lost", f"{job.lease_owner} fell silent")
-            waited = settings().lease_seconds
-            claims.lose(session, job.id, job.claim_number, why, waited_seconds=waited)
+            claims.lose(session, job.id, job.claim_number, why)
         return len(silent)
 
 

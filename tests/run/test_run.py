@@ -27,7 +27,6 @@ FILES = {
     "report.json",
     "metrics.csv",
     "allocation.svg",
-    "confusion.svg",
     "curve.svg",
 }
 

@@ -1,13 +1,9 @@
-"""`python -m npas.data [NAME ...]`: download datasets into the data folder, or list them.
-
-`images:NAME` is not downloaded: its images, in the data folder, are checked, and what was found is
-printed.
-"""
+"""`python -m npas.data [NAME ...]`: download datasets into the data folder, or list them."""
 
 import sys
 
 import npas.data
-from npas.data import images, npz
+from npas.data import npz
 from npas.errors import NpasError
 
 
@@ -19,11 +15,6 @@ def main(names: list[str] | None = None) -> int:
     """
     try:
         for name in sys.argv[1:] if names is None else names:
-            kind, _, argument = name.partition(":")
-            if kind == "images":
-                found = images.report(npas.data.default_folder(), argument)
-                sys.stdout.write(f"{found.model_dump_json(indent=2)}\n")
-                return 0
             npas.data.fetch(name)
     except (NpasError, OSError) as error:  # no disk, no network
         sys.stderr.write(f"{error}\n")
@@ -32,8 +23,7 @@ def main(names: list[str] | None = None) -> int:
     for row in npas.data.catalogue():
         state = "here" if row["available"] else row["how"]
         sys.stdout.write(f"{row['name']:16} {row['title']}: {state}\n")
-    for name, source in (("npz:NAME", npz.SOURCE), ("images:NAME", images.SOURCE)):
-        sys.stdout.write(f"{name:16} {source.title}: {source.how}\n")
+    sys.stdout.write(f"{'npz:NAME':16} {npz.SOURCE.title}: {npz.SOURCE.how}\n")
     return 0
 
 
