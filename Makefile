@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo up migrate quick test check fmt lock clean
+.PHONY: install demo up migrate quick test chaos check fmt lock clean
 
 install: $(VENV)/installed
 
@@ -38,6 +38,10 @@ quick: install
 test: check
 	PYTEST_XDIST_AUTO_NUM_WORKERS=$$(( $$(nproc) + 1 )) $(BIN)/python -m pytest -n auto \
 		--maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Hours of faults over the whole service, seeded; prints a table. As root, disks fail as well.
+chaos: install
+	$(BIN)/python -m benchmarks.chaos
 
 check: install
 	$(BIN)/ruff format --check .

@@ -20,11 +20,11 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._closing = app.state.closing
+        self._hub = app.state.hub
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End the streams, then the rest."""
-        self._closing.set()
+        self._hub.close()
         super().handle_exit(sig, frame)
 
 

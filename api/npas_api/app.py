@@ -1,7 +1,6 @@
 """The application: routes, what is around them, and what runs beside them."""
 
 import functools
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -10,25 +9,45 @@ from fastapi import FastAPI
 from npas.delivery.report import Report
 from npas.plans import Plan
 from npas.spec import JobSpec
+from npas.spec.sweep import SweepSpec
 
 from npas_api import (
     artifacts,
     catalogues,
+    dataset_shapes,
+    datasets,
+    deletion,
+    descendants,
     events,
+    frontiers,
     health,
+    job_changes,
     jobs,
     metrics,
     openapi,
     plans,
     problems,
+    receiving,
     results,
+    schemas,
+    sweep_tables,
+    sweeps,
 )
 from npas_api.background import CHORES, BackgroundLoop
+from npas_api.estimates import Estimator
+from npas_api.hub import Hub
 from npas_api.middleware import RequestContext
 from npas_api.origins import OwnOrigin
 from npas_api.planning import Planner
 
 _DESCRIPTION = "Give it a network and a parameter budget; get back a trained network that fits."
+
+_PARTS = (
+    *(plans, jobs, job_changes, descendants, deletion, events),
+    *(metrics, artifacts, results, sweeps, frontiers, sweep_tables),
+    *(catalogues, datasets, receiving, health),
+)
+"""Modules with routes."""
 
 
 def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> FastAPI:
@@ -47,11 +66,17 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
         docs_url=None,  # its page would load scripts from a stranger's server
         redoc_url=None,
     )
-    app.state.closing = threading.Event()
-    for part in (plans, jobs, events, metrics, artifacts, results, catalogues, health):
+    app.state.hub = Hub()
+    app.state.estimator = Estimator()
+    for part in _PARTS:
         app.include_router(part.router)
     problems.handle_errors(app)
-    openapi.complete(app, models=(JobSpec, plans.PlanBody, Plan, Report))
+    bodies = (
+        *(JobSpec, SweepSpec),
+        *(plans.PlanBody, job_changes.JobPatch, dataset_shapes.DatasetRequest),
+        *(descendants.JobMergePatch, descendants.Continuation),
+    )
+    openapi.complete(app, models=(*bodies, Plan, Report, schemas.Estimate))
     app.add_middleware(OwnOrigin)
     app.add_middleware(RequestContext)  # the outermost: refusals have an id, too
     return app
@@ -63,13 +88,14 @@ async def _lifespan(
 ) -> AsyncIterator[None]:
     app.state.planner = Planner()
     app.state.planner.start()
+    app.state.hub.start()
     app.state.loops = [chore() for chore in chores]
     for loop in app.state.loops:
         loop.start()
     try:
         yield
     finally:
-        app.state.closing.set()
+        await app.state.hub.stop()
         for loop in app.state.loops:
             loop.stop()
         await app.state.planner.stop()

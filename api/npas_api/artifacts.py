@@ -91,7 +91,7 @@ def download_artifact(request: Request, job_id: dependencies.JobId, name: str) -
         "Cache-Control": "private, no-cache",  # keep it, but ask: a running job may replace it
         "X-Content-Type-Options": "nosniff",
     }
-    if _is_known(request.headers.get("if-none-match", ""), etag):
+    if content_negotiation.is_known(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
     state = _state(artifact)
     if state == "missing":
@@ -123,9 +123,3 @@ def _row(job_id: str, name: str) -> Artifact:
                 f"{job_id} has no artifact {name[:100]!r}; it has {known}"
             )
     return artifact
-
-
-def _is_known(if_none_match: str, etag: str) -> bool:
-    """Tell whether the client named this version; weak tags compare equal, as RFC 9110 has it."""
-    tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
-    return any(tag in (etag, "*") for tag in tags)

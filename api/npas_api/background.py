@@ -1,16 +1,21 @@
-"""Chores in threads beside the API: notify the workers, take jobs from dead ones."""
+"""Chores in threads beside the API: notify workers, take jobs from dead ones, clear up."""
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from npas_store import outbox, reaper
+from npas_local.checking import Checker
+from npas_store import outbox, reaper, retention, uploads
 from npas_store.broker import BrokerDownError
 from npas_store.settings import settings
 from sqlalchemy.exc import DBAPIError
 
 RELAY_SECONDS = 1.0
+CHECK_SECONDS = 1.0
+EXPIRE_SECONDS = 60.0
+TIDY_SECONDS = 600.0
 MAX_PAUSE_SECONDS = 30.0
+_SHARE_OF_A_LEASE = 0.1  # how much later than it ran out a lost job may be taken back
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +26,21 @@ class BackgroundLoop:
     Args:
         chore: does what there is to do now; doing it twice, anywhere, must be harmless.
         seconds: from the end of one round to the next.
+        interrupt: ends a round that takes long.
+        can_wait: whether it has nothing to do with new jobs, and is not woken for them.
     """
 
-    def __init__(self, name: str, chore: Callable[[], object], *, seconds: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        chore: Callable[[], object],
+        *,
+        seconds: float,
+        interrupt: Callable[[], object] = lambda: None,
+        can_wait: bool = False,
+    ) -> None:
         self.name, self._chore, self._seconds = name, chore, seconds
+        self._interrupt, self._can_wait = interrupt, can_wait
         self._stopping = threading.Event()
         self._called = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -35,12 +51,14 @@ class BackgroundLoop:
 
     def wake(self) -> None:
         """Do the next round at once: there is something new."""
-        self._called.set()
+        if not self._can_wait:
+            self._called.set()
 
     def stop(self) -> None:
         """End after the round it is in."""
         self._stopping.set()
         self._called.set()
+        self._interrupt()
         self._thread.join()
 
     def _run(self) -> None:
@@ -68,7 +86,26 @@ def relay() -> BackgroundLoop:
 
 def reaping() -> BackgroundLoop:
     """Return the loop that takes jobs back from workers that fell silent."""
-    return BackgroundLoop("reaper", reaper.reap_once, seconds=settings().lease_seconds / 2)
+    seconds = settings().lease_seconds * _SHARE_OF_A_LEASE
+    return BackgroundLoop("reaper", reaper.reap_once, seconds=seconds)
 
 
-CHORES: Sequence[Callable[[], BackgroundLoop]] = (relay, reaping)
+def checking() -> BackgroundLoop:
+    """Return the loop that checks the datasets that users sent."""
+    checker = Checker()
+    return BackgroundLoop(
+        "checks", checker.check_all, seconds=CHECK_SECONDS, interrupt=checker.stop
+    )
+
+
+def expiring() -> BackgroundLoop:
+    """Return the loop that gives up uploads that are not whole in time."""
+    return BackgroundLoop("uploads", uploads.expire_once, seconds=EXPIRE_SECONDS)
+
+
+def tidying() -> BackgroundLoop:
+    """Return the loop that deletes what nobody wants any more."""
+    return BackgroundLoop("retention", retention.tidy_once, seconds=TIDY_SECONDS, can_wait=True)
+
+
+CHORES: Sequence[Callable[[], BackgroundLoop]] = (relay, reaping, checking, expiring, tidying)

@@ -1,4 +1,4 @@
-"""/v1/architectures, /v1/methods, /v1/datasets: what a request can name, with its options."""
+"""/v1/architectures, /v1/methods: what a request can name, with its options."""
 
 from fastapi import APIRouter, Depends, Request
 
@@ -25,9 +25,3 @@ async def list_architectures(request: Request) -> schemas.Catalogue:
 async def list_methods(request: Request) -> schemas.Catalogue:
     """List the sharing methods, with the JSON Schema of their options."""
     return schemas.Catalogue(data=await request.app.state.planner.catalogue("methods"))
-
-
-@router.get("/datasets")
-async def list_datasets(request: Request) -> schemas.Catalogue:
-    """List the datasets, whether they are here, and how to get those that are not."""
-    return schemas.Catalogue(data=await request.app.state.planner.catalogue("datasets"))

@@ -1,4 +1,4 @@
-"""Which media types a client takes."""
+"""What a client takes, and what it has already."""
 
 from fastapi import Request
 
@@ -34,6 +34,12 @@ def preferred(request: Request, *offers: str) -> str:
     raise errors.NotAcceptableError(
         f"Accept: {header[:200]} cannot be met; {message}", errors=[blame]
     )
+
+
+def is_known(if_none_match: str, etag: str) -> bool:
+    """Tell whether the client named this version; weak tags compare equal, as RFC 9110 has it."""
+    tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
+    return any(tag in (etag, "*") for tag in tags)
 
 
 def _quality(header: str, offer: str) -> float:

@@ -4,64 +4,16 @@ The first line of a docstring is the title of the problem, for people. Statuses 
 and nowhere else.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from npas import errors as library
-from starlette.exceptions import HTTPException
 
-Place = Literal["body", "query", "header"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FieldError:
-    """One thing wrong with one part of a request.
-
-    Args:
-        pointer: JSON pointer into the body, or "/name" of a query parameter or header.
-        code: what kind of wrong, for programs, such as "missing".
-        message: what was given, what is allowed.
-        place: what the pointer points into; sent as "in".
-    """
-
-    pointer: str
-    code: str
-    message: str
-    place: Place = "body"
-
-    def to_json(self) -> dict[str, str]:
-        """Return the members as they are sent."""
-        members = asdict(self)
-        return {"in": members.pop("place"), **members}
-
-
-class ApiError(HTTPException):
-    """Root of all refusals.
-
-    It is an `HTTPException` because that is what Starlette lets through from every layer.
-
-    Args:
-        detail: this occurrence, for people; the title when left out.
-        errors: the fields to blame.
-        headers: headers the status asks for, such as `Allow`.
-        members: more members of the problem document.
-    """
-
-    status: ClassVar[int] = 500
-
-    def __init__(
-        self,
-        detail: str = "",
-        *,
-        errors: Sequence[FieldError] = (),
-        headers: Mapping[str, str] | None = None,
-        members: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(self.status, detail or title(type(self)), headers)
-        self.errors = tuple(errors)
-        self.members = dict(members or {})
+from npas_api.refusal import ApiError as ApiError
+from npas_api.refusal import FieldError as FieldError
+from npas_api.refusal import Place as Place
+from npas_api.refusal import code as code
+from npas_api.refusal import title as title
 
 
 class BadRequestError(ApiError):
@@ -76,8 +28,26 @@ class InvalidJsonError(ApiError):
     status = 400
 
 
+class InvalidPreconditionError(ApiError):
+    """The If-Match header cannot be understood."""
+
+    status = 400
+
+
 class InvalidRangeError(ApiError):
     """The Range header cannot be understood."""
+
+    status = 400
+
+
+class InvalidContentRangeError(ApiError):
+    """The Content-Range header cannot be understood."""
+
+    status = 400
+
+
+class UploadLengthError(ApiError):
+    """The body has more or fewer bytes than were announced."""
 
     status = 400
 
@@ -106,6 +76,12 @@ class JobNotFoundError(ApiError):
     status = 404
 
 
+class SweepNotFoundError(ApiError):
+    """There is no such sweep."""
+
+    status = 404
+
+
 class PlanNotFoundError(ApiError):
     """The job has no plan of this version."""
 
@@ -114,6 +90,18 @@ class PlanNotFoundError(ApiError):
 
 class ArtifactNotFoundError(ApiError):
     """The job has no artifact of this name."""
+
+    status = 404
+
+
+class DatasetNotFoundError(ApiError):
+    """There is no such dataset among those that were sent."""
+
+    status = 404
+
+
+class ThumbnailsNotFoundError(ApiError):
+    """The dataset has no picture of its images."""
 
     status = 404
 
@@ -130,6 +118,48 @@ class NotAcceptableError(ApiError):
     status = 406
 
 
+class JobNotEndedError(ApiError):
+    """The job has not ended."""
+
+    status = 409
+
+
+class UploadStalledError(ApiError):
+    """The body stopped coming."""
+
+    status = 408
+
+
+class UploadOffsetError(ApiError):
+    """The part does not begin where the last one ended."""
+
+    status = 409
+
+
+class UploadBusyError(ApiError):
+    """Another request sends bytes of this dataset at this moment."""
+
+    status = 409
+
+
+class UploadEndedError(ApiError):
+    """The dataset takes no more bytes; send another one."""
+
+    status = 409
+
+
+class DatasetInUseError(ApiError):
+    """Jobs that have not ended read the dataset."""
+
+    status = 409
+
+
+class JobStateConflictError(ApiError):
+    """The job is in a state that does not allow this."""
+
+    status = 409
+
+
 class ArtifactGoneError(ApiError):
     """The artifact is on record, but its bytes are no longer stored."""
 
@@ -142,8 +172,26 @@ class ArtifactDamagedError(ApiError):
     status = 410
 
 
+class PreconditionFailedError(ApiError):
+    """The job was changed since the version that If-Match names."""
+
+    status = 412
+
+
+class SweepGoesOnError(ApiError):
+    """Jobs of the sweep have not ended."""
+
+    status = 409
+
+
 class BodyTooLargeError(ApiError):
     """The body is larger than a request may be."""
+
+    status = 413
+
+
+class DatasetTooLargeError(ApiError):
+    """The dataset has more bytes than one may have."""
 
     status = 413
 
@@ -190,8 +238,20 @@ class InfeasibleBudgetError(ApiError):
     status = 422
 
 
+class InfeasiblePointsError(ApiError):
+    """Budgets of the sweep are below the least that their methods need."""
+
+    status = 422
+
+
 class DatasetUnusableError(ApiError):
     """The dataset cannot be used."""
+
+    status = 422
+
+
+class StartUnusableError(ApiError):
+    """The model file that the training is to begin with cannot be used."""
 
     status = 422
 
@@ -206,6 +266,12 @@ class PlanTooLargeError(ApiError):
     """The plan takes more time or memory than one request may have."""
 
     status = 422
+
+
+class TooManyUploadsError(ApiError):
+    """Too many uploads are unfinished; finish or delete some, or wait until they expire."""
+
+    status = 429
 
 
 class InternalError(ApiError):
@@ -244,11 +310,18 @@ class NotReadyError(ApiError):
     status = 503
 
 
+class InsufficientStorageError(ApiError):
+    """The service's disk has too little room for this."""
+
+    status = 507
+
+
 LIBRARY: Mapping[str, type[ApiError]] = {
     library.InfeasibleBudgetError.code: InfeasibleBudgetError,
     library.InvalidSpecError.code: InvalidSpecError,
     library.UnknownNameError.code: UnknownNameError,
     library.DataError.code: DatasetUnusableError,
+    library.StartError.code: StartUnusableError,
     library.TooLargeError.code: TooLargeError,
 }
 """By code, the library's errors that a request can cause; others are the service's own fault."""
@@ -273,20 +346,14 @@ def from_library(
     return kind(message, errors=[blame], members=members)
 
 
+def unusable_dataset(message: str) -> DatasetUnusableError:
+    """Return the refusal of a request whose dataset cannot be used."""
+    blame = FieldError(pointer="/dataset", code=code(DatasetUnusableError), message=message)
+    return DatasetUnusableError(message, errors=[blame])
+
+
 def invalid(errors: Sequence[FieldError]) -> InvalidRequestError:
     """Return the refusal of a request with these fields wrong, told by the first of them."""
     first, more = errors[0], len(errors) - 1
     detail = f"{first.pointer or 'the request'}: {first.message}"
     return InvalidRequestError(detail + (f" (and {more} more)" if more else ""), errors=errors)
-
-
-def code(error: type[Exception]) -> str:
-    """Return the wire code of an error: InfeasibleBudgetError is "infeasible_budget"."""
-    name = error.__name__.removesuffix("Error")
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-def title(error: type[ApiError]) -> str:
-    """Return the first line of the error's docstring without its period."""
-    assert error.__doc__ is not None
-    return error.__doc__.splitlines()[0].rstrip(".")

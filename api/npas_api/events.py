@@ -1,13 +1,14 @@
 """/v1/jobs/{id}/events: what happened, as a list or live.
 
-The stream is served from the table by number, so it is right after any restart of anything; the
-connection is only a way to hear sooner.
+The stream is served by number, from what the hub has of the table or from the table itself, so it
+is right after any restart of anything; the connection is only a way to hear sooner.
 """
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -15,20 +16,21 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from npas_store import events
 from npas_store.database import reading
-from npas_store.states import is_terminal
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.exc import OperationalError
 
 from npas_api import content_negotiation, dependencies, errors, pagination, schemas
+from npas_api.hub import Hub, Watched
 from npas_api.openapi import problems_of
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-POLL_SECONDS = 0.5
 PING_SECONDS = 15.0
 RETRY_MILLISECONDS = 3000
-_BATCH = 100
+DELETED = "deleted"
+"""What the last event of a stream says in place of a state where the job is gone."""
 _MAX_SEQ = 2**31 - 1
+_Type = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,63}$")]
 
 
 class EventQuery(BaseModel):
@@ -38,6 +40,9 @@ class EventQuery(BaseModel):
 
     after: int = Field(0, ge=0, le=_MAX_SEQ, description="only those above this seq")
     limit: int = Field(100, ge=1, le=100, description="of the list")
+    type: list[_Type] = Field(
+        default=[], max_length=10, description="any of these: state, phase, metrics, ..."
+    )
 
 
 @router.get(
@@ -62,18 +67,21 @@ async def job_events(
 ) -> schemas.EventPage | Response:
     """Read what happened to a job: a list, or with `Accept: text/event-stream` a live stream.
 
+    An epoch is an event of type `metrics`, whose data are its row of the learning curve.
+
     The stream sends each event under its seq as id, and last an event `end` with the job's final
     state. After that there is nothing to reconnect for, which is said by 204.
     """
     offers = (content_negotiation.JSON, content_negotiation.EVENTS)
     if content_negotiation.preferred(request, *offers) == content_negotiation.JSON:
         return await run_in_threadpool(_listed, request, response, job_id, query)
+    hub: Hub = request.app.state.hub
     seq = query.after if last_event_id is None else last_event_id
-    news, ending = await run_in_threadpool(_read, job_id, seq)
-    if seq > 0 and ending is not None and not news:
+    watched = await hub.find(job_id)
+    if seq > 0 and watched.has_ended and not await _has_more(hub, watched, seq, query.type):
         return Response(status_code=204)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return EventSourceResponse(_stream(request, job_id, seq), headers=headers)
+    return EventSourceResponse(_stream(hub, watched, seq, query.type), headers=headers)
 
 
 def _listed(
@@ -81,39 +89,57 @@ def _listed(
 ) -> schemas.EventPage:
     with reading() as session:
         dependencies.job(session, job_id)
-        rows = events.after(session, job_id, query.after, query.limit + 1)
+        rows = events.after(session, job_id, query.after, query.limit + 1, types=query.type)
     data = [schemas.Event.model_validate(row) for row in rows[: query.limit]]
     following = data[-1].seq if len(rows) > query.limit else None
     pagination.link(request, response, following)
     return schemas.EventPage(data=data, has_more=following is not None, next=following)
 
 
-def _read(job_id: str, seq: int) -> tuple[list[schemas.Event], str | None]:
-    """Return the next events, and the job's final state if there is nothing after them."""
-    with reading() as session:
-        state = dependencies.job(session, job_id).state
-        rows = events.after(session, job_id, seq, _BATCH)
-    news = [schemas.Event.model_validate(row) for row in rows]
-    return news, state if is_terminal(state) and len(news) < _BATCH else None
+async def _has_more(hub: Hub, watched: Watched, seq: int, types: Sequence[str]) -> bool:
+    """Tell whether an ended job has events of these types after a number; none: of all."""
+    while frames := await hub.after(watched, seq):
+        if not types or any(frame.type in types for frame in frames):
+            return True
+        seq = frames[-1].seq
+    return False
 
 
-async def _stream(request: Request, job_id: str, seq: int) -> AsyncIterator[bytes]:
+async def _stream(
+    hub: Hub, watched: Watched, seq: int, types: Sequence[str]
+) -> AsyncIterator[bytes]:
     """Yield the stream; if Postgres goes away it just ends, and clients come back for the rest."""
-    yield format_sse_event(retry=RETRY_MILLISECONDS, comment=job_id)
+    yield format_sse_event(retry=RETRY_MILLISECONDS, comment=watched.job_id)
     pinged = time.monotonic()
-    while not request.app.state.closing.is_set():
-        try:
-            news, ending = await run_in_threadpool(_read, job_id, seq)
-        except OperationalError:
-            return
-        for event in news:
-            seq, pinged = event.seq, time.monotonic()
-            yield format_sse_event(data_str=event.model_dump_json(), id=str(seq))
-        if ending is not None:
-            yield format_sse_event(data_str=json.dumps({"state": ending}), event="end")
-            return
-        if time.monotonic() - pinged > PING_SECONDS:
-            pinged = time.monotonic()
-            yield KEEPALIVE_COMMENT
-        if len(news) < _BATCH:
-            await asyncio.sleep(POLL_SECONDS)
+    with hub.watching(watched):
+        while not hub.is_closing:
+            changed = watched.changed
+            try:
+                frames = await hub.after(watched, seq)
+            except OperationalError:
+                return
+            chosen = [frame.content for frame in frames if not types or frame.type in types]
+            if chosen:
+                pinged = time.monotonic()
+                yield b"".join(chosen)
+            elif time.monotonic() - pinged >= PING_SECONDS:
+                pinged = time.monotonic()
+                yield KEEPALIVE_COMMENT
+            if frames:
+                seq = frames[-1].seq
+            elif watched.has_ended or watched.is_lost:
+                if told := _last_words(watched):
+                    yield told
+                return
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PING_SECONDS - (time.monotonic() - pinged)):
+                        await changed.wait()
+
+
+def _last_words(watched: Watched) -> bytes | None:
+    """Return the event `end` of a job that has ended or is gone; none where Postgres is away."""
+    if watched.is_lost and not watched.is_deleted:
+        return None
+    state = DELETED if watched.is_deleted else watched.state
+    return format_sse_event(data_str=json.dumps({"state": state}), event="end")

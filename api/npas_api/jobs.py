@@ -1,18 +1,26 @@
 """/v1/jobs: create, list, look at, cancel."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import jobs, listings, migrate
+from npas_store import idempotency, jobs, listings, migrate, queue_places
 from npas_store.database import reading, transaction
 from npas_store.tables import Job
-from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
-from npas_api import content_negotiation, dependencies, errors, pagination, schemas
+from npas_api import (
+    content_negotiation,
+    dependencies,
+    errors,
+    pagination,
+    preconditions,
+    schemas,
+    starts,
+)
+from npas_api.idempotency_key import REPLAYED, IdempotencyKey, reused
 from npas_api.openapi import EXAMPLE, problems_of, request_body
 from npas_api.planning import while_awaited
 from npas_api.request_body import body
@@ -20,9 +28,6 @@ from npas_api.request_body import body
 router = APIRouter(
     prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(content_negotiation.json_only)]
 )
-
-_Key = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
-REPLAYED = "Idempotency-Replayed"
 
 
 @router.post(
@@ -35,6 +40,7 @@ REPLAYED = "Idempotency-Replayed"
         *(errors.UnknownNameError, errors.InfeasibleBudgetError, errors.DatasetUnusableError),
         *(errors.TooLargeError, errors.IdempotencyKeyReusedError, errors.PlanTooLargeError),
         *(errors.BusyError, errors.PlannerUnavailableError, errors.SchemaMismatchError),
+        errors.StartUnusableError,
     ),
     openapi_extra=request_body(JobSpec, example=EXAMPLE),
 )
@@ -42,10 +48,7 @@ async def create_job(
     request: Request,
     response: Response,
     spec: Annotated[JobSpec, Depends(body(JobSpec))],
-    idempotency_key: Annotated[
-        _Key | None,
-        Header(description="the same key and body give the same job, however often they are sent"),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> schemas.Job:
     """Queue a job: search the sharing, train, deliver one file.
 
@@ -54,8 +57,13 @@ async def create_job(
     """
     earlier = await run_in_threadpool(_replay, spec, idempotency_key)
     if earlier is None:
-        plan = await while_awaited(request, request.app.state.planner.plan_job(spec))
-        job, is_new = await run_in_threadpool(_create, spec, plan, idempotency_key)
+        await run_in_threadpool(_check_start, spec)
+        planned = await while_awaited(request, request.app.state.planner.plan_job(spec))
+        estimator = request.app.state.estimator
+        estimate = await run_in_threadpool(estimator.estimate, planned.work)
+        job, is_new = await run_in_threadpool(
+            _create, spec, planned.plan, idempotency_key, estimate
+        )
         for loop in request.app.state.loops:
             loop.wake()  # the message need not wait for the next round
     else:
@@ -92,10 +100,12 @@ def list_jobs(
 
 
 @router.get("/{job_id}", responses=problems_of(errors.NotAcceptableError, errors.JobNotFoundError))
-def get_job(job_id: dependencies.JobId) -> schemas.Job:
-    """Look at a job."""
+def get_job(job_id: dependencies.JobId, response: Response) -> schemas.Job:
+    """Look at a job; its ETag names the version of what users can change, for If-Match."""
     with reading() as session:
-        return _shape(session, dependencies.job(session, job_id))
+        job = dependencies.job(session, job_id)
+        preconditions.tell_version(response, job)
+        return looked_at(session, job)
 
 
 @router.post(
@@ -110,7 +120,13 @@ def cancel_job(job_id: dependencies.JobId) -> schemas.Job:
             job = jobs.request_cancel(session, job_id)
         except jobs.NoSuchJobError:
             raise dependencies.no_job(job_id) from None
-        return _shape(session, job)
+        return shape(session, job)
+
+
+def looked_at(session: Session, job: Job) -> schemas.Job:
+    """Return the shape of one job that is asked for: with where it waits."""
+    history = listings.histories(session, [job.id])[job.id]
+    return schemas.Job.of(job, history, queue=queue_places.place(session, job))
 
 
 def _replay(spec: JobSpec, key: str | None) -> schemas.Job | None:
@@ -122,35 +138,43 @@ def _replay(spec: JobSpec, key: str | None) -> schemas.Job | None:
     if key is None:
         return None
     with reading() as session:
-        job = jobs.by_key(session, key)
-        return None if job is None else _shape(session, _same(job, spec))
+        known = idempotency.known(session, key)
+        if known is None:
+            return None
+        job = session.get(Job, known.resource)
+        if job is None:  # a key of something else
+            raise reused(known.resource)
+        return shape(session, _same(job, spec))
 
 
-def _create(spec: JobSpec, plan: str, key: str | None) -> tuple[schemas.Job, bool]:
+def _check_start(spec: JobSpec) -> None:
+    """Check the file that a job is to start from, before anything is planned."""
+    if spec.start is not None:
+        with reading() as session:
+            starts.require_start(session, spec)
+
+
+def _create(
+    spec: JobSpec, plan: str, key: str | None, estimate: dict[str, Any]
+) -> tuple[schemas.Job, bool]:
     """Return the job, and whether it is new: another request may have used the key just now."""
     planned = Plan.from_json(plan)
     with transaction() as session:
         migrate.require(session)  # a newer version may have come since the start
-        job = jobs.create(session, spec, planned, key)
-        return _shape(session, _same(job, spec)), jobs.is_new(session, job)
+        starts.hold_start(session, spec)
+        try:
+            job = jobs.create(session, spec, planned, key, estimate=estimate)
+        except jobs.NoSuchJobError:  # the key made something else
+            raise reused("what is no job") from None
+        return shape(session, _same(job, spec)), jobs.is_new(session, job)
 
 
 def _same(job: Job, spec: JobSpec) -> Job:
     if not jobs.is_asked_by(job, spec):
-        raise errors.IdempotencyKeyReusedError(
-            f"the Idempotency-Key belongs to {job.id}, which was another request; "
-            "use a new key for a new job",
-            errors=[
-                errors.FieldError(
-                    pointer="/idempotency-key",
-                    code="idempotency_key_reused",
-                    message="used before, with another body",
-                    place="header",
-                )
-            ],
-        )
+        raise reused(job.id)
     return job
 
 
-def _shape(session: Session, job: Job) -> schemas.Job:
+def shape(session: Session, job: Job) -> schemas.Job:
+    """Return the shape of one job."""
     return schemas.Job.of(job, listings.histories(session, [job.id])[job.id])

@@ -20,8 +20,19 @@ EXAMPLE = {
     "dataset": "digits",
     "training": {"epochs": 20, "schedule": "cosine"},
     "labels": {"team": "vision"},
+    "priority": 0,
 }
 """A job, small enough to try."""
+SWEEP_EXAMPLE = {
+    "architectures": ["wrn-16-2"],
+    "budgets": [{"fraction": 0.1}, {"fraction": 0.25}, {"fraction": 0.5}],
+    "methods": ["block_mix", "narrow"],
+    "seeds": [0, 1],
+    "dataset": "digits",
+    "training": {"epochs": 20, "schedule": "cosine"},
+    "infeasible": "leave_out",
+}
+"""A sweep of fourteen such jobs."""
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -44,9 +55,20 @@ def problems_of(*kinds: type[errors.ApiError]) -> Responses:
     }
 
 
-def request_body(model: type[BaseModel], *, example: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `openapi_extra` of a route whose body is read by `request_body.body(model)`."""
-    content = {"application/json": {"schema": schema_of(model), "example": dict(example)}}
+def request_body(
+    model: type[BaseModel],
+    *,
+    example: Mapping[str, Any],
+    types: Sequence[str] = ("application/json",),
+) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route whose body is read by `request_body.body(model)`.
+
+    Args:
+        model: one of those that `complete` is given.
+        example: a body.
+        types: media types that it may have.
+    """
+    content = {kind: {"schema": schema_of(model), "example": dict(example)} for kind in types}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -35,32 +35,40 @@ LABEL_PARAMETER: dict[str, Any] = {
 }
 """OpenAPI of the one parameter whose name the client makes up."""
 
+_RowId = Annotated[str, StringConstraints(pattern=r"^(job|sweep)_[0-9a-f]{32}$")]
 _JobId = Annotated[str, StringConstraints(pattern=r"^job_[0-9a-f]{32}$")]
+_SweepId = Annotated[str, StringConstraints(pattern=r"^sweep_[0-9a-f]{32}$")]
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 _Share = Annotated[float, Field(allow_inf_nan=False)]
 _CURSOR: TypeAdapter[tuple[str, bool, datetime | int | float, str]] = TypeAdapter(
-    tuple[Literal["created_at", "finished_at"], bool, AwareDatetime, _JobId]
-    | tuple[Literal["parameters"], bool, _Count, _JobId]
-    | tuple[Literal["accuracy"], bool, _Share, _JobId]
+    tuple[Literal["created_at", "finished_at"], bool, AwareDatetime, _RowId]
+    | tuple[Literal["parameters"], bool, _Count, _RowId]
+    | tuple[Literal["accuracy"], bool, _Share, _RowId]
 )
 """Order, direction, value and id of the row where a page ended."""
 
 _LABEL = re.compile(r"label\[(.*)\]", re.DOTALL)
 
 
-class ListQuery(BaseModel):
-    """A page of a list, and the filters that all lists of jobs have."""
+class PageQuery(BaseModel):
+    """A page of a list whose rows have labels."""
 
-    # Unknown parameters are kept for `filtered`, which takes the labels and refuses the rest.
+    # Unknown parameters are kept for `labels_of`, which takes the labels and refuses the rest.
     model_config = ConfigDict(extra="allow")
 
     limit: int = Field(20, ge=1, le=100)
     after: Annotated[str, StringConstraints(max_length=300)] | None = Field(
         None, description="`next` of the page before"
     )
+
+
+class ListQuery(PageQuery):
+    """The filters that all lists of jobs have."""
+
     architecture: Name | None = None
     dataset: Name | None = None
     method: Name | None = None
+    sweep: _SweepId | None = Field(None, description="only jobs of this sweep")
 
 
 class JobQuery(ListQuery):
@@ -68,6 +76,7 @@ class JobQuery(ListQuery):
 
     state: list[State] = Field(default=[], max_length=10, description="any of these")
     created_after: AwareDatetime | None = None
+    parent: _JobId | None = Field(None, description="made of this job: its clones and so on")
     sort: Literal["created_at", "-created_at"] = Field(
         "-created_at", description="with a minus, the newest first"
     )
@@ -89,11 +98,15 @@ def filtered(query: JobQuery | ResultQuery) -> Filter:
     Raises:
         InvalidRequestError: a parameter that does not exist, or a label that cannot be one.
     """
-    fields = query.model_dump(include={"architecture", "dataset", "method"})
-    labels = _labels(query.model_extra or {}, type(query))
+    fields = query.model_dump(include={"architecture", "dataset", "method", "sweep"})
+    labels = labels_of(query.model_extra or {}, type(query))
     if isinstance(query, JobQuery):
         return Filter(
-            **fields, labels=labels, states=query.state, created_after=query.created_after
+            **fields,
+            labels=labels,
+            states=query.state,
+            created_after=query.created_after,
+            parent_id=query.parent,
         )
     return Filter(
         **fields,
@@ -146,7 +159,16 @@ def link(request: Request, response: Response, after: str | int | None) -> None:
         response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
 
 
-def _labels(extra: dict[str, Any], query: type[BaseModel]) -> dict[str, str]:
+def labels_of(extra: dict[str, Any], query: type[BaseModel]) -> dict[str, str]:
+    """Return the labels that a query asks for.
+
+    Args:
+        extra: parameters that are none of the model's fields.
+        query: the model.
+
+    Raises:
+        InvalidRequestError: a parameter that does not exist, or a label that cannot be one.
+    """
     labels: dict[str, str] = {}
     for name, value in extra.items():
         found = _LABEL.fullmatch(name)

@@ -22,8 +22,10 @@ from types import FrameType
 from typing import Any
 
 from npas import arch, data, methods
+from npas.delivery import frontier_picture
 from npas.errors import InfeasibleBudgetError, NpasError
 from npas.jobs import admission
+from npas.jobs.weighing import weigh
 from npas.planning import planner
 from npas.spec import JobSpec, PlanRequest
 
@@ -39,9 +41,22 @@ def _plan(asked: Mapping[str, Any], folder: Path | None) -> str:
     return planner.plan(request, data_folder=folder).to_json()
 
 
-def _job(asked: Mapping[str, Any], folder: Path | None) -> str:
+def _job(asked: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     spec = JobSpec.model_validate_json(asked["request"])
-    return admission.admit(spec, folder, memory_bytes=asked["memory_bytes"]).to_json()
+    start = Path(asked["start"]) if asked["start"] else None
+    plan = admission.admit(spec, folder, memory_bytes=asked["memory_bytes"], start=start)
+    return {"plan": plan.to_json(), "work": weigh(spec, plan, folder).as_json()}
+
+
+def _weight(asked: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    spec = JobSpec.model_validate_json(asked["request"])
+    plan = planner.plan(spec, data_folder=folder)
+    return {"plan": plan.to_json(), "work": weigh(spec, plan, folder).as_json()}
+
+
+def _frontier(asked: Mapping[str, Any], folder: Path | None) -> str:
+    del folder
+    return frontier_picture.frontier_svg(**json.loads(asked["request"]))
 
 
 def _datasets(asked: Mapping[str, Any], folder: Path | None) -> list[dict[str, Any]]:
@@ -52,7 +67,9 @@ def _datasets(asked: Mapping[str, Any], folder: Path | None) -> list[dict[str, A
 QUESTIONS: Mapping[str, Callable[[Mapping[str, Any], Path | None], Any]] = {
     "plan": _plan,
     "job": _job,
+    "weight": _weight,
     "datasets": _datasets,
+    "frontier": _frontier,
 }
 """By name: what is asked, and the folder of the datasets, to what is answered."""
 
@@ -83,8 +100,8 @@ def main() -> int:
     """Serve until the API closes its end."""
     control = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
-    small = PlanRequest.model_validate(_SMALL)
-    planner.plan(small).to_json()
+    small = JobSpec.model_validate(_SMALL)
+    weigh(small, planner.plan(small))  # what a first forward pass imports takes seconds
     ready = {"architectures": arch.catalogue(), "methods": methods.catalogue()}
     control.sendall(framed(ready))
     gc.freeze()  # forks share what is never looked at

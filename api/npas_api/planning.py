@@ -16,14 +16,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 from fastapi.concurrency import run_in_threadpool
+from npas.jobs.workload import Workload
 from npas.spec import JobSpec, PlanRequest
 from npas_local.processes import die_with
-from npas_store import workers
+from npas_store import blobs, datasets, workers
 from npas_store.database import reading
 from npas_store.settings import settings
 from starlette.requests import ClientDisconnect, Request
@@ -45,6 +47,24 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 log = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """What was found of a job.
+
+    Attributes:
+        plan: as JSON.
+        work: what it will compute and keep.
+    """
+
+    plan: str
+    work: Workload
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Self:
+        """Return it from the answer of the process that plans."""
+        return cls(plan=found["plan"], work=Workload.of(found["work"]))
 
 
 class Planner:
@@ -80,18 +100,33 @@ class Planner:
 
         Raises:
             ApiError: the library refuses the request; the pointers are into it.
+            DataError: its dataset is one that a user sent, and cannot be used.
             PlanTooLargeError: it takes too much time or memory.
             BusyError: too many plans are asked for at once.
             PlannerUnavailableError: the process that plans was ended, or does not answer.
         """
+        if request.dataset is not None:
+            await run_in_threadpool(datasets.require_ready, request.dataset.name)
         asked = request.model_dump_json(include=set(PlanRequest.model_fields))
         return str(await self._ask("plan", asked, request))
 
-    async def plan_job(self, spec: JobSpec) -> str:
-        """Return the plan of a job that can be done with the data that are here; see `plan`."""
+    async def plan_job(self, spec: JobSpec) -> Planned:
+        """Plan and weigh a job that can be done with the data that are here; see `plan`."""
+        await run_in_threadpool(datasets.require_ready, spec.dataset.name)
         limit = await run_in_threadpool(_largest_memory)
         asked = spec.model_dump_json()
-        return str(await self._ask("job", asked, spec, memory_bytes=limit))
+        start = str(blobs.path(spec.start.checkpoint)) if spec.start else None
+        answer = await self._ask("job", asked, spec, memory_bytes=limit, start=start)
+        return Planned.of(answer)
+
+    async def weigh(self, spec: JobSpec) -> Planned:
+        """Plan and weigh a job whatever data and devices are here; see `plan`."""
+        return Planned.of(await self._ask("weight", spec.model_dump_json(), spec))
+
+    async def picture(self, title: str, marks: Sequence[Mapping[str, Any]]) -> str:
+        """Return the picture of a frontier, see `npas.delivery.frontier_picture`; see `plan`."""
+        asked = json.dumps({"title": title, "marks": list(marks)})
+        return str(await self._ask("frontier", asked))
 
     async def catalogue(self, kind: str) -> list[dict[str, Any]]:
         """Return the catalogue of a kind: "architectures", "methods" or "datasets"."""
@@ -108,6 +143,7 @@ class Planner:
         request: PlanRequest | None = None,
         *,
         memory_bytes: int | None = None,
+        start: str | None = None,
     ) -> Any:
         folder = settings().data_folder
         message = {
@@ -117,6 +153,7 @@ class Planner:
             "seconds": settings().plan_seconds,
             "megabytes": settings().plan_megabytes,
             "memory_bytes": memory_bytes,
+            "start": start,
         }
         await self._started()
         async with self._slot():
@@ -227,7 +264,11 @@ def _process(control: socket.socket) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C in a terminal is for the API
         preexec_fn=functools.partial(die_with, os.getpid()),
-        env={**os.environ, **dict.fromkeys(_THREADS, "1")},
+        env={
+            **os.environ,
+            **dict.fromkeys(_THREADS, "1"),
+            datasets.LIBRARY_FOLDER: str(settings().datasets),
+        },
     )
 
 

@@ -3,13 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from npas.plans import Plan
-from npas.spec import Labels, PlanRequest, Seed, TrainingSpec
+from npas.spec import JobSpec, Labels, PlanRequest, Priority, Seed, StartSpec, TrainingSpec
 from npas_store import plans
 from npas_store.database import reading
 from pydantic import BaseModel, ConfigDict, Field
 
-from npas_api import content_negotiation, dependencies, errors
+from npas_api import content_negotiation, dependencies, errors, schemas
 from npas_api.openapi import EXAMPLE, Responses, problems_of, request_body, schema_of
 from npas_api.planning import while_awaited
 from npas_api.request_body import body
@@ -24,6 +25,29 @@ _DOCUMENT: Responses = {
         "content": {content_negotiation.JSON: {"schema": schema_of(Plan)}},
     }
 }
+_WITH_ESTIMATE = {
+    "type": "object",
+    "required": ["plan", "estimate"],
+    "properties": {"plan": schema_of(Plan), "estimate": schema_of(schemas.Estimate)},
+}
+_EITHER: Responses = {
+    200: {
+        "description": "The plan; with `estimate`, an object of it and the estimate of its job.",
+        "content": {
+            content_negotiation.JSON: {"schema": {"anyOf": [schema_of(Plan), _WITH_ESTIMATE]}}
+        },
+    }
+}
+
+
+class DryRunQuery(BaseModel):
+    """What is told beside a plan."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    estimate: bool = Field(
+        False, description="answer {plan, estimate}: what the job would take; wants a dataset"
+    )
 
 
 class PlanBody(PlanRequest):
@@ -31,7 +55,9 @@ class PlanBody(PlanRequest):
 
     training: TrainingSpec | None = None
     seed: Seed = 0
+    start: StartSpec | None = None
     labels: Labels = Field(default_factory=dict)
+    priority: Priority = 0
 
 
 class PlanQuery(BaseModel):
@@ -48,7 +74,7 @@ class PlanQuery(BaseModel):
     "/plans",
     response_class=Response,
     responses={
-        **_DOCUMENT,
+        **_EITHER,
         **problems_of(
             *(errors.InvalidJsonError, errors.NotAcceptableError, errors.BodyTooLargeError),
             *(errors.UnsupportedMediaTypeError, errors.InvalidRequestError),
@@ -60,11 +86,32 @@ class PlanQuery(BaseModel):
     openapi_extra=request_body(PlanBody, example=EXAMPLE),
 )
 async def make_plan(
-    request: Request, wanted: Annotated[PlanBody, Depends(body(PlanBody))]
+    request: Request,
+    wanted: Annotated[PlanBody, Depends(body(PlanBody))],
+    query: Annotated[DryRunQuery, Query()],
 ) -> Response:
     """Plan without training: which layers would share what, and the exact count."""
-    plan = await while_awaited(request, request.app.state.planner.plan(wanted))
-    return Response(plan, media_type=content_negotiation.JSON)
+    planner = request.app.state.planner
+    if not query.estimate:
+        plan = await while_awaited(request, planner.plan(wanted))
+        return Response(plan, media_type=content_negotiation.JSON)
+    planned = await while_awaited(request, planner.weigh(_job(wanted)))
+    told = await run_in_threadpool(request.app.state.estimator.beside_plan, planned)
+    return Response(told, media_type=content_negotiation.JSON)
+
+
+def _job(wanted: PlanBody) -> JobSpec:
+    """Return the job that a plan is asked for.
+
+    Raises:
+        InvalidRequestError: there is no dataset, and a job has one.
+    """
+    if wanted.dataset is None:
+        message = "an estimate is of a whole job: name a dataset"
+        blame = errors.FieldError(pointer="/dataset", code="missing", message=message)
+        raise errors.InvalidRequestError(message, errors=[blame])
+    given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
+    return JobSpec.model_validate({k: v for k, v in given.items() if v is not None})
 
 
 @router.get(

@@ -3,9 +3,11 @@
 import json
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from npas.errors import DataError
 from npas_store.migrate import SchemaError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
@@ -51,12 +53,18 @@ class Problem(BaseModel):
     alternatives: dict[str, int] | None = Field(
         None, description="infeasible_budget: the minimum of every other method"
     )
+    points: list[dict[str, Any]] | None = Field(
+        None, description="infeasible_points: each network, method and budget, and its minimum"
+    )
     checks: dict[str, str] | None = Field(None, description="not_ready: how each part is")
+    received_bytes: int | None = Field(
+        None, description="of uploads: bytes that are here; the next part begins there"
+    )
 
 
 def handle_errors(app: FastAPI) -> None:
     """Make every error that reaches the application a problem document."""
-    for kind in (HTTPException, RequestValidationError, SchemaError, *_DATABASE_AWAY):
+    for kind in (HTTPException, RequestValidationError, SchemaError, DataError, *_DATABASE_AWAY):
         app.add_exception_handler(kind, _handle)
 
 
@@ -117,6 +125,8 @@ def _refusal(error: Exception) -> ApiError:
         return errors.DatabaseUnavailableError(headers={"Retry-After": "2"})
     if isinstance(error, SchemaError):
         return errors.SchemaMismatchError(str(error), headers={"Retry-After": "10"})
+    if isinstance(error, DataError):  # the store's word of a dataset that users sent
+        return errors.unusable_dataset(error.message)
     if isinstance(error, RequestValidationError):
         return errors.invalid(blamed(error.errors(), error.body))
     if isinstance(error, HTTPException) and error.status_code in _FRAMEWORK:

@@ -6,7 +6,7 @@ refused with the pointer of the value, before anything else looks at it.
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,6 +19,9 @@ from npas_api import errors
 from npas_api.errors import FieldError
 from npas_api.validation import MAX_ERRORS, blamed
 
+JSON = ("application/json",)
+MERGE_PATCH = ("application/merge-patch+json", "application/json")
+"""What a body is that says only what is to be otherwise (RFC 7396)."""
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 """Nested arrays and objects; a job needs five."""
@@ -40,18 +43,63 @@ class _Refused:
     message: str
 
 
-def body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
-    """Return a dependency that gives the request's body as a checked model."""
+def body(model: type[Model], types: Sequence[str] = JSON) -> Callable[[Request], Awaitable[Model]]:
+    """Return a dependency that gives the request's body as a checked model.
+
+    Args:
+        model: that it must be one of.
+        types: media types that it may have.
+    """
 
     async def read(request: Request) -> Model:
         # In a thread: a large body takes a while, and others wait for the event loop.
-        return await run_in_threadpool(_checked, model, await _bytes(request))
+        return await run_in_threadpool(_read, model, await _bytes(request, types))
 
     return read
 
 
-def _checked(model: type[Model], content: bytes) -> Model:
-    document = parse(content)
+async def merge_patch(request: Request) -> dict[str, Any]:
+    """Return the request's body as a JSON merge patch; none at all changes nothing.
+
+    A dependency.
+
+    Raises:
+        InvalidRequestError: it is no object.
+    """
+    if not request.headers.get("content-type"):
+        nothing = await _bytes(request, ("",))
+        if not nothing.strip():
+            return {}
+    document = await run_in_threadpool(parse, await _bytes(request, MERGE_PATCH))
+    if not isinstance(document, dict):
+        told = "a merge patch of a job is an object with the members that are to be otherwise"
+        raise errors.invalid([FieldError(pointer="", code="dict_type", message=told)])
+    return document
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """Return a JSON value with a merge patch applied, as RFC 7396 has it."""
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = merged(found.get(name), value)
+    return found
+
+
+def _read(model: type[Model], content: bytes) -> Model:
+    return checked(model, parse(content))
+
+
+def checked(model: type[Model], document: Any) -> Model:
+    """Return the model that a JSON value makes.
+
+    Raises:
+        InvalidRequestError: it makes none; the pointers are into the document.
+    """
     try:
         return model.model_validate(document)
     except ValidationError as error:
@@ -64,20 +112,20 @@ def _checked(model: type[Model], content: bytes) -> Model:
         raise errors.invalid(blamed(located, document)) from None
 
 
-async def _bytes(request: Request) -> bytes:
+async def _bytes(request: Request, types: Sequence[str]) -> bytes:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    if kind not in types:
         raise errors.UnsupportedMediaTypeError(
-            f"the body is {kind or 'of no type'}; send JSON with Content-Type: application/json",
+            f"the body is {kind or 'of no type'}; send JSON with Content-Type: {types[0]}",
             errors=[
                 FieldError(
                     pointer="/content-type",
                     code="unsupported_media_type",
-                    message="must be application/json",
+                    message=f"must be {' or '.join(types)}",
                     place="header",
                 )
             ],
-            headers={"Accept": "application/json"},
+            headers={"Accept": ", ".join(types)},
         )
     # Counted as it arrives: Content-Length can be absent, or wrong.
     content = bytearray()

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 
 from npas.delivery.report import Report
 from npas.spec import JobSpec
-from npas_store import tables
+from npas_store import causes, queue_places, tables
 from npas_store.states import is_terminal
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from npas_api.openapi import described_by
 
@@ -26,14 +26,55 @@ class Transition(Shape):
     to_state: str
     at: datetime
     attempt: int
-    reason: dict[str, Any] | None
+    reason: Annotated[dict[str, Any] | None, BeforeValidator(causes.shown)]
+
+
+class QueuePlace(Shape):
+    """Where a queued job stands, and what it waits for."""
+
+    position: int = Field(description="jobs that are due and come before it; 0: it is the next")
+    code: str = Field(description="pause, worker_absent, worker_unfit, disk_full, ...")
+    waiting_for: str = Field(description="the same in words")
+
+
+class EstimateBasis(Shape):
+    """What an estimate of seconds was learned from."""
+
+    machine: str = Field(description="the slowest of those that workers are on")
+    basis: str = Field(
+        description="the nearest trainings that were measured there: kind (same networks, method "
+        "and precision), family (similar networks), machine (any); or probe, the worker's own"
+    )
+    measurements: int
+
+
+class Estimate(Shape):
+    """What a job is thought to take, from the moment a worker takes it, if it is not lost."""
+
+    seconds: float | None = Field(description="null where no worker has measured anything")
+    seconds_low: float | None
+    seconds_high: float | None
+    interval: float = Field(description="chance that the seconds lie between low and high")
+    memory_bytes: int = Field(description="at the peak; the least, where nothing was measured")
+    file_bytes: int = Field(description="of model.safetensors, for the first plan")
+    resume_bytes: int = Field(description="of the largest resume file")
+    disk_bytes: int = Field(description="room that a worker's disk must have")
+    steps: int = Field(description="of the optimiser, all stages")
+    macs: int = Field(description="multiply-adds, all stages; a backward pass counts as two")
+    based_on: EstimateBasis | None
+    reason: str | None = Field(description="why seconds are not known")
 
 
 class JobUrls(Shape):
     """Where the parts of a job are, relative to the server."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     self: str
     cancel: str
+    clone: str
+    retry: str
+    continue_: str = Field(alias="continue")
     events: str
     metrics: str
     plan: str
@@ -45,12 +86,21 @@ class Job(Shape):
 
     id: str
     state: str = Field(description="queued, running, cancelling, succeeded, failed, cancelled")
-    is_terminal: bool = Field(description="this job will never change again")
+    is_terminal: bool = Field(description="it has ended: only its labels and priority can change")
     phase: str | None = Field(description="preparing, searching, training, evaluating, ...")
     progress: float = Field(description="of the whole job, 0..1")
     eta_seconds: float | None
     spec: Annotated[dict[str, Any], described_by(JobSpec)]
     labels: dict[str, str]
+    parent_id: str | None = Field(description="job that this one was made of, while it is there")
+    relation: str | None = Field(description="to that job: clone, retry or continue")
+    priority: int = Field(description="-100..100; jobs of a higher one are taken first")
+    revision: int = Field(
+        description="changes of labels or priority so far; in quotes it is the job's ETag"
+    )
+    queue: QueuePlace | None = Field(
+        None, description="of one queued job that is asked for; null in lists"
+    )
     architecture: str = Field(description="names, joined by plus signs")
     method: str
     dataset: str
@@ -63,19 +113,35 @@ class Job(Shape):
     started_at: datetime | None
     finished_at: datetime | None
     attempt: int
-    reason: dict[str, Any] | None = Field(description="why it ended: code, message, hint")
+    sweep_id: str | None = Field(description="of the sweep that it belongs to")
+    reason: Annotated[dict[str, Any] | None, BeforeValidator(causes.shown)] = Field(
+        description="why it ended or waits: code, message, hint, field, retryable"
+    )
+    adjustments: dict[str, Any] = Field(
+        description="what losses made it do otherwise: micro_batches, learning_rate_factor"
+    )
     result: Annotated[dict[str, Any], described_by(Report)] | None = Field(
         description="the report, once there is a network"
+    )
+    estimate: Estimate | None = Field(
+        description="made when the job was accepted; null in jobs of earlier releases"
     )
     transitions: list[Transition]
     urls: JobUrls
 
     @classmethod
-    def of(cls, row: tables.Job, history: Iterable[tables.Transition]) -> Self:
-        """Return the shape of a row and its history."""
+    def of(
+        cls,
+        row: tables.Job,
+        history: Iterable[tables.Transition],
+        *,
+        queue: queue_places.QueuePlace | None = None,
+    ) -> Self:
+        """Return the shape of a row and its history; `queue` is where it waits."""
         fields = {name: getattr(row, name, None) for name in cls.model_fields}
         made = {
             "is_terminal": is_terminal(row.state),
+            "queue": queue,
             "transitions": [Transition.model_validate(step) for step in history],
             "urls": job_urls(row.id),
         }
@@ -136,6 +202,20 @@ class Artifact(Shape):
         return cls.model_validate({**fields, "state": state, "url": url})
 
 
+class Freed(Shape):
+    """What is no longer on the server's disk."""
+
+    files: int
+    bytes: int
+
+
+class Deletion(Shape):
+    """A job that is no more."""
+
+    id: str
+    freed: Freed = Field(description="files that other jobs delivered, too, are still there")
+
+
 class JobPage(Shape):
     """A page of jobs."""
 
@@ -183,5 +263,5 @@ class Catalogue(Shape):
 def job_urls(job_id: str) -> JobUrls:
     """Return where the parts of a job are."""
     own = f"/v1/jobs/{job_id}"
-    parts = ("cancel", "events", "metrics", "plan", "artifacts")
-    return JobUrls(self=own, **{part: f"{own}/{part}" for part in parts})
+    parts = ("cancel", "clone", "retry", "continue", "events", "metrics", "plan", "artifacts")
+    return JobUrls.model_validate({"self": own, **{part: f"{own}/{part}" for part in parts}})

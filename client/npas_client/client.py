@@ -14,19 +14,18 @@ import logging
 import os
 import random
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from npas.delivery.report import Report
 from npas.plans import Plan
-from npas.spec import JobSpec
-from pydantic import BaseModel, ConfigDict, Field
 
 from npas_client import download, errors, stream
+from npas_client.answers import Artifact, Deletion, Estimate, Event, Job
+from npas_client.descendants import DescendantCalls
+from npas_client.sweeps import SweepCalls
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TRIES = 6
@@ -41,50 +40,7 @@ _AWAY = (errors.UnreachableError, errors.UnavailableError)
 log = logging.getLogger(__name__)
 
 
-class Answer(BaseModel):
-    """Something the service returned. Fields that a newer service adds are kept as attributes."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-
-class Job(Answer):
-    """A job as it was when asked. Treat a state you do not know as not ended: see is_terminal.
-
-    Attributes:
-        spec: what was asked for; plain JSON where a newer service knows more than this client.
-        reason: why it ended or waits: code, message, hint.
-        result: the report, once there is a network.
-    """
-
-    id: str
-    state: str
-    is_terminal: bool
-    phase: str | None = None
-    progress: float | None = None
-    eta_seconds: float | None = None
-    spec: JobSpec | dict[str, Any] | None = Field(None, union_mode="left_to_right")
-    reason: dict[str, Any] | None = None
-    result: Report | None = None
-
-
-class Event(Answer):
-    """One line of a job's history; `seq` counts from 1 within the job."""
-
-    seq: int
-    type: str
-    message: str = ""
-    data: dict[str, Any] | None = None
-
-
-class Artifact(Answer):
-    """A file that a job made."""
-
-    name: str
-    bytes: int
-    sha256: str
-
-
-class Client:
+class Client(SweepCalls, DescendantCalls):
     """A connection to one service.
 
     Requests that may be sent twice without harm are: reads, and submissions, which carry an
@@ -142,6 +98,20 @@ class Client:
         """
         return Plan.from_json(self._send("POST", "/v1/plans", json=dict(request)).text)
 
+    def estimate(self, spec: Mapping[str, Any]) -> Estimate:
+        """Return what a job would take, without making it.
+
+        Args:
+            spec: see POST /v1/jobs.
+
+        Raises:
+            InfeasibleBudgetError: the method cannot go that low.
+            InvalidRequestError: something else in the spec is wrong.
+        """
+        query = {"estimate": "true"}
+        answer = self._send("POST", "/v1/plans", json=dict(spec), params=query)
+        return Estimate.model_validate(answer.json()["estimate"])
+
     def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Make a job and return at once.
 
@@ -154,18 +124,51 @@ class Client:
             InfeasibleBudgetError: the method cannot go that low.
             InvalidRequestError: something else in the spec is wrong.
         """
-        key = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return Job.model_validate(
-            self._send("POST", "/v1/jobs", json=dict(spec), headers=key).json()
-        )
+        return self._make("/v1/jobs", spec, idempotency_key)
 
     def get(self, job_id: str) -> Job:
         """Return the job as it is now."""
         return Job.model_validate(self._send("GET", f"/v1/jobs/{job_id}").json())
 
+    def update(
+        self,
+        job_id: str,
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        priority: int | None = None,
+        revision: int | None = None,
+    ) -> Job:
+        """Change labels or priority of a job, and return it.
+
+        Args:
+            labels: to set; None in place of a value takes one away. All others stay.
+            priority: -100 to 100; None: as it is.
+            revision: of the job as you saw it: the change is refused if it is another by now.
+
+        Raises:
+            ConflictError: the job is of another revision.
+            InvalidRequestError: a label or priority that cannot be one.
+        """
+        wanted = {"labels": labels, "priority": priority}
+        patch = {name: value for name, value in wanted.items() if value is not None}
+        headers = {"Content-Type": "application/merge-patch+json"}
+        if revision is not None:
+            headers["If-Match"] = f'"{revision}"'
+        answer = self._send("PATCH", f"/v1/jobs/{job_id}", json=patch, headers=headers)
+        return Job.model_validate(answer.json())
+
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop and deliver the best it has; of an ended job, nothing changes."""
         return Job.model_validate(self._send("POST", f"/v1/jobs/{job_id}/cancel").json())
+
+    def delete(self, job_id: str) -> Deletion:
+        """Delete a job that has ended, with all its files, and return what that freed.
+
+        Raises:
+            ConflictError: it has not ended; cancel it first.
+            NotFoundError: there is no such job, or no longer: a try before may have arrived.
+        """
+        return Deletion.model_validate(self._send("DELETE", f"/v1/jobs/{job_id}").json())
 
     def jobs(self, **filters: Any) -> Iterator[Job]:
         """Yield all jobs that match, newest first, page by page.
@@ -196,6 +199,8 @@ class Client:
 
     def watch(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
         """Yield the job's events as they happen, each once, until the job has ended.
+
+        An epoch is an event of type "metrics", whose data are its row of the learning curve.
 
         A stream that ends says nothing about its job (servers restart, proxies hang up), so the
         job is asked, and the stream resumed after the last event seen.

@@ -22,7 +22,8 @@ from typing import Any
 from npas.delivery.report import Report
 from rich.console import Console
 
-from npas_client.client import Client, Job
+from npas_client.answers import Job
+from npas_client.client import Client
 from npas_client.errors import ServiceError
 from npas_client.local import LocalService, LocalServiceError
 from npas_client.show import Row, View

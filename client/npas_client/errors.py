@@ -55,12 +55,25 @@ class InfeasibleBudgetError(InvalidRequestError):
         return dict(self.problem.get("alternatives") or {})
 
 
+class InfeasiblePointsError(InvalidRequestError):
+    """Budgets of a sweep are below their minimum.
+
+    Attributes:
+        points: where they stand in the lists of the sweep, and the minimum of each.
+    """
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """Where they stand in the lists of the sweep, and the minimum of each."""
+        return list(self.problem.get("points") or ())
+
+
 class NotFoundError(ServiceError):
     """There is no such job or artifact, or not yet."""
 
 
 class ConflictError(ServiceError):
-    """The job's state does not allow it, or an idempotency key was used for another request."""
+    """The job's state does not allow it, or it was changed since it was looked at."""
 
 
 class UnavailableError(ServiceError):
@@ -76,6 +89,7 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     404: NotFoundError,
     409: ConflictError,
     410: NotFoundError,
+    412: ConflictError,
     413: InvalidRequestError,
     415: InvalidRequestError,
     422: InvalidRequestError,
@@ -83,6 +97,12 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     502: UnavailableError,
     503: UnavailableError,
     504: UnavailableError,
+}
+
+
+_BY_CODE: dict[str, type[ServiceError]] = {
+    "infeasible_budget": InfeasibleBudgetError,
+    "infeasible_points": InfeasiblePointsError,
 }
 
 
@@ -99,8 +119,7 @@ def from_response(response: httpx.Response) -> ServiceError:
     if not isinstance(problem, dict):
         problem = {}
     kind = _BY_STATUS.get(response.status_code, ServiceError)
-    if problem.get("code") == "infeasible_budget":
-        kind = InfeasibleBudgetError
+    kind = _BY_CODE.get(str(problem.get("code")), kind)
     message = problem.get("detail") or problem.get("title") or response.reason_phrase
     request_id = problem.get("request_id")
     tail = f" [request {request_id}]" if request_id else ""

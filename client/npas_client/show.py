@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from npas_client.client import Job
+from npas_client.answers import Job
 
 LINE_SECONDS = 3.0
 """Without a terminal, a job says that it moved on at most so often; phases show at once."""

@@ -117,10 +117,22 @@ class DataError(NpasError, ValueError):
     code = "dataset_unusable"
 
 
+class StartError(NpasError, ValueError):
+    """The model file that a training begins with is missing, damaged, or of other networks."""
+
+    code = "start_unusable"
+
+
 class NonFiniteLossError(NpasError, ArithmeticError):
     """The loss became infinite or NaN: the training options do not suit this network."""
 
     code = "nan_loss"
+
+
+class TimeLimitError(NpasError, TimeoutError):
+    """The request's time was over before there was a network to deliver."""
+
+    code = "timeout"
 
 
 class TooLargeError(NpasError, ValueError):

@@ -26,8 +26,9 @@ from npas.planning.problem import PlanningProblem
 from npas.plans import Plan, check_plan
 from npas.plans.evidence import Evidence, check_evidence
 from npas.spec import AUTO, JobSpec
+from npas.train import UNCHANGED, Adjustments
 
-__all__ = ["Outcome", "run"]
+__all__ = ["Adjustments", "Outcome", "run"]
 
 
 def run(
@@ -41,6 +42,9 @@ def run(
     checkpoint_seconds: float = 30,
     evidence: Evidence | None = None,
     plan: Plan | None = None,
+    adjustments: Adjustments = UNCHANGED,
+    spent_seconds: float | None = None,
+    start: Path | str | None = None,
 ) -> Outcome:
     """Do one job. The model file depends on the request and the data alone, not on interruptions.
 
@@ -60,12 +64,18 @@ def run(
             otherwise today. None: it is planned now. Where something is searched or raced first,
             its method, networks and budget hold, and what was measured makes the plan to train.
             Where `resume_from` is given, the plan of that file counts.
+        adjustments: what to do otherwise than asked, whatever `resume_from` was made under.
+        spent_seconds: of the time limit, by earlier attempts; None: what `resume_from` knows of.
+        start: a model file whose weights the networks begin with, of networks with the same
+            layers. Where its plan is one for the job, that is trained on as it is; else its
+            weights are fitted into the job's own plan. `spec.start` is made to name it.
 
     Raises:
         NpasError: the request, its data or the resume file cannot be used; `.field` says where.
         PlanError: the plan is not of this job.
         OutdatedPlanError: the plan was of this job, but data or code changed since.
         NonFiniteLossError: the training diverged.
+        TimeLimitError: the time limit was over before an epoch of the training was finished.
         OSError: files cannot be written to the folder; that is tried before anything is trained.
     """
     if not isinstance(spec, JobSpec):
@@ -78,6 +88,8 @@ def run(
     if evidence is not None:  # before anything is made: a race may come first
         known = data.facts(spec.dataset, data_folder)
         solve(PlanningProblem.of(spec, known), evidence=evidence)
+    resume = None if resume_from is None else ResumeFile.read(Path(resume_from))
+    before = 0.0 if resume is None else resume.seconds
     context = prepared(
         spec,
         evidence=evidence,
@@ -86,6 +98,9 @@ def run(
         device=devices.device(device),
         checkpoint_seconds=checkpoint_seconds,
         listener=listener or NullListener(),
+        adjustments=adjustments,
+        spent_seconds=before if spent_seconds is None else spent_seconds,
+        start=None if start is None else Path(start),
+        accepted=plan,
     )
-    resume = None if resume_from is None else ResumeFile.read(Path(resume_from))
     return work(context, accepted=plan, resume=resume)

@@ -69,15 +69,22 @@ def task_of(targets: Tensor) -> Task:
     return TASKS["classes" if targets.dim() == 1 else "cells"]
 
 
-def loss(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+def loss(
+    logits: Tensor, targets: Tensor, *, smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
     """Return the cross-entropy of one network, mean over images, or over all their cells.
 
     Args:
         logits: of one network.
         targets: as the dataset has them.
         smoothing: share of the probability that is spread over all classes, 0 to below 1.
+        weights: how often an image of each class counts, `(K,)`; None: once.
     """
-    return functional.cross_entropy(logits.float(), targets.long(), label_smoothing=smoothing)
+    answers, wanted = logits.float(), targets.long()
+    if weights is None:
+        return functional.cross_entropy(answers, wanted, label_smoothing=smoothing)
+    each = functional.cross_entropy(answers, wanted, label_smoothing=smoothing, reduction="none")
+    return (weights[wanted] * each).mean()
 
 
 def mean_log_probs(logits: dict[str, Tensor], *, temperature: float = 1.0) -> Tensor:

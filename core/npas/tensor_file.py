@@ -2,14 +2,17 @@
 
 import collections
 import hashlib
+import json
+import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor, nn, uint8
+from torch import Tensor, dtype, nn, uint8
 
 from npas.torch_internals import set_versions_of_modules, versions_of_modules
 
@@ -41,6 +44,45 @@ def write(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+_TYPES = {
+    torch.uint8: "U8",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int32: "I32",
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int64: "I64",
+}
+"""Names of types in a file, those last whose tensors stand first."""
+
+_ALIGNMENT = 8
+"""Bytes; the number of those of the header stands before it, in as many."""
+
+
+def num_bytes(
+    tensors: Mapping[str, tuple[dtype, Sequence[int]]], metadata: Mapping[str, str]
+) -> int:
+    """Return how many bytes `write` would write, exactly, without the tensors.
+
+    Args:
+        tensors: types and shapes by name.
+        metadata: texts that lie beside the tensors.
+    """
+    order = list(_TYPES)
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    ranked = sorted(tensors.items(), key=lambda item: (-order.index(item[1][0]), item[0]))
+    for name, (kind, shape) in ranked:
+        start, end = end, end + math.prod(shape) * kind.itemsize
+        header[name] = {
+            "dtype": _TYPES[kind],
+            "shape": list(shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ALIGNMENT + math.ceil(len(text) / _ALIGNMENT) * _ALIGNMENT + end
 
 
 def digest(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -7,6 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, UntypedStorage, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+
+OperationMode: type[Any] = TorchDispatchMode
+"""A context that is given every operation inside of it, those of composite functions singly."""
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 """The class of all batch normalisations, `SyncBatchNorm` among them."""
@@ -59,6 +63,13 @@ def version(tensor: Tensor) -> int:
 def storage_number(storage: UntypedStorage) -> int:
     """Return a number that no other living storage has, on the meta device too."""
     return int(storage._cdata)
+
+
+def is_view(operation: Any) -> bool:
+    """Return whether an operation, as `OperationMode` gets it, computes nothing."""
+    returned = operation._schema.returns
+    aliases = [each.alias_info for each in returned]
+    return all(alias is not None and not alias.is_write for alias in aliases)
 
 
 def parameters_of(module: nn.Module) -> dict[str, nn.Parameter | None]:

@@ -3,7 +3,7 @@
 import mimetypes
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -45,6 +45,24 @@ def listing(session: Session, job_id: str) -> Sequence[Artifact]:
     """Return all files of a job, by name."""
     query = select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)
     return session.scalars(query).all()
+
+
+def hold_model(session: Session, sha256: str) -> Artifact | None:
+    """Return a model file that a job delivered, by its content; None: there is none.
+
+    It stays on record until the end of the transaction, in which a job may name it.
+    """
+    query = _models(sha256).with_for_update(read=True, key_share=True)
+    return session.scalars(query).one_or_none()
+
+
+def model(session: Session, sha256: str) -> Artifact | None:
+    """Return a model file that a job delivered, by its content; None: there is none."""
+    return session.scalars(_models(sha256)).one_or_none()
+
+
+def _models(sha256: str) -> Select[Artifact]:
+    return select(Artifact).where(Artifact.sha256 == sha256, Artifact.kind == "model").limit(1)
 
 
 def find(session: Session, job_id: str, name: str) -> Artifact | None:

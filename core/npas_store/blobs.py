@@ -15,6 +15,7 @@ from npas_store.settings import settings
 State = Literal["stored", "missing", "damaged"]
 
 _HASH = re.compile(r"[0-9a-f]{64}")
+_DRAFT = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +34,22 @@ def path(sha256: str) -> Path:
     """
     if not _HASH.fullmatch(sha256):
         raise ValueError(f"{sha256!r} is not a SHA-256 in lower-case hex")
-    return settings().blobs / "sha256" / sha256[:2] / sha256[2:4] / sha256
+    return root() / sha256[:2] / sha256[2:4] / sha256
+
+
+def root() -> Path:
+    """Return the folder of all blobs; they lie in `ab/cd`, by the first digits of their names."""
+    return settings().blobs / "sha256"
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a file of this name, in the store, is a blob."""
+    return _HASH.fullmatch(name) is not None
+
+
+def is_draft(name: str) -> bool:
+    """Tell whether a file of this name, in the store, is one that `put` is writing, or was."""
+    return _DRAFT.fullmatch(name) is not None
 
 
 def measure(file: Path) -> Blob:
@@ -70,7 +86,8 @@ def put(file: Path) -> Blob:
     """Copy a file into the store and return its name there; a damaged blob is replaced.
 
     The copy is complete or absent, also after a power cut: it is written under another name,
-    brought to disk, then renamed.
+    brought to disk, then renamed. It may go at any time until a row names it; the transaction in
+    which one does calls `garbage.secure` first.
     """
     blob = measure(file)
     target = path(blob.sha256)

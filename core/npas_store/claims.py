@@ -8,23 +8,15 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Interval, bindparam, case, func, null, select, text, update
+from sqlalchemy import ColumnElement, Interval, bindparam, case, func, null, select, text, update
 from sqlalchemy.orm import Session
 
-from npas_store import resume_files, transitions
+from npas_store import events, resume_files, retries, room, transitions
+from npas_store.causes import cause
 from npas_store.json_values import finite
 from npas_store.settings import settings
-from npas_store.states import LIVE, TERMINAL, Ending
-from npas_store.tables import Attempt, Job, OutboxMessage, Transition
-
-_FEW = 3
-_MANY_CAUSES = frozenset(
-    {"worker_lost", "stalled", "database_away", "disk_full", "machine_failed", "device_failed"}
-)
-"""Causes that lie with the machine and may pass; all others are likely to come back each time."""
-
-
-_WELL = f"the worker's log has the details; once the machine is well, {transitions.ANEW}"
+from npas_store.states import LIVE, Ending
+from npas_store.tables import Attempt, Job, OutboxMessage
 
 
 class LeaseLostError(Exception):
@@ -36,19 +28,22 @@ def _after(seconds: float) -> Any:
     return func.clock_timestamp() + bindparam(None, timedelta(seconds=seconds), Interval)
 
 
-def claim(session: Session, worker: str) -> Job | None:
-    """Take the job that has waited longest, or return None when there is none to take.
+def claim(session: Session, worker: str, *, free_bytes: int | None = None) -> Job | None:
+    """Take the job that is next, or return None when there is none to take.
+
+    That is the one of the highest priority, of equal ones the one that has waited longest.
 
     A job whose end was asked for becomes `cancelling`: all that is left to do is to deliver it. A
     job whose row somebody else holds at this moment is passed over: see `is_any_due`.
 
     Args:
         worker: name of the worker, for people.
+        free_bytes: on its disk: jobs that need more are passed over; None: none is.
     """
     chosen = (
         select(Job.id)
-        .where(Job.state == "queued", Job.due_at <= func.now())
-        .order_by(Job.queued_at, Job.id)
+        .where(*_due(free_bytes))
+        .order_by(Job.priority.desc(), Job.queued_at, Job.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -80,10 +75,19 @@ def claim(session: Session, worker: str) -> Job | None:
     return job
 
 
-def is_any_due(session: Session) -> bool:
-    """Tell whether a job can be claimed now, or could but for somebody who just holds its row."""
-    query = select(Job.id).where(Job.state == "queued", Job.due_at <= func.now()).limit(1)
+def is_any_due(session: Session, *, free_bytes: int | None = None) -> bool:
+    """Tell whether a job can be claimed now, or could but for somebody who just holds its row.
+
+    Args:
+        free_bytes: as for `claim`.
+    """
+    query = select(Job.id).where(*_due(free_bytes)).limit(1)
     return session.scalars(query).one_or_none() is not None
+
+
+def _due(free_bytes: int | None) -> list[ColumnElement[bool]]:
+    due = [Job.state == "queued", Job.due_at <= func.now()]
+    return due if free_bytes is None else [*due, room.needed() <= free_bytes]
 
 
 def guard(session: Session, job_id: str, claim_number: int) -> Job:
@@ -169,6 +173,13 @@ def resumed(session: Session, job_id: str, claim_number: int, step: int) -> None
     )
 
 
+def spent_seconds(session: Session, job_id: str) -> float:
+    """Return what all claims of a job took so far, the present one included."""
+    until = func.coalesce(Attempt.ended_at, func.clock_timestamp())
+    taken = func.sum(func.extract("epoch", until - Attempt.started_at))
+    return float(session.scalar(select(taken).where(Attempt.job_id == job_id)) or 0)
+
+
 def finish(
     session: Session,
     job_id: str,
@@ -183,7 +194,7 @@ def finish(
 
     Args:
         message: the event's sentence.
-        why: a `transitions.reason`, for jobs that did not succeed.
+        why: a `transitions.reason`; of a job that succeeded, what cut it short.
         result: the report; its accuracy and parameters become columns, to search by.
 
     Raises:
@@ -212,67 +223,85 @@ def drain(session: Session, job_id: str, claim_number: int) -> Job:
         LeaseLostError: the claim is over.
     """
     job = guard(session, job_id, claim_number)
-    _end_attempt(session, job, "drained")
+    _end_attempt(session, job, retries.DRAINED)
     job.attempt -= 1
     why = transitions.reason("worker_stopped", "its worker was stopped and saved its state")
     return _requeue(session, job, why, seconds=0)
 
 
-def lose(session: Session, job_id: str, claim_number: int, why: Mapping[str, Any]) -> Job:
-    """Give a job back because its training or its worker was lost.
+def lose(
+    session: Session,
+    job_id: str,
+    claim_number: int,
+    why: Mapping[str, Any],
+    *,
+    waited_seconds: float = 0,
+) -> Job:
+    """Give a job back because its training or its worker was lost, or end it: as the cause says.
 
-    It waits a little longer each time, and fails for good after too many losses of one cause:
-    `settings.max_attempts` where the machine is to blame, three where the job may be. A job whose
-    end was asked for is taken up again only where there is a network to deliver, and fails to
-    deliver as often before it is given up.
+    It waits a little longer each time, and fails for good after too many losses of one cause (see
+    `retries`). What the cause adjusts, it is tried with from now on. A job whose end was asked for
+    is taken up again only where there is a network to deliver, and fails to deliver as often
+    before it is given up. A full disk costs nothing: the claim does not count.
 
     Args:
         why: a `transitions.reason`.
+        waited_seconds: of the pause that are over, as when a lease had to run out first.
 
     Raises:
         LeaseLostError: the claim is over.
     """
     job = guard(session, job_id, claim_number)
+    known = cause(why["code"])
+    if known.tries == "none" and known.adjusts is None:
+        return _fail(session, job, why)
     _end_attempt(session, job, why["code"])
-    job.losses += 1
-    losses = _count(session, job, why["code"])
-    if losses >= _most(why["code"]):
-        message = f"{why['message']}; given up after {losses} losses of this kind"
-        if job.cancel_requested:
-            return _cancelled(session, job, message)
-        final = {**why, "message": message, "hint": why.get("hint") or _WELL}
-        return finish(session, job_id, claim_number, "failed", message=message, why=final)
-    seconds = min(settings().retry_seconds * 2 ** (job.losses - 1), 600.0)
-    return _requeue(session, job, why, seconds=seconds)
+    retry = retries.following(session, job, why["code"])
+    if retry.ends:
+        return _give_up(session, job, why, retry.losses)
+    if known.tries == "any":
+        job.attempt -= 1
+        why = _waiting_for_room(session, job, why)
+    else:
+        job.losses += 1
+    if retry.adjustments is not None:
+        job.adjustments = dict(retry.adjustments)
+        if known.adjusts == "learning_rate_factor":
+            resume_files.drop_newest(session, job.id)
+        events.append(session, job.id, "adjusted", retry.told, job.adjustments, level="warning")
+        why = {**why, "message": f"{why['message']}; {retry.told}"}
+    return _requeue(session, job, why, seconds=max(0.0, retry.seconds - waited_seconds))
 
 
-def was_lost(session: Session, job_id: str, claim_number: int) -> bool:
-    """Tell whether a claim ended as a loss, whoever wrote that."""
+def casts_doubt(session: Session, job_id: str, claim_number: int) -> bool:
+    """Tell whether a claim ended as a loss for which its machine may be to blame."""
     query = select(Attempt.outcome).where(
         Attempt.job_id == job_id, Attempt.claim_number == claim_number
     )
-    return session.scalars(query).one_or_none() not in (None, "drained", *TERMINAL)
+    outcome = session.scalars(query).one_or_none()
+    return retries.is_loss(outcome) and cause(str(outcome)).blame != "user"
 
 
-def _count(session: Session, job: Job, cause: str) -> int:
-    """Return the losses of a cause; once the end was asked for, those of deliveries alone.
+def _waiting_for_room(session: Session, job: Job, why: Mapping[str, Any]) -> dict[str, Any]:
+    needs = room.needed_bytes(session, job.id)
+    message = f"{why['message']}; {needs:,} bytes must be free on the disk of a worker"
+    return {**why, "message": message, "hint": cause(why["code"]).hint, "bytes_needed": needs}
 
-    What the training used up leaves a delivery its own chances.
-    """
-    query = select(func.count()).where(Attempt.job_id == job.id, Attempt.outcome == cause)
+
+def _give_up(session: Session, job: Job, why: Mapping[str, Any], losses: int) -> Job:
+    message = f"{why['message']}; given up after {losses} losses of this kind"
+    if cause(why["code"]).tries == "none":
+        message = f"{why['message']}; what was changed before was of no use"
+    job.losses += 1
     if job.cancel_requested:
-        deliveries = select(Transition.claim_number).where(
-            Transition.job_id == job.id,
-            Transition.from_state == "queued",
-            Transition.to_state == "cancelling",
-        )
-        query = query.where(Attempt.claim_number.in_(deliveries))
-    return session.scalars(query).one()
+        return _cancelled(session, job, message)
+    return _fail(session, job, {**why, "message": message})
 
 
-def _most(cause: str) -> int:
-    most = settings().max_attempts
-    return most if cause in _MANY_CAUSES else min(_FEW, most)
+def _fail(session: Session, job: Job, why: Mapping[str, Any]) -> Job:
+    final = {**why, "hint": why.get("hint") or cause(why["code"]).hint}
+    message = str(why["message"])
+    return finish(session, job.id, job.claim_number, "failed", message=message, why=final)
 
 
 def _requeue(session: Session, job: Job, why: Mapping[str, Any], *, seconds: float) -> Job:
@@ -295,8 +324,8 @@ def _requeue(session: Session, job: Job, why: Mapping[str, Any], *, seconds: flo
     return job
 
 
-def _cancelled(session: Session, job: Job, cause: str) -> Job:
-    message = f"cancelled without a network: {cause}"
+def _cancelled(session: Session, job: Job, told: str) -> Job:
+    message = f"cancelled without a network: {told}"
     asked = transitions.reason("user_cancelled", message, hint=transitions.ANEW)
     return finish(session, job.id, job.claim_number, "cancelled", message=message, why=asked)
 

@@ -1,6 +1,8 @@
 """The way to Postgres: one engine a process, and the only place that commits."""
 
 import functools
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +11,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.orm import Session
 
 from npas_store.settings import required, settings
@@ -64,7 +66,6 @@ def engine() -> Engine:
     }
     made = create_engine(
         url.set(drivername="postgresql+psycopg"),
-        pool_pre_ping=True,
         connect_args={
             "connect_timeout": 5,
             "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
@@ -81,7 +82,36 @@ def engine() -> Engine:
         opened.answer_seconds = _CLIENT_WAITS * seconds
         return opened
 
+    event.listen(made, "checkout", _look_at)
+    event.listen(made, "checkin", _note_time)
     return made
+
+
+_FRESH_SECONDS = 5.0
+"""A connection that was in use so lately is trusted, unless the server hung up."""
+
+
+def _note_time(_connection: Any, record: Any) -> None:
+    record.info["at"] = time.monotonic()
+
+
+def _look_at(connection: Any, record: Any, _fairy: Any) -> None:
+    """Refuse a connection whose server is gone: the pool then opens a new one.
+
+    A server that ends says so, or its socket is closed: either can be read without asking. Only
+    what was idle for a while is asked; a round trip before every transaction would cost more than
+    most of these.
+    """
+    waiting, _, _ = select.select([connection.pgconn.socket], [], [], 0)
+    is_gone = connection.closed or bool(waiting)
+    if not is_gone and time.monotonic() - record.info.get("at", 0.0) > _FRESH_SECONDS:
+        try:
+            connection.execute("SELECT 1")
+            connection.rollback()
+        except psycopg.Error:
+            is_gone = True
+    if is_gone:
+        raise InvalidatePoolError("Postgres has closed the connection")
 
 
 def take_time(connection: Connection) -> None:
@@ -117,4 +147,15 @@ def reading() -> Iterator[Session]:
         postgresql_readonly=True, isolation_level="REPEATABLE READ"
     )
     with Session(snapshot, expire_on_commit=False, autoflush=False) as session:
+        yield session
+
+
+@contextmanager
+def glancing() -> Iterator[Session]:
+    """Open a session in which each statement is a transaction of its own, committed at once.
+
+    It is one round trip where `reading` is three: for who needs a single statement.
+    """
+    alone = engine().execution_options(isolation_level="AUTOCOMMIT")
+    with Session(alone, expire_on_commit=False, autoflush=False) as session:
         yield session

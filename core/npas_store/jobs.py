@@ -1,22 +1,52 @@
-"""Jobs as their users see them: create, look up, cancel. The worker's half is `claims`."""
+"""Jobs as their users see them: create, look up, change, cancel. The worker's half is `claims`."""
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from npas.spec import FIRST_DEFAULT, JobSpec, MethodSpec
 from pydantic import ValidationError
-from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
-from npas_store import resume_files, transitions
+from npas_store import datasets, events, idempotency, resume_files, transitions
 from npas_store.json_values import fingerprint
 from npas_store.states import is_terminal
 from npas_store.tables import Attempt, Job, Json, OutboxMessage, PlanVersion, new_id
 
 if TYPE_CHECKING:
     from npas.plans import Plan
+
+
+Relation = Literal["clone", "retry", "continue"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Which job another one is made of, and how.
+
+    Attributes:
+        parent_id: of that job.
+        relation: to it.
+        request: what was asked for, which tells a repeated request from another one.
+        adjustments: that losses of the parent made, which go on to hold.
+    """
+
+    parent_id: str
+    relation: Relation
+    request: Json
+    adjustments: Json = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the request."""
+        asked = {"parent": self.parent_id, "relation": self.relation, "request": self.request}
+        return fingerprint(asked)
+
+    def is_of(self, job: Job) -> bool:
+        """Tell whether a job was made by this request."""
+        return job.request_fingerprint == self.fingerprint
 
 
 class NoSuchJobError(LookupError):
@@ -36,6 +66,8 @@ def is_asked_by(job: Job, spec: JobSpec) -> bool:
     """
     if job.request_fingerprint == fingerprint(_asked(spec)):
         return True
+    if job.relation is not None:
+        return False
     try:
         stored = type(spec).model_validate_json(json.dumps(job.spec))
         is_of_first = job.request_fingerprint == fingerprint(job.spec)
@@ -52,44 +84,59 @@ def _asked(spec: JobSpec) -> Json:
 
 
 def create(
-    session: Session, spec: JobSpec, plan: "Plan", idempotency_key: str | None = None
+    session: Session,
+    spec: JobSpec,
+    plan: "Plan",
+    idempotency_key: str | None = None,
+    *,
+    origin: Origin | None = None,
+    estimate: Json | None = None,
 ) -> Job:
     """Queue a job: row, history, plan and the message for the workers, all or none of them.
 
     With an idempotency key that was used before, the job that it made is returned and nothing is
-    written; `is_asked_by` tells whether it was the same request.
+    written; `is_asked_by`, or `Origin.is_of`, tells whether it was the same request.
 
     Args:
         plan: the allocation the job was accepted with; the worker trains it, or refines it.
+        origin: the job that it is made of; None: of none.
+        estimate: what it is thought to take, see `npas_store.estimates`; None: not known.
+
+    Raises:
+        DataError: its dataset is one that a user sent, and was deleted meanwhile.
+        NoSuchJobError: what was made under the key is no job, or is no more.
     """
-    values = {
-        "id": new_id("job"),
+    job_id = new_id("job")
+    asked = fingerprint(_asked(spec)) if origin is None else origin.fingerprint
+    if idempotency_key is not None:
+        known = idempotency.reserve(session, idempotency_key, asked, job_id)
+        if known != job_id:
+            return get(session, known)
+    values: dict[str, Any] = {
+        "id": job_id,
         "spec": document(spec),
         "labels": dict(spec.labels),
+        "priority": spec.priority,
         "architecture": " + ".join(member.architecture.name for member in spec.members()),
         "method": plan.method,
         "dataset": spec.dataset.name,
+        "dataset_sha256": datasets.chosen(session, spec.dataset.name),
         "budget_parameters": plan.ledger.budget,
         "dense_parameters": plan.dense,
         "minimum_parameters": plan.minimum,
         "parameters": plan.ledger.total,
-        "idempotency_key": idempotency_key,
-        "request_fingerprint": fingerprint(_asked(spec)),
+        "request_fingerprint": asked,
+        "start_sha256": spec.start.checkpoint if spec.start else None,
+        "estimate": estimate,
     }
-    statement = insert(Job).values(values).on_conflict_do_nothing(constraint=_ONE_KEY)
-    job = session.scalars(statement.returning(Job)).one_or_none()
-    if job is None:
-        assert idempotency_key is not None
-        earlier = by_key(session, idempotency_key)
-        assert earlier is not None
-        return earlier
+    if origin is not None:
+        values |= {"parent_id": origin.parent_id, "relation": origin.relation}
+        values |= {"adjustments": origin.adjustments}
+    job = session.scalars(insert(Job).values(values).returning(Job)).one()
     session.add(PlanVersion(job_id=job.id, version=0, document=plan.to_json()))
     session.add(OutboxMessage(job_id=job.id))
     transitions.moved(session, job, before=None, message="accepted, waiting for a worker")
     return job
-
-
-_ONE_KEY = "uq_jobs_idempotency_key"
 
 
 def is_new(session: Session, job: Job) -> bool:
@@ -110,17 +157,8 @@ def get(session: Session, job_id: str) -> Job:
     return job
 
 
-def by_key(session: Session, idempotency_key: str) -> Job | None:
-    """Return the job that was created under an idempotency key, if any."""
-    return session.scalars(select(Job).where(Job.idempotency_key == idempotency_key)).one_or_none()
-
-
-def request_cancel(session: Session, job_id: str) -> Job:
-    """Ask for a job's end, as often as you like, and return it.
-
-    A queued job is cancelled at once, unless an earlier attempt left files: then it stays queued,
-    for a worker to deliver the best network that they hold. A running one becomes `cancelling`:
-    its worker delivers the best network so far, then ends it. An ended one stays as it is.
+def locked(session: Session, job_id: str) -> Job:
+    """Return a job that nobody else changes until the end of the transaction.
 
     Raises:
         NoSuchJobError: there is none.
@@ -128,12 +166,44 @@ def request_cancel(session: Session, job_id: str) -> Job:
     job = session.get(Job, job_id, with_for_update=True)
     if job is None:
         raise NoSuchJobError(f"there is no job {job_id!r}")
+    return job
+
+
+def change(session: Session, job: Job, *, labels: Mapping[str, str], priority: int) -> None:
+    """Change what users may change of a job, and count its revision.
+
+    What was asked for, `Job.spec`, stays as it was. The same values once more change nothing.
+
+    Args:
+        job: from `locked`; one that has ended can be changed too, its state and result stay.
+    """
+    if (job.labels, job.priority) == (dict(labels), priority):
+        return
+    message = f"changed: priority {priority}, labels: {len(labels)}"
+    job.labels, job.priority, job.revision = dict(labels), priority, job.revision + 1
+    session.flush()
+    data = {"labels": dict(labels), "priority": priority, "revision": job.revision}
+    events.append(session, job.id, "changed", message, data)
+
+
+def request_cancel(session: Session, job_id: str) -> Job:
+    """Ask for a job's end, as often as you like, and return it.
+
+    A queued job is cancelled at once, unless an earlier attempt of its own left files: then it
+    stays queued, for a worker to deliver the best network that they hold. A running one becomes
+    `cancelling`: its worker delivers the best network so far, then ends it. An ended one stays as
+    it is.
+
+    Raises:
+        NoSuchJobError: there is none.
+    """
+    job = locked(session, job_id)
     if is_terminal(job.state) or job.cancel_requested:
         return job
     before, job.cancel_requested = job.state, True
     message = "stopping at the next step, the best network so far is kept"
     why = transitions.reason("user_cancelled", message)
-    if before == "queued" and resume_files.are_there(session, job_id):
+    if before == "queued" and job.claim_number and resume_files.are_there(session, job_id):
         job.due_at = func.now()  # the pause after a loss is for the training
         session.add(OutboxMessage(job_id=job_id))
         message = "stopping; waiting for a worker to deliver the best network so far"

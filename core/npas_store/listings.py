@@ -52,19 +52,23 @@ class Filter:
 
     Args:
         states: any of these.
+        sweep: id of the sweep that they belong to.
         labels: all of these pairs.
         max_parameters: trainable parameters of the planned network.
         min_accuracy: top-1 on the test images, 0..1.
+        parent_id: of the job that they were made of.
     """
 
     states: Sequence[str] = ()
     architecture: str | None = None
     dataset: str | None = None
     method: str | None = None
+    sweep: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     created_after: datetime | None = None
     max_parameters: int | None = None
     min_accuracy: float | None = None
+    parent_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +118,8 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         Job.architecture: wanted.architecture,
         Job.dataset: wanted.dataset,
         Job.method: wanted.method,
+        Job.sweep_id: wanted.sweep,
+        Job.parent_id: wanted.parent_id,
     }
     conditions = [column == value for column, value in equal.items() if value is not None]
     if wanted.states:

@@ -1,33 +1,71 @@
 """The learning curve of a job: one row for each epoch of each stage."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from npas_store import events
 from npas_store.json_values import finite
 from npas_store.tables import Metric
 
+EVENT = "metrics"
+"""Type of the event that tells an epoch; its data are the row."""
+
+_TIMING = "seconds"
+"""The one field that differs where a resumed training does an epoch again to the same bits."""
+
 
 def record(session: Session, job_id: str, row: Mapping[str, Any]) -> None:
-    """Write one epoch; an epoch that was reported before is replaced.
+    """Write one epoch; see `record_all`."""
+    record_all(session, job_id, [row])
+
+
+def record_all(session: Session, job_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write epochs, and an event for each; one that was reported before is replaced.
+
+    A resumed training reports some epochs again. Where nothing but the time that it took is new,
+    row and event stay as they are; else the row is replaced, and there is another event. So the
+    last event of an epoch always is its row.
 
     A worker must hold its lease in the same transaction (`claims.guard`).
 
     Args:
-        row: has at least `stage` ("teacher", "search" or "train") and `epoch` (from 1).
+        rows: at least one; each has at least `stage` ("teacher", "search" or "train") and `epoch`
+            (from 1).
     """
-    values = finite(row)
+    newest = {(row["stage"], row["epoch"]): finite(row) for row in rows}
     statement = insert(Metric).values(
-        job_id=job_id, stage=row["stage"], epoch=row["epoch"], values=values
+        [
+            {"job_id": job_id, "stage": stage, "epoch": epoch, "values": values}
+            for (stage, epoch), values in newest.items()
+        ]
     )
-    session.execute(
+    told = statement.excluded["values"]
+    written = session.execute(
         statement.on_conflict_do_update(
-            constraint="pk_metrics", set_={"values": values, "at": func.clock_timestamp()}
-        )
+            constraint="pk_metrics",
+            set_={"values": told, "at": func.clock_timestamp()},
+            where=Metric.values.op("-")(_TIMING).is_distinct_from(told.op("-")(_TIMING)),
+        ).returning(Metric.stage, Metric.epoch)
     )
+    changed = {(stage, epoch) for stage, epoch in written}
+    news = [
+        events.News(type=EVENT, message=_sentence(values), data=values)
+        for place, values in newest.items()
+        if place in changed
+    ]
+    if news:
+        events.append_all(session, job_id, news)
+
+
+def _sentence(row: Mapping[str, Any]) -> str:
+    of = f" of {row['epochs']}" if row.get("epochs") else ""
+    accuracy = row.get("validation_accuracy")
+    reached = "" if accuracy is None else f": validation accuracy {accuracy:.1%}"
+    return f"{row['stage']}: epoch {row['epoch']}{of}{reached}"
 
 
 def rows(session: Session, job_id: str) -> list[dict[str, Any]]:

@@ -55,3 +55,8 @@ def _send_due(session: Session) -> int:
         broker.notify(len(due))
         session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_(due)))
     return len(due)
+
+
+def num_unsent(session: Session) -> int:
+    """Return how many messages wait to be sent, those that are not due yet included."""
+    return session.scalars(select(func.count()).select_from(OutboxMessage)).one()

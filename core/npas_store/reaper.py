@@ -25,7 +25,8 @@ def reap_once() -> int:
         silent = session.scalars(query.with_for_update(skip_locked=True)).all()
         for job in silent:
             why = transitions.reason("worker_lost", f"{job.lease_owner} fell silent")
-            claims.lose(session, job.id, job.claim_number, why)
+            waited = settings().lease_seconds
+            claims.lose(session, job.id, job.claim_number, why, waited_seconds=waited)
         return len(silent)
 
 

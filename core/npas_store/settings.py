@@ -12,6 +12,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from npas_store import machine
 
+_MOST_DAYS = 36_500  # for ever, and what Postgres can still reckon with
+_MANY = 10**9
+
 
 class Settings(BaseSettings):
     """What an operator may choose. `NPAS_LEASE_SECONDS=10` sets `lease_seconds`, and so on."""
@@ -62,6 +65,9 @@ class Settings(BaseSettings):
     plan_megabytes: int = Field(
         2048, ge=64, description="a plan that needs more memory of its own is refused"
     )
+    sweep_seconds: float = Field(
+        120, gt=0, description="a sweep whose plans take longer together is refused"
+    )
     lease_seconds: float = Field(30, gt=0, description="a silent worker is replaced after this")
     grace_seconds: float = Field(60, ge=0, description="from a polite stop of a training to kill")
     stall_seconds: float = Field(1800, gt=0, description="a training without a step is killed")
@@ -73,6 +79,34 @@ class Settings(BaseSettings):
         60, gt=0, description="a queued job is announced again after this"
     )
     max_attempts: int = Field(10, ge=1, description="a job lost so often for one cause fails")
+
+    dataset_megabytes: int = Field(2048, ge=1, description="an upload has at most so many")
+    max_uploads: int = Field(16, ge=1, description="so many uploads may be unfinished at once")
+    upload_hours: float = Field(
+        24, gt=0, description="an upload that is not whole by then is given up"
+    )
+    free_megabytes: int = Field(
+        1024, ge=0, description="room on the disk of NPAS_HOME that uploads leave free"
+    )
+    check_seconds: int = Field(600, ge=1, description="a dataset that takes longer is refused")
+    check_megabytes: int = Field(
+        4096, ge=256, description="a dataset whose check needs more memory is refused"
+    )
+    keep_jobs_days: float | None = Field(
+        None, ge=0, le=_MOST_DAYS, description="jobs are deleted so long after their end"
+    )
+    keep_jobs: int | None = Field(
+        None, ge=0, le=_MANY, description="of the jobs that ended, more than so many are deleted"
+    )
+    keep_resume_days: float = Field(
+        7, ge=0, le=_MOST_DAYS, description="a job that failed can be gone on with for so long"
+    )
+    keep_events_days: float = Field(
+        90, ge=0, le=_MOST_DAYS, description="events are deleted so long after a job's end"
+    )
+    keep_keys_days: float = Field(
+        30, ge=0, le=_MOST_DAYS, description="an idempotency key is forgotten after this"
+    )
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod
@@ -102,6 +136,16 @@ class Settings(BaseSettings):
     def jobs(self) -> Path:
         """Folder of the files that a running job needs to resume."""
         return self.home / "jobs"
+
+    @property
+    def uploads(self) -> Path:
+        """Folder of what users send, until it is checked."""
+        return self.home / "uploads"
+
+    @property
+    def datasets(self) -> Path:
+        """Folder of the datasets that users sent, where the library looks for them."""
+        return self.home / "datasets"
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,8 @@ TERMINAL: tuple[Ending, ...] = get_args(Ending)
 LIVE: tuple[State, ...] = ("running", "cancelling")
 """A worker holds the job."""
 
+DATASET_STATES = ("uploading", "processing", "ready", "invalid")
+
 
 def is_terminal(state: str) -> bool:
     """Tell whether a job in this state will never change again."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from npas_store.states import LIVE, STATES
+from npas_store.states import DATASET_STATES, LIVE, STATES
 
 Json = dict[str, Any]
 
@@ -65,8 +65,8 @@ class Row(DeclarativeBase):
 _NOW = func.now()
 
 
-def _job_id() -> Mapped[str]:
-    return mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+def _job_id(*, is_key: bool = False) -> Mapped[str]:
+    return mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=is_key)
 
 
 class Job(Row):
@@ -93,9 +93,26 @@ class Job(Row):
     parameters: Mapped[int] = mapped_column(BigInteger)
     accuracy: Mapped[float | None]
 
-    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     request_fingerprint: Mapped[str]
     cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+
+    priority: Mapped[int] = mapped_column(server_default="0")
+    """Higher ones are claimed first."""
+    revision: Mapped[int] = mapped_column(server_default="0")
+    """Changes by users, of labels or priority."""
+    adjustments: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """What losses made the training do otherwise, such as smaller micro-batches."""
+    estimate: Mapped[Json | None]
+    """What it was thought to take when it was accepted."""
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    relation: Mapped[str | None]
+    """To the parent: clone, retry or continue."""
+    start_sha256: Mapped[str | None]
+    """Blob of the model file that the training starts from."""
+    sweep_id: Mapped[str | None] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
+    sweep_point: Mapped[Json | None]
+    """Where it stands in its sweep: budget, method, network, seed."""
+    dataset_sha256: Mapped[str | None]  # of its arrays, where a user sent them
 
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     queued_at: Mapped[datetime] = mapped_column(server_default=_NOW)
@@ -118,11 +135,19 @@ class Job(Row):
 
     __table_args__ = (
         CheckConstraint(_among("state", STATES), name="state"),
-        Index("ix_jobs_claim", "queued_at", "id", postgresql_where=text("state = 'queued'")),
+        Index(
+            "ix_jobs_claim",
+            *(text("priority DESC"), "queued_at", "id"),
+            postgresql_where=text("state = 'queued'"),
+        ),
         Index("ix_jobs_lease_until", "lease_until", postgresql_where=text(_among("state", LIVE))),
         Index("ix_jobs_created_at_id", "created_at", "id"),
         Index("ix_jobs_accuracy_id", "accuracy", "id"),
         Index("ix_jobs_labels", "labels", postgresql_using="gin"),
+        Index(None, "finished_at", "id"),
+        Index(None, "parent_id"),
+        Index(None, "sweep_id", "id"),
+        Index(None, "start_sha256"),
     )
 
 
@@ -148,9 +173,7 @@ class Attempt(Row):
 
     __tablename__ = "attempts"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = _job_id(is_key=True)
     claim_number: Mapped[int] = mapped_column(Integer, primary_key=True)
     attempt: Mapped[int]
     worker: Mapped[str]
@@ -159,6 +182,8 @@ class Attempt(Row):
     outcome: Mapped[str | None]
     """succeeded, failed, cancelled, drained, or the code of a loss."""
     resumed_from_step: Mapped[int | None] = mapped_column(BigInteger)
+    reached_step: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the newest resume file that it registered."""
 
 
 class Event(Row):
@@ -166,9 +191,7 @@ class Event(Row):
 
     __tablename__ = "events"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = _job_id(is_key=True)
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     level: Mapped[str]
@@ -186,9 +209,7 @@ class Metric(Row):
 
     __tablename__ = "metrics"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = _job_id(is_key=True)
     stage: Mapped[str] = mapped_column(primary_key=True)
     epoch: Mapped[int] = mapped_column(Integer, primary_key=True)
     """Of the training, from 1."""
@@ -201,9 +222,7 @@ class PlanVersion(Row):
 
     __tablename__ = "plans"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = _job_id(is_key=True)
     version: Mapped[int] = mapped_column(Integer, primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=_NOW)
     document: Mapped[str]
@@ -215,15 +234,15 @@ class Artifact(Row):
 
     __tablename__ = "artifacts"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = _job_id(is_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str]
     media_type: Mapped[str]
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+    __table_args__ = (Index(None, "sha256"),)
 
 
 class ResumeFile(Row):
@@ -242,6 +261,93 @@ class ResumeFile(Row):
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
     __table_args__ = (UniqueConstraint("job_id", "path"), Index(None, "job_id", "id"))
+
+
+class IdempotencyKey(Row):
+    """A key under which something was made: the same key and request make nothing more."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_fingerprint: Mapped[str]
+    resource: Mapped[str]
+    """Id of what was made."""
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+    __table_args__ = (Index(None, "created_at"), Index(None, "resource"))
+
+
+class Sweep(Row):
+    """Jobs that were asked for together: every method at every budget, and so on."""
+
+    __tablename__ = "sweeps"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    spec: Mapped[Json]
+    labels: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    left_out: Mapped[Json | None]
+    """Points that no job was made for, and why."""
+    num_jobs: Mapped[int] = mapped_column(server_default="0")
+    """Jobs that were made; fewer are there once some are deleted."""
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+
+class Dataset(Row):
+    """Images that a user sent: uploaded in parts, checked, then immutable."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="uploading")
+    format: Mapped[str]
+    """Of the upload: npz, images or parquet."""
+    options: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """How it is read: size, split."""
+    labels: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    upload_bytes: Mapped[int] = mapped_column(BigInteger)
+    upload_sha256: Mapped[str | None]
+    received_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    facts: Mapped[Json | None]
+    report: Mapped[Json | None]
+    reason: Mapped[Json | None]
+    content_sha256: Mapped[str | None]
+    """Blob of the arrays that jobs read."""
+    content_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    thumbnails_sha256: Mapped[str | None]
+    """Blob of the picture to look at."""
+    check_number: Mapped[int] = mapped_column(server_default="0")
+    """Checks begun so far; every write of a check names the one it was given."""
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    received_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(_among("state", DATASET_STATES), name="state"),
+        Index(None, "created_at", "id"),
+        Index(None, "name"),
+        Index(None, "content_sha256"),
+    )
+
+
+class Measurement(Row):
+    """How fast a training was, and what it took: estimates are made of these."""
+
+    __tablename__ = "measurements"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    machine: Mapped[str]
+    """Host, device and threads."""
+    kind: Mapped[str]
+    """What trainings must have in common to be as fast as each other."""
+    facts: Mapped[Json]
+
+    __table_args__ = (Index(None, "machine", "kind", "id"),)
 
 
 class OutboxMessage(Row):
@@ -268,6 +374,10 @@ class Worker(Row):
     """Why it takes no jobs; none: it does."""
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     """What one training may use there, on its device."""
+    free_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """Room on the disk of its home."""
+    machine: Mapped[str | None]
+    """Host, device and threads, as measurements name it."""
 
 
 class Home(Row):

@@ -6,22 +6,25 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from npas_store import events
+from npas_store.causes import ANEW as ANEW
+from npas_store.causes import cause
 from npas_store.tables import Job, Transition
 
-ANEW = "the same request makes a new job; under an Idempotency-Key, give a new one"
-"""What a user can do about a job that delivered nothing."""
 
-
-def reason(code: str, message: str, *, hint: str = "", field: str = "") -> dict[str, str]:
+def reason(
+    code: str, message: str, *, hint: str = "", field: str = "", **facts: Any
+) -> dict[str, Any]:
     """Return why a job ended or waits again, as the API shows it.
 
     Args:
-        code: stable word for programs.
+        code: of a cause, see `causes`.
         message: sentence for people.
         hint: what the user can do about it.
         field: JSON pointer of the part of the request to change.
+        facts: more, for programs.
     """
-    return {"code": code, "message": message, "hint": hint, "field": field}
+    told = {"code": code, "message": message, "hint": hint, "field": field}
+    return {**told, "retryable": cause(code).retryable, **facts}
 
 
 def moved(
@@ -58,4 +61,4 @@ def moved(
 def _level(state: str, why: Mapping[str, Any] | None) -> events.Level:
     if state == "failed":
         return "error"
-    return "warning" if state == "queued" and why else "info"
+    return "warning" if state in ("queued", "succeeded") and why else "info"

@@ -14,15 +14,28 @@ _FORGOTTEN = timedelta(days=1)
 
 
 def beat(
-    session: Session, name: str, *, trouble: str | None = None, memory_bytes: int | None = None
+    session: Session,
+    name: str,
+    *,
+    trouble: str | None = None,
+    memory_bytes: int | None = None,
+    free_bytes: int | None = None,
+    machine: str | None = None,
 ) -> None:
     """Note that a worker lives, and forget those that were last seen a day ago.
 
     Args:
         trouble: why it takes no jobs; None: it does.
         memory_bytes: what one training may use on its device, as far as it knows.
+        free_bytes: on its disk, for the files of jobs.
+        machine: as measurements name it, as far as it knows.
     """
-    health = {"trouble": trouble, "memory_bytes": memory_bytes}
+    health = {
+        "trouble": trouble,
+        "memory_bytes": memory_bytes,
+        "free_bytes": free_bytes,
+        "machine": machine,
+    }
     statement = insert(Worker).values(name=name, **health)
     session.execute(
         statement.on_conflict_do_update(

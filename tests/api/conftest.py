@@ -36,7 +36,7 @@ def serving(app: FastAPI) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
-        app.state.closing.set()
+        app.state.hub.close()
         server.should_exit = True
         loop = server.servers[0].get_loop()
         thread.join(STOP_SECONDS)
@@ -44,10 +44,16 @@ def serving(app: FastAPI) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def url(services: Path) -> Iterator[str]:
-    """The address of the application, without its chores: nothing changes behind a test."""
+def app() -> FastAPI:
+    """The application, without its chores: nothing changes behind a test."""
+    return create_app(chores=())
+
+
+@pytest.fixture(scope="session")
+def url(services: Path, app: FastAPI) -> Iterator[str]:
+    """The address of the application."""
     assert services.is_dir()
-    with serving(create_app(chores=())) as address:
+    with serving(app) as address:
         yield address
 
 

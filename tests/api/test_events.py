@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 from npas_api import events as api_events
-from npas_store import claims, events
+from npas_store import claims, events, metrics
 from npas_store.database import transaction
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -78,6 +78,7 @@ def test_list_starts_after_a_seq(submit, client):
         ("limit=0", "/limit"),
         ("limit=101", "/limit"),
         ("before=1", "/before"),
+        ("type=A", "/type"),
     ],
 )
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
@@ -93,6 +94,26 @@ def test_stream_refuses_an_id_that_it_never_gave(submit, client, last):
     answer = client.get(f"/v1/jobs/{job_id}/events", headers={**STREAM, "Last-Event-ID": last})
     error = answer.json()["errors"][0]
     assert (answer.status_code, error["in"], error["pointer"]) == (422, "header", "/last-event-id")
+
+
+def test_events_of_some_types_are_listed_and_streamed(submit, deliver, client):
+    job_id = submit()["id"]
+    tell(job_id, *"abcdef")
+    with transaction() as session:
+        metrics.record(session, job_id, {"stage": "train", "epoch": 1, "epochs": 2})
+    deliver(accuracy=0.5)
+    url = f"/v1/jobs/{job_id}/events?type=state&type=metrics"
+    listed = client.get(url).json()
+    assert [event["type"] for event in listed["data"]] == ["state", "metrics", "state", "state"]
+    assert listed["data"][1]["data"] == {"stage": "train", "epoch": 1, "epochs": 2}
+    pages = client.get(f"{url}&limit=2")
+    assert "type=state&type=metrics" in pages.links["next"]["url"]
+    following = client.get(pages.links["next"]["url"]).json()["data"]
+    assert pages.json()["data"] + following == listed["data"]
+    seen = seqs(read(client, job_id, "?type=state&type=metrics"))
+    assert seen == [event["seq"] for event in listed["data"]] == [1, 8, 9, 10]
+    with streaming(client, job_id, "?type=metrics&after=8") as response:
+        assert response.status_code == 204
 
 
 def test_stream_of_an_ended_job_tells_all_and_closes(submit, deliver, client):
@@ -160,7 +181,6 @@ def test_stream_sends_more_events_than_it_reads_at_once(submit, deliver, client)
 
 def test_stream_pings_while_nothing_happens(submit, client, monkeypatch):
     monkeypatch.setattr(api_events, "PING_SECONDS", 0.1)
-    monkeypatch.setattr(api_events, "POLL_SECONDS", 0.05)
     job_id = submit()["id"]
     with streaming(client, job_id) as response:
         stream = blocks(response)

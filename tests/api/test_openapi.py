@@ -12,18 +12,30 @@ ROUTES = {
     "/livez": {"get"},
     "/readyz": {"get"},
     "/v1/architectures": {"get"},
-    "/v1/datasets": {"get"},
+    "/v1/datasets": {"get", "post"},
+    "/v1/datasets/{dataset_id}": {"get", "delete"},
+    "/v1/datasets/{dataset_id}/content": {"get", "put"},
+    "/v1/datasets/{dataset_id}/thumbnails": {"get"},
     "/v1/jobs": {"get", "post"},
-    "/v1/jobs/{job_id}": {"get"},
+    "/v1/jobs/{job_id}": {"get", "patch", "delete"},
     "/v1/jobs/{job_id}/artifacts": {"get"},
     "/v1/jobs/{job_id}/artifacts/{name}": {"get"},
     "/v1/jobs/{job_id}/cancel": {"post"},
+    "/v1/jobs/{job_id}/clone": {"post"},
+    "/v1/jobs/{job_id}/continue": {"post"},
     "/v1/jobs/{job_id}/events": {"get"},
     "/v1/jobs/{job_id}/metrics": {"get"},
     "/v1/jobs/{job_id}/plan": {"get"},
+    "/v1/jobs/{job_id}/retry": {"post"},
     "/v1/methods": {"get"},
     "/v1/plans": {"post"},
     "/v1/results": {"get"},
+    "/v1/sweeps": {"get", "post"},
+    "/v1/sweeps/{sweep_id}": {"delete", "get"},
+    "/v1/sweeps/{sweep_id}/cancel": {"post"},
+    "/v1/sweeps/{sweep_id}/frontier": {"get"},
+    "/v1/sweeps/{sweep_id}/frontier.svg": {"get"},
+    "/v1/sweeps/{sweep_id}/results.csv": {"get"},
 }
 
 
@@ -80,9 +92,13 @@ def test_answers_are_described_by_the_librarys_models(document):
     assert job["spec"]["allOf"] == [{"$ref": "#/components/schemas/JobSpec"}]
     report = {"allOf": [{"$ref": "#/components/schemas/Report"}]}
     assert job["result"]["anyOf"] == [report, {"type": "null"}]
-    for path, method in (("/v1/plans", "post"), ("/v1/jobs/{job_id}/plan", "get")):
-        content = document["paths"][path][method]["responses"]["200"]["content"]
-        assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/Plan"}
+    plan = {"$ref": "#/components/schemas/Plan"}
+    dry_run, of_job = (
+        document["paths"][path][method]["responses"]["200"]["content"]["application/json"]
+        for path, method in (("/v1/plans", "post"), ("/v1/jobs/{job_id}/plan", "get"))
+    )
+    assert of_job["schema"] == dry_run["schema"]["anyOf"][0] == plan
+    assert dry_run["schema"]["anyOf"][1]["properties"]["plan"] == plan
     assert "groups" in schemas["Plan"]["properties"]
     assert "accuracy" in schemas["Report"]["properties"]
 

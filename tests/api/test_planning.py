@@ -75,7 +75,7 @@ def serving():
         assert thread.is_alive()
         time.sleep(0.01)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    app.state.closing.set()
+    app.state.hub.close()
     server.should_exit = True
     thread.join()
 

@@ -61,7 +61,7 @@ def test_job_of_a_newer_service_is_taken_as_it_is(scripted, answer, client):
     spec = {"architecture": {"name": "resnet-8"}, "budget": {"fraction": 0.5}, "dataset": "digits"}
     scripted.replies["/v1/jobs/job_1"] = [answer(RUNNING | {"spec": spec})]
     assert client.get("job_1").spec == npas.JobSpec.model_validate(spec)
-    newer = spec | {"priority": 1}
+    newer = spec | {"urgency": 1}
     scripted.replies["/v1/jobs/job_2"] = [answer(RUNNING | {"spec": newer})]
     assert client.get("job_2").spec == newer
 
@@ -180,3 +180,13 @@ def test_watch_outlasts_a_restart(scripted, answer, events, client, away):
         answer({"data": [{"seq": 2, "type": "e"}]}),
     ]
     assert [event.seq for event in client.watch("job_1")] == [1, 2]
+
+
+def test_delete_tells_what_was_freed_and_why_it_may_not(scripted, answer, client):
+    freed = {"files": 2, "bytes": 30}
+    refusal = answer({"code": "job_not_ended", "detail": "cancel it first"}, status=409)
+    scripted.replies["/v1/jobs/job_1"] = [refusal, answer({"id": "job_1", "freed": freed})]
+    with pytest.raises(errors.ConflictError, match="cancel it first"):
+        client.delete("job_1")
+    assert client.delete("job_1").freed == freed
+    assert {request.method for request in scripted.requests} == {"DELETE"}

@@ -2,7 +2,7 @@
 
 import pytest
 from npas.delivery.report import Report
-from npas_client.client import Job
+from npas_client.answers import Job
 from npas_client.demo import Outcome
 
 FIGURES = (

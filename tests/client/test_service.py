@@ -2,7 +2,7 @@
 
 import pytest
 from npas_client.client import Client
-from npas_client.errors import InfeasibleBudgetError, NotFoundError
+from npas_client.errors import ConflictError, InfeasibleBudgetError, NotFoundError
 
 SPEC = {
     "architecture": "resnet-8",
@@ -25,11 +25,26 @@ def test_job_is_previewed_submitted_found_and_cancelled(client):
     job = client.submit(SPEC)
     assert client.plan(job.id) == plan
     assert job.id in [found.id for found in client.jobs(**{"label[test]": "client"})]
+    assert job.priority == 0
+    changed = client.update(job.id, labels={"test": None, "stage": "best"}, priority=5, revision=0)
+    assert (changed.labels, changed.priority, changed.revision) == ({"stage": "best"}, 5, 1)
+    with pytest.raises(ConflictError, match="has none; wait for its end"):
+        client.continue_(job.id, epochs=1)
+    with pytest.raises(ConflictError, match="is at version"):
+        client.update(job.id, priority=6, revision=0)
     client.cancel(job.id)
     ended = client.wait(job.id, timeout=600)
     assert (ended.state, ended.reason["code"]) == ("cancelled", "user_cancelled")
     events = client.events(job.id)
     assert [event.seq for event in events] == [*range(1, len(events) + 1)]
+    again = client.retry(job.id)
+    assert (again.parent_id, again.relation) == (job.id, "retry")
+    key = str(job.id)
+    copy = client.clone(job.id, {"seed": 1, "labels": None}, idempotency_key=key)
+    assert client.clone(job.id, {"seed": 1, "labels": None}, idempotency_key=key).id == copy.id
+    assert (copy.spec.seed, copy.labels, copy.relation) == (1, {}, "clone")
+    for made in (again, copy):
+        client.cancel(made.id)
     rows, names = client.metrics(job.id), {file.name for file in client.artifacts(job.id)}
     assert (ended.result is None) == (names == set())
     assert all(row["stage"] == "train" for row in rows)

@@ -4,7 +4,7 @@ import io
 
 import pytest
 from npas_client import show
-from npas_client.client import Job
+from npas_client.answers import Job
 from npas_client.show import Row, View
 from rich.console import Console
 

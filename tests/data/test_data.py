@@ -10,7 +10,11 @@ from npas import registry
 from npas.errors import DataError, InvalidSpecError, UnknownNameError
 from npas.spec import DatasetSpec
 
-NAMED = [name.replace("_", "-") for name in registry.names("npas.data") if name != "npz"]
+WITH_ARGUMENTS = ("images", "npz", "uploaded")
+"""They stand for files that there may be, not for one dataset."""
+NAMED = [
+    name.replace("_", "-") for name in registry.names("npas.data") if name not in WITH_ARGUMENTS
+]
 
 
 @pytest.mark.slow
@@ -102,6 +106,17 @@ def test_unknown_dataset_suggests_a_known_one() -> None:
 def test_argument_where_none_belongs_is_refused() -> None:
     with pytest.raises(DataError, match="takes nothing after a colon"):
         npas.data.facts("digits:8")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("image_size", 8), ("fit", "pad"), ("channels", 1), ("split_seed", 1)]
+)
+def test_options_of_images_are_refused_where_nothing_is_imported(field, value) -> None:
+    spec = DatasetSpec.model_validate({"name": "digits", field: value})
+    for read in (npas.data.load, npas.data.facts, npas.data.require):
+        with pytest.raises(InvalidSpecError, match=f"{field} is for images") as caught:
+            read(spec)
+        assert caught.value.field == f"/dataset/{field}"
 
 
 def test_fetch_of_what_cannot_be_fetched_says_what_to_do(tmp_path: Path) -> None:

@@ -44,7 +44,13 @@ def test_grey_images_and_a_column_of_labels_are_fine(folder: Path, arrays: Array
 
 
 BAD = {
-    "floats": ({"x_train": np.zeros((30, 6, 6))}, "x_train is float64; images must be uint8"),
+    "integers": ({"x_train": np.zeros((30, 6, 6, 3), int)}, "x_train is int64; images must be"),
+    "floats": ({"x_train": np.full((30, 6, 6, 3), 2.0)}, "x_train is float64 and runs from 2 to"),
+    "names": ({"class_names": np.arange(4)}, "class_names is int64 of shape"),
+    "few names": ({"class_names": list("abc")}, "y_train has label 3, but 3 class_names"),
+    "a name twice": ({"class_names": list("abca")}, "class_names holds a name twice"),
+    "long names": ({"class_names": ["a", "b", "c", "d" * 1001]}, "texts of up to 1000 letters"),
+    "half a split": ({"x_validation": np.zeros((3, 6, 6, 3), np.uint8)}, "x_validation alone"),
     "not square": ({"x_test": np.zeros((12, 6, 7, 3), np.uint8)}, "x_test has shape"),
     "too small": ({"x_test": np.zeros((12, 3, 3), np.uint8)}, "x_test has shape"),
     "other size": ({"x_test": np.zeros((12, 8, 8, 3), np.uint8)}, "x_train has images of shape"),

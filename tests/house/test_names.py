@@ -20,6 +20,7 @@ NAME_TWICE: dict[tuple[str, str], str] = {
     ("core/npas/arch/families", "Block"): "each family has a residual block of its own kind",
     ("core/npas_store", "record"): "one per table, called with its module: metrics.record, ...",
     ("core/npas_store", "beat"): "called with its module: claims.beat for a job, workers.beat",
+    ("core/npas_local", "main"): "each program has its entry",
     ("api/npas_api", "main"): "each program has its entry",
     ("worker/npas_worker", "main"): "each program has its entry",
     ("client/npas_client", "main"): "each program has its entry",
@@ -38,7 +39,9 @@ NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
         "block_mix",
     ): "plans of version 1 called it superweights",
     ("core/npas/spec/__init__.py", "dense"): "the default teacher is the dense network",
+    ("core/npas/spec/sweep_points.py", "dense"): "the baseline of every sweep",
     ("api/npas_api/openapi.py", "block_mix"): "the example of a request",
+    ("api/npas_api/openapi.py", "narrow"): "the example of a sweep",
     ("client/npas_client/demo.py", "block_mix"): "the demonstration is of this method",
     ("client/npas_client/demo.py", "dense"): "the demonstration compares with the dense network",
 }

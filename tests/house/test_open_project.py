@@ -64,7 +64,10 @@ def test_every_package_says_that_it_is_typed(packages, root):
 def test_extras_leave_the_library_alone(project):
     names = [re.match(r"[\w-]+", each)[0] for each in project["dependencies"]]
     assert names == ["torch", "numpy", "pydantic", "safetensors"]
-    assert project["optional-dependencies"]["service"][0] == "npas[vision,pictures,client]"
+    assert (
+        project["optional-dependencies"]["service"][0]
+        == "npas[vision,pictures,images,parquet,client]"
+    )
 
 
 def test_page_of_the_architecture_names_files_that_exist(root):

@@ -3,9 +3,13 @@
 import errno
 import os
 import resource
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from npas import tensor_file
 from safetensors import safe_open
 
@@ -27,6 +31,26 @@ def test_write_can_be_read_and_leaves_nothing_else(tmp_path):
         assert file.metadata() == {"key": "text"}
         assert all(torch.equal(file.get_tensor(name), t) for name, t in TENSORS.items())
     assert os.listdir(tmp_path) == ["file"]
+
+
+@given(
+    tensors=st.dictionaries(
+        st.text('ab."\\\u00e9', min_size=1, max_size=12),
+        st.tuples(
+            st.sampled_from([torch.float32, torch.bfloat16, torch.int64, torch.float64]),
+            st.lists(st.integers(0, 12), max_size=3),
+        ),
+        max_size=12,
+    ),
+    metadata=st.dictionaries(st.text(max_size=5), st.text(max_size=40), max_size=2),
+)
+@settings(max_examples=100, deadline=None)
+def test_num_bytes_are_those_that_are_written(tensors, metadata):
+    real = {name: torch.zeros(shape, dtype=kind) for name, (kind, shape) in tensors.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        tensor_file.write(real, path, metadata)
+        assert tensor_file.num_bytes(tensors, metadata) == path.stat().st_size
 
 
 def test_write_lets_those_read_whom_the_umask_lets(tmp_path):

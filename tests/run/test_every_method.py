@@ -4,6 +4,7 @@ import npas
 import pytest
 from npas import registry
 from npas.errors import InfeasibleBudgetError
+from npas.jobs.weighing import weigh
 from npas.run import run
 from npas.train.evaluate import evaluate
 
@@ -23,10 +24,27 @@ def smallest_of(make_spec, method):
     raise AssertionError(f"{method} cannot even be the dense network")
 
 
+def check_weight(spec, outcome, ear):
+    """Hold what was done and written against what was counted beforehand."""
+    work = weigh(spec, npas.plan(spec))
+    counted = {stage.stage: stage.steps for stage in work.stages}
+    race = outcome.report["race"]
+    done = {name: row["step"] for (name, _), row in sorted(ear.rows.items())} | {"evaluate": 0}
+    if race:
+        done["race"] = sum(trial["steps"] for trial in race["trials"])
+        # Which method wins, and whether it searches, is not known before.
+        assert done.pop("search", 0) <= counted.pop("search", 0)
+    assert done == counted
+    of_last_plan = weigh(spec, outcome.plan)
+    size = outcome.files["model.safetensors"].stat().st_size
+    assert abs(of_last_plan.file_bytes - size) <= 64
+    assert ear.files[-1][0].stat().st_size == pytest.approx(of_last_plan.resume_bytes, rel=0.1)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_run_delivers_what_was_asked_for(method, make_spec, make_ear, tmp_path):
     spec, ear = smallest_of(make_spec, method), make_ear()
-    outcome = run(spec, folder=tmp_path, device="cpu", listener=ear)
+    outcome = run(spec, folder=tmp_path, device="cpu", listener=ear, checkpoint_seconds=0)
     report = outcome.report
     network = npas.load(outcome.files["model.safetensors"])
     stored = sum(p.numel() for p in network.parameters())
@@ -34,6 +52,7 @@ def test_run_delivers_what_was_asked_for(method, make_spec, make_ear, tmp_path):
     assert report["dense_parameters"] == npas.plan(spec.architecture, dataset=spec.dataset).dense
     first, last = (ear.rows["train", n]["train_loss"] for n in (1, spec.training.epochs))
     assert last < first
+    check_weight(spec, outcome, ear)
     digits = npas.data.load(spec.dataset)
     inputs = digits.inputs(input_size=network.extra["input_size"])
     assert evaluate(network, digits.x_test, digits.y_test, inputs=inputs).score == pytest.approx(

@@ -39,7 +39,7 @@ class LaterJob(JobSpec):
 
     architecture: LaterArchitecture | None = None
     training: LaterTraining = Field(default_factory=LaterTraining)
-    priority: dict[str, int] = Field(default_factory=dict)
+    checks: dict[str, int] = Field(default_factory=dict)
 
 
 def specs(kind=JobSpec):
@@ -60,7 +60,7 @@ def test_identity_is_that_of_the_first_release(kind):
         {"training": {"averaging": [1]}},
         {"training": {"clip_norm": 1.0}},
         {"architecture": {"frozen_stem": True}},
-        {"priority": {"a": 1}},
+        {"checks": {"a": 1}},
         {"training": {"epochs": 5}},
         {"seed": 1},
     ],
@@ -83,8 +83,9 @@ def test_identity_with_evidence_is_that_of_the_first_release():
     )
 
 
-def test_identity_leaves_labels_out():
-    other = SMALL.model_copy(update={"labels": {}})
+@pytest.mark.parametrize("change", [{"labels": {}}, {"priority": 100}])
+def test_identity_leaves_out_what_changes_no_training(change):
+    other = SMALL.model_copy(update=change)
     assert identity.request_digest(other, None) == REQUESTS["small"]["digest"]
 
 

@@ -27,6 +27,7 @@ FILES = {
     "report.json",
     "metrics.csv",
     "allocation.svg",
+    "confusion.svg",
     "curve.svg",
 }
 

@@ -182,24 +182,50 @@ def test_damaged_resume_files_are_not_offered(saved, damage):
     assert usable(job) == [10]
 
 
-def test_discard_removes_what_only_a_running_job_needs(saved):
+def end(job, state, why=None):
+    with transaction() as session:
+        claims.finish(session, job.id, 1, state, message="done", why=why)
+        resume_files.retire(session, job.id)
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "kept"),
+    [
+        ("succeeded", None, []),
+        ("succeeded", {"code": "timeout"}, [20]),
+        ("failed", {"code": "worker_lost"}, [20]),
+        ("cancelled", {"code": "user_cancelled"}, [20]),
+    ],
+)
+def test_of_an_ended_job_stays_what_a_retry_goes_on_from(saved, state, why, kept):
     job, save = saved
-    kept = save(10)
+    files = [save(10), save(20)]
+    (resume_files.folder(job.id, 1) / "pulse").touch()
     log = resume_files.folder(job.id, 1).with_suffix(".log")
     log.write_text("")
-    resume_files.discard(job.id)
-    assert not kept.exists()
+    end(job, state, why)
+    assert usable(job) == kept
+    assert [file.exists() for file in files] == [False, bool(kept)]
+    assert not (resume_files.folder(job.id, 1) / "pulse").exists()
+    assert resume_files.folder(job.id, 1).exists() is bool(kept)
     assert log.exists()
 
 
-def test_sweep_removes_what_ended_jobs_left(saved):
+def test_file_that_is_gone_or_cut_is_not_the_one_that_is_kept(saved):
     job, save = saved
-    kept = save(10)
-    with reading() as session:
-        resume_files.sweep(session)
-    assert kept.exists()
+    files = [save(10), save(20)]
+    files[1].write_text("cut")
+    end(job, "failed", {"code": "worker_lost"})
+    assert usable(job) == [10]
+
+
+def test_nothing_of_a_job_that_goes_on_is_retired(saved):
+    job, save = saved
+    save(10)
     with transaction() as session:
-        claims.finish(session, job.id, 1, "succeeded", message="done")
-    with reading() as session:
-        resume_files.sweep(session)
-    assert not kept.exists()
+        resume_files.retire(session, job.id)
+    assert usable(job) == [10]
+    with transaction() as session:
+        claims.drain(session, job.id, 1)
+        resume_files.retire(session, job.id)
+    assert usable(job) == [10]

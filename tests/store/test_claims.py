@@ -47,6 +47,14 @@ def test_claim_takes_the_longest_waiting_job(submit):
     assert [claim().id, claim().id, claim()] == [first.id, second.id, None]
 
 
+def test_claim_takes_the_highest_priority_then_the_longest_waiting(submit):
+    first, second, third = submit(), submit(), submit()
+    with transaction() as session:
+        jobs.change(session, jobs.locked(session, second.id), labels={}, priority=1)
+        jobs.change(session, jobs.locked(session, first.id), labels={}, priority=-1)
+    assert [claim().id, claim().id, claim().id] == [second.id, third.id, first.id]
+
+
 def test_claim_twice_second_gets_nothing(submit):
     submit()
     gate, claimed = threading.Barrier(8), []

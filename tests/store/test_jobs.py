@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from npas.spec import JobSpec
-from npas_store import claims, events, jobs, listings, plans
+from npas_store import claims, events, idempotency, jobs, listings, plans
 from npas_store.database import reading, transaction
 from npas_store.json_values import fingerprint
 from npas_store.tables import Job, OutboxMessage, new_id
@@ -52,7 +52,7 @@ def test_create_with_a_used_key_returns_the_first_job(submit):
     assert first.id == second.id != other.id
     assert first.request_fingerprint == other.request_fingerprint
     with reading() as session:
-        assert jobs.by_key(session, "a").id == first.id
+        assert idempotency.known(session, "a").resource == first.id
         assert len(listings.histories(session, [first.id])[first.id]) == 1
 
 
@@ -165,3 +165,17 @@ def test_key_of_a_request_that_is_no_longer_valid_is_another(submit, spec):
     job = submit("a")
     job.spec = {**job.spec, "forgotten": 1}
     assert not jobs.is_asked_by(job, spec.model_copy(update={"seed": 1}))
+
+
+def test_change_counts_revisions_of_what_is_otherwise(submit):
+    job = submit()
+    with transaction() as session:
+        row = jobs.locked(session, job.id)
+        jobs.change(session, row, labels=row.labels, priority=row.priority)
+        assert row.revision == 0
+        jobs.change(session, row, labels={"a": "b"}, priority=3)
+        jobs.change(session, row, labels={"a": "b"}, priority=3)
+    with reading() as session:
+        row = jobs.get(session, job.id)
+        assert (row.labels, row.priority, row.revision) == ({"a": "b"}, 3, 1)
+        assert [each.type for each in events.after(session, job.id)] == ["state", "changed"]

@@ -60,24 +60,24 @@ def test_proof_names_a_home_of_another_database(tmp_path, in_environment):
 
 
 @pytest.mark.parametrize(
-    ("code", "trouble", "memory_bytes"),
+    ("code", "trouble", "found"),
     [
         (
             "import sys; sys.stderr.write('driver: warning\\n'); print('{\"memory_bytes\": 7}')",
             None,
-            7,
+            {"memory_bytes": 7},
         ),
-        ("print('driver: hello'); print('{\"memory_bytes\": 7}')", None, 7),
-        ("import sys; sys.stderr.write('hm'); print('no device'); sys.exit(1)", "no device", None),
-        ("import sys; sys.exit('no torch')", "the probe ended with 1: no torch", None),
-        ("import os; os.kill(os.getpid(), 11)", "the probe ended with -11", None),
-        ("print('seven')", "the probe's answer cannot be read: 'seven'", None),
-        ("print('7')", "the probe's answer cannot be read: '7'", None),
-        ("", "the probe's answer cannot be read: ''", None),
+        ("print('driver: hello'); print('{\"memory_bytes\": 7}')", None, {"memory_bytes": 7}),
+        ("import sys; sys.stderr.write('hm'); print('no device'); sys.exit(1)", "no device", {}),
+        ("import sys; sys.exit('no torch')", "the probe ended with 1: no torch", {}),
+        ("import os; os.kill(os.getpid(), 11)", "the probe ended with -11", {}),
+        ("print('seven')", "the probe's answer cannot be read: 'seven'", {}),
+        ("print('7')", "the probe's answer cannot be read: '7'", {}),
+        ("", "the probe's answer cannot be read: ''", {}),
     ],
 )
-def test_answer_of_a_probe_is_read_whatever_drivers_write(code, trouble, memory_bytes):
+def test_answer_of_a_probe_is_read_whatever_drivers_write(code, trouble, found):
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
-    assert read_answer(ended) == (trouble, memory_bytes)
+    assert read_answer(ended) == (trouble, found)

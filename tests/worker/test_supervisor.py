@@ -2,12 +2,13 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import npas
 import pytest
 from npas.spec import JobSpec
-from npas_store import artifacts, claims, jobs, resume_files
+from npas_store import artifacts, blobs, claims, garbage, homes, jobs, resume_files
 from npas_store.database import reading, transaction
 from npas_store.transitions import reason
 from npas_worker.supervisor import Supervisor, killed_by
@@ -47,7 +48,7 @@ def test_only_a_training_that_was_lost_casts_doubt_on_the_machine(claimed, in_en
     [
         (
             lambda s, job: claims.lose(
-                s, job.id, job.claim_number, reason("device_failed", "gone")
+                s, job.id, job.claim_number, reason("device_unusable", "gone")
             ),
             True,
         ),
@@ -71,17 +72,70 @@ def test_end_that_a_training_wrote_counts_though_it_did_not_exit(claimed, end, c
     assert Supervisor(claimed, end_once).run() is casts_doubt
 
 
+def test_nothing_that_is_delivered_is_lost_to_who_collects_what_nobody_names(claimed):
+    """It collects whatever was put and has no row yet, as fast as it can."""
+    homes.settle()
+    ended = threading.Event()
+
+    def collect():
+        while not ended.is_set():
+            files = garbage.old_files(seconds=0)
+            garbage.collect(file.name for file in files if blobs.is_name(file.name))
+
+    collector = threading.Thread(target=collect)
+    collector.start()
+    try:
+        job, _ = supervise(claimed)
+    finally:
+        ended.set()
+        collector.join()
+    with reading() as session:
+        rows = artifacts.listing(session, job.id)
+    states = {
+        row.name: blobs.state(blobs.Blob(sha256=row.sha256, bytes=row.bytes)) for row in rows
+    }
+    assert states
+    assert set(states.values()) == {"stored"}, states
+
+
 def test_cancel_before_the_first_step_still_delivers(claimed):
     with transaction() as session:
         jobs.request_cancel(session, claimed.id)
     job, outcome = supervise(claimed)
     assert (job.state, outcome) == ("cancelled", "cancelled"), job.reason
     assert job.result["epochs_done"] == 0
+    left = [path for path in resume_files.folder(job.id, 1).rglob("*") if path.is_file()]
+    assert len(left) <= 1  # what a retry goes on from
 
 
 def test_drain_gives_the_job_back(claimed):
     job, outcome = supervise(claimed, is_draining=True)
     assert (job.state, outcome, job.attempt) == ("queued", "drained", 0)
+
+
+def test_worker_asked_to_leave_while_files_are_written_lets_the_job_end(claimed):
+    phases = set()
+
+    def is_draining():
+        with reading() as session:
+            phases.add(jobs.get(session, claimed.id).phase)
+        return bool(phases & {"evaluating", "publishing"})
+
+    Supervisor(claimed, is_draining).run()
+    assert phases & {"evaluating", "publishing"}
+    with reading() as session:
+        job, (attempt,) = jobs.get(session, claimed.id), jobs.attempts(session, claimed.id)
+    assert (job.state, attempt.outcome, job.attempt) == ("succeeded", "succeeded", 1)
+
+
+def test_lost_claim_leaves_nothing_but_registered_files(claimed, in_environment):
+    folder = resume_files.folder(claimed.id, 1)
+    (folder / "state").mkdir(parents=True)
+    for name in ("model.safetensors", "state/half"):
+        (folder / name).write_bytes(b"torn")
+    with in_environment(NPAS_STALL_SECONDS="0.1"):
+        supervise(claimed)
+    assert [path.name for path in folder.glob("*")] == []
 
 
 def test_training_without_a_step_is_killed_as_stalled(claimed, in_environment):
@@ -102,7 +156,7 @@ def test_request_that_cannot_be_trained_fails_with_its_field(store, spec):
     assert (job.id, store.is_dir()) == (made.id, True)
     job, outcome = supervise(job)
     assert (job.state, outcome, job.losses) == ("failed", "failed", 0)
-    assert job.reason["code"] == "dataset_unusable"
+    assert job.reason["code"] == "invalid_data"
 
 
 def test_claim_that_is_over_is_left_alone(claimed):
@@ -173,6 +227,6 @@ def test_training_is_the_first_that_the_kernel_should_kill(claimed):
 
 def test_kill_for_memory_is_a_cause_of_its_own():
     for_memory = killed_by(signal.SIGKILL, is_for_memory=True)
-    assert (for_memory["code"], for_memory["field"]) == ("out_of_memory", "/training/batch_size")
+    assert (for_memory["code"], for_memory["field"]) == ("oom_host", "/training/batch_size")
     assert killed_by(signal.SIGKILL, is_for_memory=False)["code"] == "worker_lost"
     assert killed_by(signal.SIGSEGV, is_for_memory=True)["code"] == "worker_lost"

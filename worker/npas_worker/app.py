@@ -15,19 +15,20 @@ import time
 
 from celery import Celery, signals
 from npas_local.processes import die_with
-from npas_store import broker, claims, homes, migrate, resume_files, workers
-from npas_store.database import UNREACHABLE, reading, transaction
+from npas_store import broker, claims, homes, measurements, migrate, room, workers
+from npas_store.database import UNREACHABLE, transaction
 from npas_store.settings import settings
 from npas_store.tables import Job
+from npas_store.transitions import reason
 from sqlalchemy.orm import Session
 
-from npas_worker.proof import Proof
+from npas_worker.held import HeldClaim
+from npas_worker.proof import Proof, Speed
 from npas_worker.supervisor import Supervisor
 
 _RETRY_SECONDS = 1.0
 _BUSY_SECONDS = 0.05
 _ASIDE_SECONDS = 0.2
-_SWEEP_SECONDS = 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,19 @@ class Slot:
         self._main = os.getpid()
         self.name = f"{socket.gethostname()}:{self._main}"
         self._flag = mmap.mmap(-1, 1)  # shared with the processes forked from this one
+        self._held = HeldClaim()
+        self._left: tuple[str, int] | None = None
         self._proof = Proof()
 
     def drain(self, *_: object, **__: object) -> None:
         """Have the running job saved and given back, and take no more; safe in a handler."""
         self._flag[0] = 1
+
+    def leave(self, *_: object) -> None:
+        """Drain, and have Celery's main process end: it would wait for jobs, and get none."""
+        if not self.is_draining():
+            self.drain()
+            os.kill(self._main, signal.SIGTERM)
 
     def is_draining(self) -> bool:
         """Tell whether `drain` was called, in whichever process."""
@@ -53,41 +62,78 @@ class Slot:
     def enter_pool(self, **_: object) -> None:
         """Prepare a fresh pool process."""
         die_with(self._main)
-        signal.signal(signal.SIGTERM, self.drain)
+        self._left = self._held.read()
+        self._held.clear()
         threading.Thread(target=self._proof.watch, name="proof", daemon=True).start()
         threading.Thread(target=self._show, name="presence", daemon=True).start()
 
     def _show(self) -> None:
-        """Say for ever that this worker is there, and clear up after those that are not."""
-        swept = float("-inf")
+        """Say for ever that this worker is there, and how fast it is."""
+        told: Speed | None = None
         while True:
             shown = self._proof.trouble
             try:
+                self._give_back()
                 with transaction() as session:
-                    _check(session)  # else it is of no use, and would clear up after others
+                    _check(session)  # else it is of no use
                     workers.beat(
-                        session, self.name, trouble=shown, memory_bytes=self._proof.memory_bytes
+                        session,
+                        self.name,
+                        trouble=shown,
+                        memory_bytes=self._proof.memory_bytes,
+                        free_bytes=room.free_bytes(),
+                        machine=self._proof.machine,
                     )
-                if time.monotonic() - swept > _SWEEP_SECONDS:
-                    with reading() as session:
-                        resume_files.sweep(session)
-                    swept = time.monotonic()
+                told = self._tell_speed(told)
             except UNREACHABLE as error:
                 log.warning("Postgres is away: %s", error)
             except _NOT_OURS as error:
                 log.error("this worker is of no use: %s", error)
             except OSError as error:
-                log.warning("what was left behind cannot be cleared up: %s", error)
+                log.warning("the home cannot be looked at: %s", error)
             until = time.monotonic() + settings().lease_seconds / 3
             while time.monotonic() < until and self._proof.trouble == shown:
                 time.sleep(min(_RETRY_SECONDS, settings().lease_seconds / 3))
 
+    def _give_back(self) -> None:
+        """Give back the job of a process that was killed in whose place this one is.
+
+        Its training was killed with it, so that nobody need wait for the lease to run out.
+        """
+        if self._left is None:
+            return
+        why = reason("worker_lost", f"the supervisor at {self.name} was killed")
+        with contextlib.suppress(claims.LeaseLostError), transaction() as session:
+            claims.lose(session, *self._left, why)
+        self._left = None
+
+    def _tell_speed(self, told: Speed | None) -> Speed | None:
+        """Keep how fast the device is, once, for estimates; return what is kept."""
+        speed, machine = self._proof.speed, self._proof.machine
+        if speed is not None and machine is not None and speed is not told:
+            with transaction() as session:
+                measurements.record(session, machine, measurements.PROBE, speed)
+        return speed
+
     def take_jobs(self) -> None:
-        """Do what a message asks for: take jobs until there are none."""
+        """Do what a message asks for: take jobs until there are none.
+
+        SIGTERM is heard meanwhile. It cannot be for good: Celery's pool sets its own handlers
+        after a process of it is prepared, and would end an idle one by that signal.
+        """
+        before = signal.signal(signal.SIGTERM, self.leave)
+        try:
+            self._take_all()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _take_all(self) -> None:
         while job := self._claim():
             log.info("claim %d of %s", job.claim_number, job.id)
+            self._held.note(job.id, job.claim_number)
             if Supervisor(job, self.is_draining).run():
                 self._proof.demand()
+            self._held.clear()
 
     def _claim(self) -> Job | None:
         is_told = False
@@ -95,8 +141,8 @@ class Slot:
             try:
                 with transaction() as session:
                     _check(session)
-                    job = claims.claim(session, self.name) if self._proof.is_fit else None
-                    if job or not claims.is_any_due(session):
+                    job = self._take(session) if self._proof.is_fit else None
+                    if job or not claims.is_any_due(session, free_bytes=room.free_bytes()):
                         return job
                 is_told = is_told or (self._proof.is_sick and _tell_another())
                 time.sleep(_BUSY_SECONDS if self._proof.is_fit else _ASIDE_SECONDS)
@@ -107,6 +153,9 @@ class Slot:
                 log.error("no job is taken: %s", error)
                 return None  # jobs that wait are announced again
         return None
+
+    def _take(self, session: Session) -> Job | None:
+        return claims.claim(session, self.name, free_bytes=room.free_bytes())
 
 
 def _tell_another() -> bool:

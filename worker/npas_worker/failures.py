@@ -1,50 +1,33 @@
-"""What an exception of a training means for its job: a reason, and whether to try again.
+"""What an exception of a training means for its job: the reason that its claim ends with.
 
-A job ends for what its user asked, and that is listed here. All else is the machine's or ours: a
-loss, tried again as often as its cause allows (`claims.lose`).
+What follows is the store's to say, by the reason's code: the end, or another try (`causes`).
 """
 
 import errno
-from dataclasses import dataclass
+from typing import Any
 
 from npas import errors
 from npas_store.database import UNREACHABLE, why_unreachable
 from npas_store.transitions import reason
 
-_OF_THE_REQUEST = (
-    errors.InvalidSpecError,
-    errors.UnknownNameError,
-    errors.InfeasibleBudgetError,
-    errors.DataError,
-    errors.NonFiniteLossError,
-    errors.OutdatedPlanError,
-    errors.TooLargeError,
-)
 _OF_THE_DEVICE = ("CUDA", "cuDNN", "NVIDIA")
+_RENAMED = {
+    errors.DataError.code: "invalid_data",
+    errors.InfeasibleBudgetError.code: "budget_infeasible",
+}
+"""Codes of the library for which jobs have another word."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
-    """Why a training ended by an exception.
-
-    Attributes:
-        reason: a `transitions.reason`.
-        is_final: the request is to blame: it would fail the same way again.
-    """
-
-    reason: dict[str, str]
-    is_final: bool = False
-
-
-def explain(error: BaseException) -> Failure:
-    """Return the failure that an exception of the training is, in words for the user."""
+def explain(error: BaseException) -> dict[str, Any]:
+    """Return the reason that an exception of the training is, in words for the user."""
     if isinstance(error, errors.NpasError):
-        is_final = isinstance(error, _OF_THE_REQUEST) and not _is_of_the_disk(error.__cause__)
-        told = reason(error.code, error.message, field=error.field)
-        return Failure(reason=told, is_final=is_final)
+        if _is_of_the_disk(error.__cause__):
+            return reason("machine_failed", error.message, field=error.field)
+        return reason(_RENAMED.get(error.code, error.code), error.message, field=error.field)
     if isinstance(error, UNREACHABLE):
-        return Failure(reason=reason("database_away", why_unreachable(error)))
-    return Failure(reason=_short_of_memory(error) or _of_the_machine(error))
+        return reason("database_away", why_unreachable(error))
+    return _short_of_memory(error) or _of_the_machine(error)
 
 
 def _is_of_the_disk(error: BaseException | None) -> bool:
@@ -52,23 +35,21 @@ def _is_of_the_disk(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
 
 
-def _short_of_memory(error: BaseException) -> dict[str, str] | None:
-    smaller = {"hint": "halve training.batch_size", "field": "/training/batch_size"}
+def _short_of_memory(error: BaseException) -> dict[str, Any] | None:
+    smaller = {"field": "/training/batch_size"}
     if type(error).__name__ == "OutOfMemoryError":  # torch's; it is no part of our imports
-        message = "the GPU has too little memory for this batch"
-        return reason("gpu_out_of_memory", message, **smaller)
+        return reason("oom_gpu", "the GPU has too little memory for this batch", **smaller)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
-        return reason("out_of_memory", "the worker has too little memory for this", **smaller)
+        return reason("oom_host", "the worker has too little memory for this", **smaller)
     return None
 
 
-def _of_the_machine(error: BaseException) -> dict[str, str]:
+def _of_the_machine(error: BaseException) -> dict[str, Any]:
     message = f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in _FULL:
         return reason("disk_full", f"no room left on the worker's disk ({error.filename})")
     if isinstance(error, OSError | ImportError):
         return reason("machine_failed", message)
     if isinstance(error, RuntimeError) and any(word in str(error) for word in _OF_THE_DEVICE):
-        return reason("device_failed", message)
-    hint = "this is a fault of npas, or of the machine; the worker's log has the details"
-    return reason("internal_error", message, hint=hint)
+        return reason("device_unusable", message)
+    return reason("internal_error", message)

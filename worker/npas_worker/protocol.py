@@ -15,7 +15,7 @@ ENDED = 0
 FENCED = 70
 """The claim was over; nothing more was written."""
 LOST = 74
-"""A loss is written: the machine may be to blame."""
+"""It failed, and what follows is written: another try, or the end."""
 PAUSED = 75
 """Everything needed to go on is on disk and registered."""
 

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npas_local.processes import die_with
-from npas_store import claims, jobs, machine, resume_files
+from npas_store import claims, datasets, machine, resume_files
 from npas_store.claims import LeaseLostError
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.settings import settings
-from npas_store.states import is_terminal
 from npas_store.tables import Job
 from npas_store.transitions import reason
 
+from npas_worker.failures import explain
 from npas_worker.protocol import FINISH, LOST, PAUSE, PAUSED, PULSE, SHOW, SIGNALS
 
 _LOOK_SECONDS = 0.1
@@ -85,7 +85,9 @@ class Supervisor:
             self._folder.mkdir(parents=True, exist_ok=True)
             process = self._start()
         except (OSError, subprocess.SubprocessError) as error:
-            self._loss = reason("machine_failed", f"the training cannot be started: {error}")
+            why = explain(error)
+            code = why["code"] if why["code"] == "disk_full" else "machine_failed"
+            self._loss = reason(code, f"the training cannot be started: {error}")
             return self._conclude(LOST)
         if self._claim.is_to_deliver:
             process.send_signal(FINISH)  # and no deadline: it is all that is left to do
@@ -113,6 +115,7 @@ class Supervisor:
             "OMP_NUM_THREADS": str(self._claim.threads),
             "MKL_NUM_THREADS": str(self._claim.threads),
             "OMP_WAIT_POLICY": "PASSIVE",
+            datasets.LIBRARY_FOLDER: str(settings().datasets),
         }
         with self._folder.with_suffix(".log").open("ab") as output:
             return subprocess.Popen(
@@ -196,36 +199,29 @@ class Supervisor:
         """Write how the claim ended, unless the training did that itself; then clear up.
 
         Returns:
-            Whether it was a loss.
+            Whether it was a loss for which this machine may be to blame.
         """
         give_up = time.monotonic() + settings().grace_seconds
         while True:
             try:
                 self._write_end(code)
-                if self._is_over():
-                    resume_files.discard(self._claim.job_id)
-                return self._was_lost()
+                with transaction() as session:
+                    resume_files.retire(session, self._claim.job_id)
+                resume_files.tidy(self._claim.job_id, self._claim.number)
+                return self._casts_doubt()
             except UNREACHABLE as error:
                 log.warning("Postgres is away, cannot say how a training ended: %s", error)
             if self._is_draining() and time.monotonic() > give_up:
                 return True  # the lease will run out
             time.sleep(_ASK_SECONDS)
 
-    def _is_over(self) -> bool:
-        """Tell whether nobody will ever go on with the job: it ended, or was deleted."""
-        with reading() as session:
-            try:
-                return is_terminal(jobs.get(session, self._claim.job_id).state)
-            except jobs.NoSuchJobError:
-                return True
-
-    def _was_lost(self) -> bool:
-        """Tell whether the claim ended as a loss: what is written counts, not an exit code.
+    def _casts_doubt(self) -> bool:
+        """Tell whether the machine may be to blame: what is written counts, not an exit code.
 
         A training that has written its loss may be killed before it exits.
         """
         with reading() as session:
-            return claims.was_lost(session, self._claim.job_id, self._claim.number)
+            return claims.casts_doubt(session, self._claim.job_id, self._claim.number)
 
     def _write_end(self, code: int) -> None:
         was_stopped = self._is_draining() and self._loss is None
@@ -271,9 +267,8 @@ def killed_by(number: signal.Signals, *, is_for_memory: bool) -> dict[str, str]:
     """
     if number == signal.SIGKILL and is_for_memory:
         return reason(
-            "out_of_memory",
+            "oom_host",
             "the kernel killed the training: the machine ran out of memory",
-            hint="halve training.batch_size, or run fewer workers on the machine",
             field="/training/batch_size",
         )
     return reason("worker_lost", f"the training was killed by {number.name}")

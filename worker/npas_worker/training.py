@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import npas.run as library
 import torch
@@ -10,7 +11,17 @@ from npas.errors import PlanError
 from npas.jobs.promise import outdated
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, claims, jobs, plans, resume_files, transitions
+from npas_store import (
+    artifacts,
+    blobs,
+    claims,
+    datasets,
+    garbage,
+    jobs,
+    plans,
+    resume_files,
+    transitions,
+)
 from npas_store.claims import LeaseLostError
 from npas_store.database import reading
 from npas_store.settings import settings
@@ -18,11 +29,13 @@ from npas_store.states import Ending
 from npas_store.tables import Job
 from sqlalchemy.orm import Session
 
+from npas_worker.account import Account
 from npas_worker.failures import explain
 from npas_worker.listener import StoreListener
 from npas_worker.patience import patiently
 from npas_worker.protocol import ENDED, FENCED, LOST, PAUSED
 from npas_worker.signals import Signals
+from npas_worker.stopwatch import Stopwatch
 from npas_worker.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -39,9 +52,12 @@ class Training:
         """
         self._job_id, self._claim_number = job_id, claim_number
         self._folder = resume_files.folder(job_id, claim_number)
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._writer = Writer(job_id, claim_number)
-        self._listener = StoreListener(job_id, claim_number, self._writer, signals)
+        self._stopwatch = Stopwatch()
+        self._account = Account(job_id, claim_number, self._stopwatch)
+        self._listener = StoreListener(
+            job_id, claim_number, self._writer, signals, self._stopwatch
+        )
 
     def run(self) -> int:
         """Train, deliver, and return the exit code."""
@@ -57,6 +73,7 @@ class Training:
             outcome = self._train()
             self._writer.close()
             if not outcome.finished:
+                self._writer.write_now(self._account.close)
                 return PAUSED
             self._deliver(outcome)
         except LeaseLostError:
@@ -67,11 +84,14 @@ class Training:
         return ENDED
 
     def _train(self) -> library.Outcome:
+        self._listener.start()
         job = patiently(self._job)
+        datasets.verify(job.dataset, job.dataset_sha256)
         # Sums depend on how many threads share them: every attempt uses the same number.
         torch.set_num_threads(job.threads or settings().threads)
+        spec = JobSpec.model_validate_json(json.dumps(job.spec))
         return library.run(
-            JobSpec.model_validate_json(json.dumps(job.spec)),
+            spec,
             folder=self._folder,
             listener=self._listener,
             data_folder=settings().data_folder,
@@ -79,11 +99,18 @@ class Training:
             device=settings().device,
             checkpoint_seconds=settings().checkpoint_seconds,
             plan=self._plan(),
+            adjustments=library.Adjustments.of(job.adjustments),
+            spent_seconds=patiently(self._spent_seconds),
+            start=blobs.path(spec.start.checkpoint) if spec.start else None,
         )
 
     def _job(self) -> Job:
         with reading() as session:
             return jobs.get(session, self._job_id)
+
+    def _spent_seconds(self) -> float:
+        with reading() as session:
+            return claims.spent_seconds(session, self._job_id)
 
     def _plan(self) -> Plan:
         """Return the plan that the job was accepted with."""
@@ -103,6 +130,7 @@ class Training:
         if found is None:
             return None
         path, step = found
+        self._stopwatch.resumed()
         self._writer.add(
             lambda session: claims.resumed(session, self._job_id, self._claim_number, step)
         )
@@ -118,16 +146,15 @@ class Training:
         )
         stored = {name: blobs.put(path) for name, path in outcome.files.items()}
 
+        model, is_whole = stored["model.safetensors"], not outcome.stopped_early
+
         def end(session: Session) -> None:
+            garbage.secure(session, {outcome.files[name]: stored[name] for name in stored})
             for name, blob in stored.items():
                 artifacts.record(session, self._job_id, name, blob)
-            done = outcome.report.get("epochs_done")
-            if outcome.stopped_early:
-                message = f"cancelled after {done} epochs; the best network so far is kept"
-                why = transitions.reason("user_cancelled", message)
-                state: Ending = "cancelled"
-            else:
-                message, why, state = f"finished after {done} epochs", None, "succeeded"
+            error = self._account.close(session, file_bytes=model.bytes, is_whole=is_whole)
+            is_cancelled = jobs.get(session, self._job_id).cancel_requested
+            state, message, why = _ending(outcome, is_cancelled=is_cancelled)
             claims.finish(
                 session,
                 self._job_id,
@@ -135,28 +162,37 @@ class Training:
                 state,
                 message=message,
                 why=why,
-                result=outcome.report,
+                result=outcome.report | {"estimate_error": error},
             )
 
         self._writer.write_now(end)
 
     def _fail(self, error: Exception) -> int:
-        failure = explain(error)
+        """Write what became of the claim; the cause decides whether it is tried again."""
+        why = explain(error)
         self._writer.close()
 
         def end(session: Session) -> None:
-            if not failure.is_final:
-                claims.lose(session, self._job_id, self._claim_number, failure.reason)
-                return
-            message = failure.reason["message"]
-            claims.finish(
-                session,
-                self._job_id,
-                self._claim_number,
-                "failed",
-                message=message,
-                why=failure.reason,
-            )
+            self._account.close(session)
+            claims.lose(session, self._job_id, self._claim_number, why)
 
         self._writer.write_now(end)
-        return ENDED if failure.is_final else LOST
+        return LOST
+
+
+def _ending(
+    outcome: library.Outcome, *, is_cancelled: bool
+) -> tuple[Ending, str, dict[str, Any] | None]:
+    """Return how a job ends that has a network to deliver: state, message and reason."""
+    done = outcome.report["epochs_done"]
+    if not outcome.stopped_early:
+        return "succeeded", f"finished after {done} epochs", None
+    if outcome.report.get("truncated") and not is_cancelled:
+        message = (
+            f"its time limit was over after {done} of {outcome.report['epochs']} epochs; the best "
+            "network so far is delivered"
+        )
+        hint = "raise time_limit for more of them"
+        return "succeeded", message, transitions.reason("timeout", message, hint=hint)
+    message = f"cancelled after {done} epochs; the best network so far is kept"
+    return "cancelled", message, transitions.reason("user_cancelled", message)

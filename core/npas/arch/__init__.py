@@ -85,6 +85,12 @@ def family_of(spec: ArchitectureSpec) -> Family:
     )
 
 
+def family_name(spec: ArchitectureSpec) -> str:
+    """Return the name of a network's family; UnknownNameError if no family knows it."""
+    family = family_of(spec)
+    return next(name for name, each in known_families().items() if each is family)
+
+
 def task_of_family(family: Family) -> TaskName:
     """Return the task of a family's networks: one class an image, unless it says otherwise."""
     return getattr(family, "task", "classes")

@@ -7,31 +7,63 @@ Example:
     (torch.Size([1437, 1, 8, 8]), 10)
 """
 
+import importlib
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from npas import registry
-from npas.data._arrays import Arrays, Facts, read_npz, read_npz_facts
-from npas.data._dataset import Dataset, Inputs, dataset
+from npas.data._arrays import Arrays, Facts
+from npas.data._npz import read_npz, read_npz_facts
 from npas.data._source import Source
 from npas.errors import DataError, InvalidSpecError, UnknownNameError
-from npas.spec import DatasetSpec, validation
+from npas.spec import DatasetSpec, ImageOptions, validation
+
+if TYPE_CHECKING:
+    from npas.data._dataset import Dataset as Dataset
+    from npas.data._dataset import Inputs as Inputs
+    from npas.data._importing.importer import import_dataset as import_dataset
+    from npas.data._importing.limits import ImportLimits as ImportLimits
+    from npas.data._importing.report import ImportReport as ImportReport
+
+_OWNERS = {
+    "Dataset": "npas.data._dataset",
+    "ImportLimits": "npas.data._importing.limits",
+    "ImportReport": "npas.data._importing.report",
+    "Inputs": "npas.data._dataset",
+    "import_dataset": "npas.data._importing.importer",
+}
+"""Names that are resolved on first use: catalogues and imports do without torch."""
 
 __all__ = [
     "Dataset",
     "Facts",
+    "ImageOptions",
+    "ImportLimits",
+    "ImportReport",
     "Inputs",
     "catalogue",
     "default_folder",
     "facts",
     "fetch",
+    "import_dataset",
     "load",
     "require",
 ]
+
+
+_ARGUMENTS = {"images": "NAME", "npz": "NAME", "uploaded": "ID"}
+"""What stands after the colon of some, in a list of all."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that owns it."""
+    if name not in _OWNERS:
+        raise AttributeError(f"module 'npas.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(_OWNERS[name]), name)
 
 
 def default_folder() -> Path:
@@ -45,11 +77,12 @@ def _folder(given: Path | str | None) -> Path:
     return Path(given) if given else default_folder()
 
 
-def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Dataset:
+def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> "Dataset":
     """Read a dataset into memory. Nothing is ever downloaded here; that is `fetch`.
 
     Args:
-        spec: a name ("digits", "npz:NAME", ...), a name with limits, or the Path of an .npz file.
+        spec: a name ("digits", "npz:NAME", ...), a name with limits and options, or the Path of
+            an .npz file, of Parquet, or of a folder or zip of images.
         folder: data folder; None: the default one.
 
     Raises:
@@ -57,12 +90,15 @@ def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Da
         UnknownNameError: no such dataset.
         DataError: it is not in the folder (the message says how to get it), or it is damaged.
     """
+    from npas.data._dataset import dataset
+
     if isinstance(spec, Path):
-        whole = read_npz(spec)
+        kind, whole = _read(spec)
         classes = whole.facts.num_classes
-        return dataset(f"npz:{spec.stem}", whole, num_classes=classes, crop_padding=0, flip=False)
+        name = f"{kind}:{spec.stem}"
+        return dataset(name, whole, num_classes=classes, crop_padding=0, flip=False)
     spec = _as_spec(spec)
-    name, source, argument = _source(spec.name)
+    name, source, argument = _source_of(spec)
     whole = _checked(name, source, argument, _folder(folder))
     return dataset(
         name,
@@ -71,6 +107,17 @@ def load(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Da
         crop_padding=source.crop_padding,
         flip=source.flip,
     )
+
+
+def _read(path: Path) -> tuple[str, Arrays]:
+    """Read what a path leads to; return the name of its kind, too."""
+    from npas.data._importing.importer import read_images
+    from npas.data.images import format_of
+
+    if path.suffix == ".npz":
+        return "npz", read_npz(path)
+    imported = read_images(path, format=format_of(path))
+    return "images", replace(imported.arrays(), origin=imported.report.model_dump(mode="json"))
 
 
 def facts(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> Facts:
@@ -85,9 +132,9 @@ def facts(spec: DatasetSpec | str | Path, folder: Path | str | None = None) -> F
         DataError: the .npz file is missing or not what it must be.
     """
     if isinstance(spec, Path):
-        return read_npz_facts(spec)
+        return read_npz_facts(spec) if spec.suffix == ".npz" else _read(spec)[1].facts
     spec = _as_spec(spec)
-    _, source, argument = _source(spec.name)
+    _, source, argument = _source_of(spec)
     whole = source.facts(_folder(folder), argument)
     return replace(
         whole,
@@ -176,6 +223,21 @@ def _full_name(module: str, argument: str) -> str:
     return module.replace("_", "-") + (f":{argument}" if argument else "")
 
 
+def _source_of(spec: DatasetSpec) -> tuple[str, Source, str]:
+    """Return the full name, the source as the options say, and the argument."""
+    name, source, argument = _source(spec.name)
+    asked = {field: getattr(spec, field) for field in ImageOptions.model_fields}
+    options = ImageOptions.model_validate(asked)
+    if source.with_options is not None:
+        return name, source.with_options(options), argument
+    for field in options.model_dump(exclude_defaults=True):
+        raise InvalidSpecError(
+            f"{field} is for images that are imported; {name} is as it is: leave it out",
+            field=f"/dataset/{field}",
+        )
+    return name, source, argument
+
+
 def _source(name: str) -> tuple[str, Source, str]:
     """Split "npz:NAME"; return the full name, the source and the argument."""
     kind, _, argument = name.partition(":")
@@ -190,10 +252,11 @@ def _source(name: str) -> tuple[str, Source, str]:
 
 def _unknown(name: str) -> UnknownNameError:
     """Return the error about a name: the datasets there are, and the way to one's own."""
-    known = [
-        _full_name(each, "NAME" if each == "npz" else "") for each in registry.names("npas.data")
-    ]
-    advice = "images of your own are npz:NAME, a file NAME.npz in the data folder"
+    known = [_full_name(each, _ARGUMENTS.get(each, "")) for each in registry.names("npas.data")]
+    advice = (
+        "images of your own are npz:NAME, a file NAME.npz in the data folder, or images:NAME, a "
+        "folder, zip or Parquet"
+    )
     near = registry.nearest(name, known)
     return UnknownNameError("dataset", name, known, near, advice=advice, field="/dataset")
 
@@ -217,7 +280,8 @@ def _absent(name: str, source: Source) -> DataError:
 
 
 def _first(arrays: Arrays, spec: DatasetSpec) -> Arrays:
-    return Arrays(
+    return replace(
+        arrays,
         x_train=arrays.x_train[: spec.train_images],
         y_train=arrays.y_train[: spec.train_images],
         x_test=arrays.x_test[: spec.test_images],

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from npas import registry
-from npas.data._arrays import Arrays, Facts, bad, read_npz
+from npas.data._arrays import Arrays, Facts, bad
+from npas.data._npz import read_npz
 from npas.data._source import Source
 
 

@@ -1,6 +1,6 @@
 """A dataset in memory, and how its bytes become what a network reads."""
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,11 @@ class Dataset:
         fingerprint: sha256 of every image and label in order, hexadecimal.
         crop_padding: default random shift in training, pixels.
         flip: default random left-right flip in training.
+        x_validation: as x_train, images to hold out of the training; None: a request says how
+            many of x_train.
+        y_validation: as y_train.
+        class_names: by label; empty where classes have no names.
+        origin: what the import of the images told, plain JSON; None where nothing was imported.
     """
 
     name: str
@@ -77,6 +82,10 @@ class Dataset:
     fingerprint: str
     crop_padding: int
     flip: bool
+    x_validation: Tensor | None = None
+    y_validation: Tensor | None = None
+    class_names: tuple[str, ...] = ()
+    origin: Mapping[str, Any] | None = None
 
     @property
     def task(self) -> TaskName:
@@ -117,19 +126,18 @@ def dataset(
         num_classes=num_classes,
         mean=mean,
         std=std,
-        fingerprint=_fingerprint(arrays),
+        fingerprint=arrays.fingerprint(),
         crop_padding=crop_padding,
         flip=flip,
+        x_validation=_tensor(arrays.x_validation),
+        y_validation=_tensor(arrays.y_validation),
+        class_names=arrays.class_names,
+        origin=arrays.origin,
     )
 
 
-def _fingerprint(arrays: Arrays) -> str:
-    """Hash shapes and contents: the same images have one fingerprint in every file format."""
-    digest = hashlib.sha256()
-    for array in (arrays.x_train, arrays.y_train, arrays.x_test, arrays.y_test):
-        digest.update(repr(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def _tensor(array: np.ndarray[Any, Any] | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)
 
 
 def _mean_and_std(

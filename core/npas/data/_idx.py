@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from npas.data._arrays import Arrays, Facts, bad, read_npz
+from npas.data._arrays import Arrays, Facts, bad
+from npas.data._npz import read_npz
 from npas.data._source import Source
 
 _FACTS = Facts(num_classes=10, input_channels=1, input_size=28, num_train=60_000, num_test=10_000)

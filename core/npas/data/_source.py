@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npas.data._arrays import Arrays, Facts
+from npas.spec import ImageOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,7 @@ class Source:
         how: what to do when it is missing.
         crop_padding: default random shift in training, pixels.
         flip: default random left-right flip in training.
+        with_options: options -> the same dataset read so; None where images are as they are.
 
     The argument is what follows the colon in "npz:NAME", "" without one.
     """
@@ -34,3 +36,4 @@ class Source:
     how: str
     crop_padding: int
     flip: bool
+    with_options: Callable[[ImageOptions], "Source"] | None = None

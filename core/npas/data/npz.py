@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from npas.data._arrays import Arrays, Facts, read_npz, read_npz_facts
+from npas.data._arrays import Arrays, Facts
+from npas.data._npz import read_npz, read_npz_facts
 from npas.data._source import Source
 from npas.errors import DataError
 

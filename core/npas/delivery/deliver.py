@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from npas import artifacts
-from npas.data import Dataset, Inputs
+from npas.data import Dataset, ImportReport, Inputs
 from npas.delivery import checkpoint
 from npas.delivery.report import Report
 from npas.errors import CheckpointError
@@ -24,6 +24,7 @@ from npas.plans import Plan
 from npas.sharing.model import SharedModel
 from npas.spec import JobSpec
 from npas.train import Row
+from npas.train.confusion import confusion
 from npas.train.evaluate import Evaluation, evaluate
 
 RECALIBRATION_IMAGES, RECALIBRATION_BATCH = 10_000, 100
@@ -69,6 +70,10 @@ class Result:
         costs: what they were and what it took to find them, as fields of the report.
         distillation: what there is to say of the teacher; None without one.
         race: how the method was chosen; None where it was given.
+        truncated: whether the request's time limit ended it.
+        adjusted: what was done otherwise than asked, as fields of the report.
+        images_at_once: for grading.
+        start: what the training began with; None of random weights.
     """
 
     spec: JobSpec
@@ -81,6 +86,10 @@ class Result:
     costs: Mapping[str, Any]
     distillation: dict[str, Any] | None
     race: Mapping[str, Any] | None
+    truncated: bool
+    adjusted: Sequence[Mapping[str, Any]]
+    images_at_once: int
+    start: Mapping[str, Any] | None = None
 
 
 def deliver(
@@ -165,7 +174,7 @@ def _save_and_grade(
     model: SharedModel, result: Result, path: Path
 ) -> tuple[Evaluation, SharedModel]:
     """Save, read back, grade what was read, and save that with its grade beside it."""
-    about = {
+    about: dict[str, Any] = {
         "dataset": result.dataset.name,
         "dataset_fingerprint": result.dataset.fingerprint,
         "mean": result.inputs.mean,
@@ -173,6 +182,8 @@ def _save_and_grade(
         "input_size": result.inputs.input_size,
         "seed": result.spec.seed,
     }
+    if result.dataset.class_names:
+        about["class_names"] = result.dataset.class_names
     checkpoint.save(model, path, extra=about)
     loaded = _load(path, result.device)
     graded = _grade(loaded, result)
@@ -196,6 +207,7 @@ def _grade(model: torch.nn.Module, result: Result) -> Evaluation:
         result.dataset.x_test,
         result.dataset.y_test,
         inputs=result.inputs,
+        batch_size=result.images_at_once,
         device=result.device,
     )
 
@@ -226,6 +238,8 @@ def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
         "minimum_parameters": plan.minimum,
         "groups": len(plan.groups),
         **_graded(graded),
+        **_told_apart(graded, result.dataset),
+        **_imported(result.dataset),
         "validation_accuracy": result.training.validation_accuracy,
         "best_epoch": result.training.best_epoch,
         "epochs": spec.training.epochs,
@@ -235,11 +249,14 @@ def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
         **result.costs,
         "distillation": result.distillation,
         "race": result.race,
+        **({"start": result.start} if result.start else {}),
         "seed": spec.seed,
         "device": result.device.type,
         "file_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "versions": _versions(),
+        **({"truncated": True} if result.truncated else {}),
+        **({"adjustments": result.adjusted} if result.adjusted else {}),
     }
 
 
@@ -254,6 +271,39 @@ def _graded(found: Evaluation) -> dict[str, Any]:
         "nll": found.nll,
         "ece": found.ece,
         "test_images": found.images,
+    }
+
+
+def _told_apart(graded: Evaluation, dataset: Dataset) -> dict[str, Any]:
+    """Return the fields about single classes; none where the answer is for each cell."""
+    if graded.said is None:
+        return {}
+    found = confusion(dataset.y_test, graded.said, dataset.num_classes)
+    names = dataset.class_names or tuple(map(str, range(dataset.num_classes)))
+    pairs = [
+        {"right": names[right], "said": names[said], "images": images}
+        for right, said, images in found.pairs
+    ]
+    return {
+        "macro_f1": found.macro_f1,
+        "confusion": {"classes": names, "counts": found.counts, "most_confused": pairs},
+    }
+
+
+def _imported(dataset: Dataset) -> dict[str, Any]:
+    """Return what there is to say of how images became those of the dataset."""
+    if dataset.origin is None:
+        return {}
+    found = ImportReport.model_validate(dataset.origin)
+    return {
+        "dataset_import": {
+            "rule": found.rule,
+            "splits": found.splits,
+            "num_skipped": found.num_skipped,
+            "leaks": found.duplicates.leaks,
+            "dropped": found.duplicates.dropped,
+            "warnings": found.warnings,
+        }
     }
 
 

@@ -133,6 +133,21 @@ class DistillationReport(Part):
     accuracy: float | None
 
 
+class StartReport(Part):
+    """What the training began with, where that was not chance.
+
+    Attributes:
+        checkpoint: SHA-256 of the model file.
+        is_continued: whether its plan was trained on as it was; else its weights were fitted into
+            the job's own plan.
+        accuracy: on the test images before anything was trained, 0 to 1; F1 for cells.
+    """
+
+    checkpoint: str
+    is_continued: bool
+    accuracy: float
+
+
 class NetworkReport(Part):
     """One network of the job; accuracy: alone, on the test images; None of a lone network."""
 
@@ -194,6 +209,87 @@ class FoldingReport(Part):
     sha256: str
 
 
+class ConfusedPair(Part):
+    """Test images of one class that were taken for another."""
+
+    right: str
+    said: str
+    images: int
+
+
+class ConfusionReport(Part):
+    """Which classes were taken for which, on the test images.
+
+    Attributes:
+        classes: names by label; numbers where classes have no names.
+        counts: images of class (row) that were said to be of class (column); None of more than 100
+            classes.
+        most_confused: the pairs with the most images, at most 20.
+    """
+
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...] | None
+    most_confused: tuple[ConfusedPair, ...]
+
+
+class DatasetImport(Part):
+    """How images became those of the dataset.
+
+    Attributes:
+        rule: of resizing, a sentence.
+        splits: where training, validation and test images come from, a sentence.
+        num_skipped: images that could not be read.
+        leaks: pictures that are in several splits.
+        dropped: training images that were left out for being there twice.
+        warnings: sentences.
+    """
+
+    rule: str
+    splits: str
+    num_skipped: int
+    leaks: int
+    dropped: int
+    warnings: tuple[str, ...]
+
+
+class AdjustmentReport(Part):
+    """What was done otherwise than asked, because the training had failed as asked.
+
+    Attributes:
+        stage: of the job, from which on; "start": from its beginning.
+        step: optimiser steps of that stage that were done before.
+        micro_batches: parts in which each batch was computed.
+        learning_rate_factor: of every step's learning rate.
+        changes: what that changes, sentences.
+    """
+
+    stage: str
+    step: int
+    micro_batches: int
+    learning_rate_factor: float
+    changes: tuple[str, ...]
+
+
+class EstimateError(Part):
+    """How wrong the service's estimate of a job was; None of what was not known.
+
+    Attributes:
+        seconds: that workers held the job; None where it did not do all of its work.
+        seconds_ratio: those over the estimate's.
+        is_in_interval: whether they lie in the estimate's interval.
+        memory_bytes: at the peak.
+        memory_ratio: those over the estimate's.
+        file_bytes_difference: of the model file, less the estimate's.
+    """
+
+    seconds: float | None
+    seconds_ratio: float | None
+    is_in_interval: bool | None
+    memory_bytes: int | None
+    memory_ratio: float | None
+    file_bytes_difference: int | None
+
+
 class Report(Part):
     """What a finished job delivered and what it took.
 
@@ -213,6 +309,9 @@ class Report(Part):
         f1: for cells.
         precision: for cells.
         recall: for cells.
+        macro_f1: mean over classes of their F1, 0 to 1; not for cells.
+        confusion: which classes were taken for which; not for cells.
+        dataset_import: of a dataset that was imported.
         nll: negative log likelihood, nats; None where it is no number.
         ece: expected calibration error, 0 to 1.
         test_images: that it was graded on.
@@ -227,6 +326,7 @@ class Report(Part):
         plans: all of the job.
         distillation: None where nothing was distilled.
         race: None where the method was given.
+        start: None of random weights.
         seed: of everything random.
         device: "cpu" or "cuda".
         file_bytes: of model.safetensors.
@@ -234,6 +334,9 @@ class Report(Part):
         versions: of npas, torch and Python.
         networks: each by itself.
         folding: None where nothing was to be folded.
+        truncated: whether its time limit ended it before all epochs.
+        adjustments: what was done otherwise than asked, from when on each; empty: nothing.
+        estimate_error: how wrong the service's estimate was; None where there was none.
     """
 
     architecture: str
@@ -251,6 +354,9 @@ class Report(Part):
     f1: float | None = None
     precision: float | None = None
     recall: float | None = None
+    macro_f1: float | None = None
+    confusion: ConfusionReport | None = None
+    dataset_import: DatasetImport | None = None
     nll: float | None
     ece: float | None
     test_images: int
@@ -265,6 +371,7 @@ class Report(Part):
     plans: tuple[PlanOutline, ...]
     distillation: DistillationReport | None
     race: RaceReport | None
+    start: StartReport | None = None
     seed: int
     device: str
     file_bytes: int
@@ -272,3 +379,6 @@ class Report(Part):
     versions: dict[str, str]
     networks: tuple[NetworkReport, ...]
     folding: FoldingReport | None
+    truncated: bool = False
+    adjustments: tuple[AdjustmentReport, ...] = ()
+    estimate_error: EstimateError | None = None

@@ -3,21 +3,29 @@
 from pathlib import Path
 
 from npas import data
-from npas.jobs import distillation, memory
+from npas.jobs import continuation, distillation, memory
 from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.spec import JobSpec
 from npas.train import augment
+from npas.train.balance import check_balance
 
 
-def admit(spec: JobSpec, folder: Path | None = None, *, memory_bytes: int | None = None) -> Plan:
+def admit(
+    spec: JobSpec,
+    folder: Path | None = None,
+    *,
+    memory_bytes: int | None = None,
+    start: Path | None = None,
+) -> Plan:
     """Plan a job and check all else that it needs, without reading images or weights.
 
     Args:
         spec: the job.
         folder: data folder; None: the default one.
         memory_bytes: of the largest device there is; None: not known.
+        start: the file that `spec.start` names.
 
     Returns:
         the plan that the job is promised.
@@ -26,14 +34,20 @@ def admit(spec: JobSpec, folder: Path | None = None, *, memory_bytes: int | None
         UnknownNameError: no such dataset, architecture or method.
         DataError: the dataset, or the teacher's file, is not there or cannot be used.
         InvalidSpecError: options that are not allowed, or do not suit the dataset or each other.
+        StartError: the start's file is not there, cannot be used, or is of other networks.
         InfeasibleBudgetError: the budget is below the method's minimum.
         TooLargeError: the training does not fit the memory.
     """
     known = data.require(spec.dataset, folder)
     problem = PlanningProblem.of(spec, known)
-    plan = solve(problem)
-    problem.method.refine_after(problem.options, epochs=spec.training.epochs)
+    plan = continuation.planned(start, spec, problem)
+    if plan is None:
+        plan = solve(problem)
+        problem.method.refine_after(problem.options, epochs=spec.training.epochs)
+    if start is not None:
+        continuation.check_suits(start, plan)
     augment.check(spec.training, known.task)
+    check_balance(spec.training, known.task)
     distillation.require(spec.training, known, folder)
     if memory_bytes is not None:
         memory.require_room(spec, plan, known, memory_bytes)

@@ -1,5 +1,6 @@
 """What a job is done with: asked, given, and the same from its start to its end."""
 
+import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -9,11 +10,15 @@ import torch
 
 from npas import data
 from npas.data import Dataset, Inputs
+from npas.jobs.continuation import is_continued
 from npas.jobs.folder import make
 from npas.jobs.listener import Listener
+from npas.jobs.start import Start, named
 from npas.planning.problem import PlanningProblem
+from npas.plans import Plan
 from npas.plans.evidence import Evidence
 from npas.spec import JobSpec, MethodSpec
+from npas.train import UNCHANGED, Adjustments
 
 
 class StageName(StrEnum):
@@ -39,6 +44,11 @@ class RunContext:
         device: where to train.
         checkpoint_seconds: least time between resume files; 0: one after each epoch.
         listener: hears how it goes and may stop it.
+        adjustments: what is done otherwise than asked.
+        ends_at: of `time.monotonic`: when the request's time is over; None: it has no limit.
+        start: whose weights the networks begin with; None: random ones.
+        is_continued: whether the plan of the start is trained on as it is; see
+            `npas.jobs.start.continues`.
         first_version: of the plans, for the listener: 1 after a race, whose plan is 0; else 0.
     """
 
@@ -51,12 +61,20 @@ class RunContext:
     device: torch.device
     checkpoint_seconds: float
     listener: Listener
+    adjustments: Adjustments
+    ends_at: float | None
+    start: Start | None = None
+    is_continued: bool = False
     first_version: int = 0
 
     @property
     def inputs(self) -> Inputs:
         """What turns the dataset's images into what the networks read."""
         return self.dataset.inputs(input_size=self.problem.networks[0].architecture.input_size)
+
+    def is_time_over(self) -> bool:
+        """Tell whether the request's time limit is reached."""
+        return self.ends_at is not None and time.monotonic() >= self.ends_at
 
     def planning(self, problem: PlanningProblem) -> Self:
         """Return the context with what is planned changed, the networks as they are."""
@@ -77,18 +95,35 @@ def prepared(
     device: torch.device,
     checkpoint_seconds: float,
     listener: Listener,
+    adjustments: Adjustments = UNCHANGED,
+    spent_seconds: float = 0.0,
+    start: Path | None = None,
+    accepted: Plan | None = None,
 ) -> RunContext:
     """Make the folder, load the dataset and resolve what is to be planned; see `RunContext`.
+
+    Args:
+        spent_seconds: of the request's time limit.
+        start: the file that `spec.start` names, or is to name.
+        accepted: the plan that the job was accepted with; None: it is planned in the job.
+
+    The others are those of `RunContext`.
 
     Raises:
         NpasError: the request or its data cannot be used.
     """
+    limit = spec.time_limit
+    ends_at = None if limit is None else time.monotonic() + limit - spent_seconds
     make(folder)
     listener.phase("preparing")
+    began = None if start is None else Start.read(start)
+    spec = named(spec, began)
     dataset = data.load(spec.dataset, data_folder)
+    problem = PlanningProblem.of(spec, dataset)
+    is_on = began is not None and is_continued(began, spec, problem, accepted)
     return RunContext(
         spec=spec,
-        problem=PlanningProblem.of(spec, dataset),
+        problem=problem,
         dataset=dataset,
         evidence=evidence,
         folder=folder,
@@ -96,4 +131,8 @@ def prepared(
         device=device,
         checkpoint_seconds=checkpoint_seconds,
         listener=listener,
+        adjustments=adjustments,
+        ends_at=ends_at,
+        start=began,
+        is_continued=is_on and evidence is None,
     )

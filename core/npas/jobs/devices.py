@@ -18,3 +18,13 @@ def device(name: str) -> torch.device:
     except RuntimeError as error:
         message = f'device is {name!r}: give "auto", "cpu", "cuda", "cuda:1", ...'
         raise InvalidSpecError(message) from error
+
+
+def model_name(device: torch.device) -> str:
+    """Return what a device is called by its maker; "cpu" of a processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """Return the most memory that this process held on a GPU; None of a processor."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None

@@ -1,7 +1,7 @@
 """Where the teacher of a distillation comes from: trained in the job itself, or a file."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from npas.errors import CheckpointError, DataError, UnknownNameError
 from npas.jobs.context import StageName
 from npas.jobs.resume import ResumeFile
 from npas.plans import Plan
-from npas.spec import DistillationSpec, Spec, TrainingSpec
+from npas.spec import DistillationSpec, NetworkSpec, Spec, TrainingSpec
 from npas.tasks import TaskName
 from npas.train import Row, Trainer
 from npas.train.evaluate import evaluate
@@ -125,7 +125,7 @@ class Teaching:
         self._ready(model, self._inputs)
         return [Row.of(row) for row in self._facts["rows"]]
 
-    def report(self) -> dict[str, Any] | None:
+    def report(self, *, images_at_once: int) -> dict[str, Any] | None:
         """Return the report's part on the teacher, graded on the test images; None without one."""
         if self.spec is None:
             return None
@@ -137,6 +137,7 @@ class Teaching:
                 self._dataset.x_test,
                 self._dataset.y_test,
                 inputs=self.teacher.inputs,
+                batch_size=images_at_once,
                 device=self._device,
             ).score
         return {**self.spec.model_dump(mode="json"), **found, "accuracy": graded}
@@ -193,6 +194,22 @@ def own_epochs(training: TrainingSpec) -> int:
     """Return the epochs to train a teacher in the job: 0 if there is none, or a file holds it."""
     is_trained = training.distillation and _file_name(training.distillation) is None
     return training.epochs if is_trained else 0
+
+
+def taught_by(
+    training: TrainingSpec, networks: Sequence[NetworkSpec], folder: Path | None = None
+) -> Sequence[NetworkSpec]:
+    """Return the networks that a job learns from; none where nothing is distilled.
+
+    Args:
+        training: of the job, which `require` lets pass.
+        networks: of the job, without sharing.
+        folder: data folder; None: the default one.
+    """
+    name = _file_name(training.distillation)
+    if name is not None:
+        return _read(name, folder or default_folder())[0].networks
+    return networks if training.distillation else ()
 
 
 def _file_name(spec: DistillationSpec | None) -> str | None:

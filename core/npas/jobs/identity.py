@@ -51,7 +51,10 @@ field whose default changes one day must go on to be left out at its first defau
 
 
 def request_digest(spec: JobSpec, evidence: Evidence | None) -> str:
-    """Return a digest that is equal for jobs that ask for the same; labels do not count.
+    """Return a digest that is equal for jobs that ask for the same.
+
+    Labels do not count, nor does the priority: nothing is trained otherwise for them. Nor does the
+    time that it may take: a job that was cut short goes on with more of it.
 
     Args:
         spec: the job.
@@ -59,6 +62,8 @@ def request_digest(spec: JobSpec, evidence: Evidence | None) -> str:
     """
     content = _canonical(spec)
     del content["labels"]
+    content.pop("priority", None)
+    content.pop("time_limit", None)
     if evidence is not None:
         content["evidence"] = _JSON.dump_json(_canonical(evidence)).decode()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

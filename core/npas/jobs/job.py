@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from npas.delivery.deliver import Result, TrainingResult, deliver
+from npas.errors import TimeLimitError
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext, StageName
 from npas.jobs.race import race
@@ -12,8 +13,10 @@ from npas.jobs.record import Record, opened
 from npas.jobs.resume import ResumeFile
 from npas.jobs.revisions import shared_model
 from npas.jobs.stages import STAGES
+from npas.jobs.start import begun
 from npas.plans import Plan
 from npas.train import Command, Trainer
+from npas.train.evaluate import evaluate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +48,10 @@ def work(context: RunContext, *, accepted: Plan | None, resume: ResumeFile | Non
 
     Raises:
         NpasError: the request, its data, the plan or the resume file cannot be used.
+        TimeLimitError: the request's time was over before an epoch of the training was finished.
     """
+    if context.start is not None and context.is_continued:
+        accepted = context.start.model.plan
     raced = race(context, resume, accepted=accepted)
     if raced.command is Command.PAUSE:
         assert raced.plan is not None
@@ -63,6 +69,12 @@ def work(context: RunContext, *, accepted: Plan | None, resume: ResumeFile | Non
     command, trainer = _train(context, record, raced.resume)
     if command is Command.PAUSE:
         return Outcome(finished=False, plan=record.plan)
+    if record.is_truncated and not (trainer.stage == StageName.TRAIN and trainer.rows):
+        raise TimeLimitError(
+            f"time_limit is {context.spec.time_limit:g} s, which was over before the first epoch "
+            "of the training was finished: raise it, or train a smaller network",
+            field="/time_limit",
+        )
     return _deliver(context, record, trainer, stopped_early=command is Command.FINISH)
 
 
@@ -110,11 +122,38 @@ def _deliver(
         ),
         plans=record.revisions.plans,
         costs=record.revisions.report(search_rows, rows),
-        distillation=record.teaching.report(),
+        distillation=record.teaching.report(images_at_once=context.adjustments.images_at_once),
         race=record.race,
+        truncated=record.is_truncated,
+        adjusted=record.adjusted,
+        images_at_once=context.adjustments.images_at_once,
+        start=_start(context, record),
     )
     report, files = deliver(shared_model(trainer), result, context.folder)
     context.listener.progress(1.0, 0.0)
     return Outcome(
         finished=True, stopped_early=stopped_early, plan=record.plan, report=report, files=files
     )
+
+
+def _start(context: RunContext, record: Record) -> dict[str, Any] | None:
+    """Return the report's part on what the training began with; None of random weights.
+
+    The network is made once more: its plan, file and seed are known, and nothing must be kept.
+    """
+    if context.start is None:
+        return None
+    plan = record.revisions.trained_first
+    first = begun(context.start, plan, seed=context.spec.seed).to(context.device)
+    graded = evaluate(
+        first,
+        context.dataset.x_test,
+        context.dataset.y_test,
+        inputs=context.inputs,
+        device=context.device,
+    )
+    return {
+        "checkpoint": context.start.sha256,
+        "is_continued": context.is_continued,
+        "accuracy": graded.score,
+    }

@@ -59,7 +59,11 @@ class TrainingLoop:
         if clock.is_time_to_tell():
             listener.progress(*self._progress.at(time.monotonic()))
         command = listener.command()
-        if command is Command.PAUSE or clock.is_time_to_save(at_an_end=False):
+        if command is Command.CONTINUE and self._context.is_time_over():
+            self._record.is_truncated = True
+            command = Command.FINISH
+        is_to_go_on = command is Command.PAUSE or self._record.is_truncated
+        if is_to_go_on or clock.is_time_to_save(at_an_end=False):
             self.save()
         return command
 

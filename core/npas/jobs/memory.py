@@ -15,17 +15,13 @@ Example:
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
-from npas import arch
+from npas.arch.footprint import footprint
 from npas.arch.matching import resolve_for
 from npas.data import Facts
 from npas.errors import TooLargeError
 from npas.jobs.distillation import own_epochs
 from npas.plans import Plan
-from npas.spec import ArchitectureSpec, JobSpec, NetworkSpec
-from npas.torch_internals import storage_number
+from npas.spec import JobSpec, NetworkSpec
 from npas.train.batches import largest_batch
 
 _BYTES = 4  # of a float32 number
@@ -64,9 +60,10 @@ def estimate(spec: JobSpec, plan: Plan, facts: Facts) -> Memory:
         plan: of the job; its networks are those that are trained.
         facts: of the job's dataset.
     """
-    batch = largest_batch(facts.num_train, spec.training)
+    batch = largest_batch(facts.num_train, spec.training, validation=facts.num_validation)
     composed = sum(group.num_dense for group in plan.groups)
-    pixels = facts.input_channels * facts.input_size**2 * (facts.num_train + facts.num_test)
+    images = facts.num_train + facts.num_validation + facts.num_test
+    pixels = facts.input_channels * facts.input_size**2 * images
     needed = Memory(
         weights=_BYTES * (2 * composed + _copies(spec) * plan.ledger.total),
         activations=_activations(plan.networks, spec, batch),
@@ -98,7 +95,7 @@ def require_room(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> N
     needed = estimate(spec, plan, facts)
     if needed.total <= limit_bytes:
         return
-    batch = largest_batch(facts.num_train, spec.training)
+    batch = largest_batch(facts.num_train, spec.training, validation=facts.num_validation)
     most = _most(spec, plan, facts, limit_bytes)
     is_for_a_batch = most >= _LEAST_BATCH
     advice = (
@@ -116,7 +113,7 @@ def require_room(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> N
 
 def _most(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> int:
     """Return a batch size that fits, nearly the largest; below `_LEAST_BATCH`: none does."""
-    most = largest_batch(facts.num_train, spec.training)
+    most = largest_batch(facts.num_train, spec.training, validation=facts.num_validation)
     while most >= _LEAST_BATCH:
         training = spec.training.model_copy(update={"batch_size": most})
         needed = estimate(spec.model_copy(update={"training": training}), plan, facts)
@@ -135,31 +132,9 @@ def _copies(spec: JobSpec) -> int:
 
 def _activations(networks: Sequence[NetworkSpec], spec: JobSpec, batch: int) -> int:
     """Return the bytes that the forward passes of networks keep of one batch."""
-    kept = sum(_saved_bytes(network.architecture, batch) for network in networks)
+    kept = sum(footprint(each.architecture, batch=batch).kept_bytes for each in networks)
     return kept if spec.training.precision == "float32" else kept // 2
 
 
 def _shown(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def _saved_bytes(spec: ArchitectureSpec, batch: int) -> int:
-    """Return the bytes that a forward pass keeps for the backward pass, parameters left out."""
-    model = arch.build(spec, device="meta").to("meta")
-    example = arch.example_input(spec, num_examples=1)
-    inputs = torch.empty((batch, *example.shape[1:]), dtype=example.dtype, device="meta")
-    # Memory on the meta device has no address; what tells it apart is the object that owns it.
-    own = {storage_number(parameter.untyped_storage()) for parameter in model.parameters()}
-    saved: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if (number := storage_number(storage)) not in own:
-            saved[number] = storage.nbytes()
-        return tensor  # kept alive by the graph, so that no other takes its place
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outputs = model.train()(inputs)
-    total = sum(saved.values())
-    del outputs
-    return total

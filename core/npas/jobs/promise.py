@@ -4,7 +4,7 @@ Where nothing is searched or raced, that plan is trained; else its method, netwo
 hold, and the plan to train is made of what was measured.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from npas import arch, methods, recipes
 from npas.errors import NpasError, OutdatedPlanError, PlanError
@@ -15,19 +15,22 @@ from npas.spec import JobSpec, NetworkSpec
 AGAIN = "submit the job again to have it planned anew"
 
 
-def check_promise(plan: Plan, spec: JobSpec, problem: PlanningProblem) -> None:
+def check_promise(
+    plan: Plan, spec: JobSpec, problem: PlanningProblem, *, stages: Collection[str] = ("train",)
+) -> None:
     """Check that a plan is still one for its job: its method, networks, budget and layers.
 
     Args:
         plan: that the job was accepted with.
         spec: the job.
         problem: of the job, with the sizes that its dataset has now.
+        stages: that the plan may be of.
 
     Raises:
         PlanError: it was never a plan for this job.
         OutdatedPlanError: the dataset, or the networks that npas builds, changed since.
     """
-    if plan.stage != "train":
+    if plan.stage not in stages:
         raise PlanError(f"the plan is of stage {plan.stage!r}; a job is promised one to train")
     if plan.method != spec.method.name:
         raise PlanError(f"the plan is of method {plan.method}, the job's is {spec.method.name}")

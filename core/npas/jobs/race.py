@@ -14,10 +14,10 @@ from npas.jobs.context import RunContext, StageName
 from npas.jobs.distillation import own_epochs
 from npas.jobs.promise import check_promise, outdated
 from npas.jobs.resume import ResumeFile
+from npas.jobs.start import begun
 from npas.methods import Contest
 from npas.planning.planner import solve
 from npas.plans import Plan
-from npas.sharing import build
 from npas.spec import TrainingSpec
 from npas.train import Command, Row, State, Trainer
 from npas.train.evaluate import evaluate
@@ -157,7 +157,12 @@ class Race:
                 return command
             images, labels = trainer.batches.validation
             graded = evaluate(
-                trainer.model, images, labels, inputs=trainer.inputs, device=trainer.device
+                trainer.model,
+                images,
+                labels,
+                inputs=trainer.inputs,
+                batch_size=trainer.adjustments.images_at_once,
+                device=trainer.device,
             )
         except NonFiniteLossError:
             pass  # a network that diverges has lost
@@ -182,13 +187,14 @@ class Race:
         context, plan = self._context, candidate.plan
         size = plan.networks[0].architecture.input_size
         return Trainer(
-            build.model(plan, seed=context.spec.seed).to(context.device),
+            begun(context.start, plan, seed=context.spec.seed).to(context.device),
             context.dataset,
             self._training(epochs),
             inputs=context.dataset.inputs(input_size=size),
             seed=context.spec.seed,
             stage=StageName.RACE,
             device=context.device,
+            adjustments=context.adjustments,
         )
 
     def _training(self, epochs: int) -> TrainingSpec:
@@ -210,7 +216,9 @@ class Race:
             total = self.bracket.epochs + taught + self.bracket.later_epochs
             done = 0.99 * steps / (total * trainer.steps_per_epoch)
             self._context.listener.progress(done, None)
-        return self._context.listener.command()
+        command = self._context.listener.command()
+        is_over = command is Command.CONTINUE and self._context.is_time_over()
+        return Command.FINISH if is_over else command
 
     def _tell_winner(self) -> None:
         winner = {"method": bracket.called(self.bracket.winner.method)}

@@ -11,6 +11,7 @@ from npas.folding.similarity import History
 from npas.jobs import identity
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext
+from npas.jobs.continuation import TRAINED
 from npas.jobs.distillation import Teaching
 from npas.jobs.promise import check_promise, outdated
 from npas.jobs.resume import ResumeFile
@@ -19,7 +20,10 @@ from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.plans.evidence import Evidence
-from npas.train import Row, State, Trainer
+from npas.train import UNCHANGED, Adjustments, Row, State, Trainer
+
+_START = "start"
+"""Where what is adjusted begins, of a job that begins with it."""
 
 
 class Record:
@@ -33,6 +37,8 @@ class Record:
         history: how alike layers were while it trained.
         race: the race's report; None where there was none.
         clock: its time.
+        adjusted: what was done otherwise than asked, and since when; plain JSON for the report.
+        is_truncated: whether the request's time limit ended it.
     """
 
     def __init__(
@@ -65,11 +71,27 @@ class Record:
         self.evidence: Evidence | None = context.evidence
         self.search_rows: list[Row] = []
         self.history = History()
+        self.adjusted: list[dict[str, Any]] = []
+        self.is_truncated = False
 
     @property
     def plan(self) -> Plan:
         """The plan in force."""
         return self.revisions.current
+
+    def adjust(self, adjustments: Adjustments, resume: ResumeFile | None) -> None:
+        """Note what is done otherwise than asked, if it is not what was done before.
+
+        Args:
+            adjustments: in force from now on.
+            resume: where the job goes on; None: at its start.
+        """
+        before = [each.model_dump(mode="json") for each in resume.job.adjusted] if resume else []
+        now = {**asdict(adjustments), "changes": list(adjustments.explained())}
+        stage, step = (resume.stage, resume.state.facts["step"]) if resume else (_START, 0)
+        latest = before[-1] if before else {**asdict(UNCHANGED), "changes": []}
+        is_same = all(latest[name] == value for name, value in now.items())
+        self.adjusted = before if is_same else [*before, {"stage": stage, "step": step, **now}]
 
     def adopt(self, context: RunContext, version: Version, plan: Plan) -> None:
         """Put a plan in force, and tell it."""
@@ -89,6 +111,7 @@ class Record:
             "job_seconds": self.clock.seconds,
             "teaching": self.teaching.facts(),
             "race": self.race,
+            "adjusted": self.adjusted,
         }
         tensors = {**state.tensors, **self.teaching.tensors(), **self.history.tensors()}
         return State(tensors=tensors, facts=facts)
@@ -133,13 +156,16 @@ def opened(
     problem = _problem(context, promised)
     context = context.planning(problem)
     epochs = context.spec.training.epochs
-    revisions = Revisions(problem.method, problem.options, epochs=epochs)
+    is_on = context.is_continued
+    revisions = Revisions(problem.method, problem.options, epochs=epochs, is_final=is_on)
     record = Record(context, revisions, race=race, clock=clock)
+    record.adjust(context.adjustments, resume)
     if resume is not None:
         record.teaching.check(resume)
         clock.seconds_before = resume.job.job_seconds
     elif promised is not None and race is None:
-        check_promise(promised, context.spec, problem)
+        stages = TRAINED if is_on else ("train",)
+        check_promise(promised, context.spec, problem, stages=stages)
     record.adopt(context, Version.REQUESTED, promised or solve(problem))
     if resume is not None:  # who goes on has been told
         record.restore(context, resume)

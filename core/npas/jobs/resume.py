@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from torch import Tensor
 
 from npas import train
-from npas.delivery.report import RaceReport
+from npas.delivery.report import AdjustmentReport, RaceReport
 from npas.errors import CheckpointError, DataError
 from npas.jobs import identity
 from npas.jobs.context import RunContext, StageName
@@ -66,6 +66,7 @@ class JobFacts(Facts):
         job_seconds: of all attempts.
         teaching: of the teacher.
         race: its report; None where there was none.
+        adjusted: what was done otherwise than asked, and since when, as in the report.
     """
 
     stage: StageName
@@ -77,6 +78,7 @@ class JobFacts(Facts):
     job_seconds: float
     teaching: dict[str, Any]
     race: RaceReport | None
+    adjusted: tuple[AdjustmentReport, ...] = ()
 
 
 class PausedRaceFacts(RaceReport):
@@ -131,6 +133,11 @@ class ResumeFile:
     def race(self) -> RaceReport | None:
         """What it says of the race, under way or over; None where there was none."""
         return self.facts.race if isinstance(self.facts, JobFacts) else self.facts
+
+    @property
+    def seconds(self) -> float:
+        """What the job took until then."""
+        return self.facts.job_seconds if isinstance(self.facts, JobFacts) else self.facts.seconds
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:

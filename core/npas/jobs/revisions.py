@@ -38,19 +38,22 @@ class Revisions:
         refinement: what it did, JSON; None before.
     """
 
-    def __init__(self, method: Method, options: Spec, *, epochs: int) -> None:
+    def __init__(
+        self, method: Method, options: Spec, *, epochs: int, is_final: bool = False
+    ) -> None:
         """Ask the method what it wants.
 
         Args:
             method: of the job.
             options: of the method.
             epochs: of the training.
+            is_final: whether the first plan stays as it is.
 
         Raises:
             InvalidSpecError: it wants to refine after an epoch that does not come.
         """
         self.plans: dict[int, Plan] = {}
-        self.refine_after = method.refine_after(options, epochs=epochs)
+        self.refine_after = 0 if is_final else method.refine_after(options, epochs=epochs)
         self._kind = method.evidence_kind
         self._batches = method.evidence_batches(options)
         self._search_seconds = 0.0
@@ -60,6 +63,11 @@ class Revisions:
     def current(self) -> Plan:
         """The plan in force, the newest."""
         return self.plans[max(self.plans)]
+
+    @property
+    def trained_first(self) -> Plan:
+        """The plan that the training began with."""
+        return self.plans[max(self.plans.keys() - {Version.REFINED})]
 
     def measured(self, trainer: Trainer) -> Evidence:
         """Return the evidence at the end of a search."""
@@ -100,7 +108,10 @@ class Revisions:
         epoch = trainer.step // trainer.steps_per_epoch
         count = min(self._batches, trainer.steps_per_epoch)
         chosen = [trainer.batches.get(epoch, index) for index in range(count)]
-        return [(trainer.inputs(images), labels) for images, labels in chosen]
+        return [
+            (trainer.inputs(images[: (size := _at_once(trainer, len(labels)))]), labels[:size])
+            for images, labels in chosen
+        ]
 
     def facts(self) -> dict[str, Any]:
         """Return the state that `restore` reads, as JSON."""
@@ -150,6 +161,11 @@ class Revisions:
             **_cost(spent, seconds),
             "validation_accuracy": search_rows[-1].validation_accuracy,
         }
+
+
+def _at_once(trainer: Trainer, images: int) -> int:
+    """Return how many images of a batch of so many the memory has room for at once."""
+    return -(-images // trainer.adjustments.parts(images))
 
 
 def _cost(seconds: float, whole: float) -> dict[str, float]:

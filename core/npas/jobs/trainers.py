@@ -10,6 +10,7 @@ from npas.jobs.context import RunContext, StageName
 from npas.jobs.distillation import Ensemble
 from npas.jobs.promise import outdated
 from npas.jobs.record import Record
+from npas.jobs.start import begun
 from npas.sharing import build
 from npas.spec import TrainingSpec
 from npas.train import Trainer
@@ -18,8 +19,8 @@ from npas.train.teacher import Teacher
 
 
 def search_epochs(context: RunContext) -> int:
-    """Return the epochs of the search; none where evidence is given."""
-    if context.evidence is not None:
+    """Return the epochs of the search; none where evidence is given, or a plan is trained on."""
+    if context.evidence is not None or context.is_continued:
         return 0
     problem = context.problem
     return problem.method.search_epochs(problem.options, epochs=context.spec.training.epochs)
@@ -50,9 +51,8 @@ def teacher_trainer(context: RunContext, model: nn.Module) -> Trainer:
 def search_trainer(context: RunContext, record: Record) -> Trainer:
     """Return the trainer of the search: brief, with the full learning rate throughout."""
     changes = {"epochs": search_epochs(context), "schedule": "step", "milestones": ()}
-    return _shared(
-        context, record, context.spec.training.model_copy(update=changes), StageName.SEARCH
-    )
+    brief = context.spec.training.model_copy(update=changes)
+    return _shared(context, record, brief, StageName.SEARCH)
 
 
 def trainer(context: RunContext, record: Record) -> Trainer:
@@ -64,7 +64,7 @@ def _shared(
     context: RunContext, record: Record, training: TrainingSpec, stage: StageName
 ) -> Trainer:
     try:
-        model = build.model(record.plan, seed=context.spec.seed).to(context.device)
+        model = begun(context.start, record.plan, seed=context.spec.seed).to(context.device)
     except PlanError as error:
         raise outdated(error) from error
     return _trainer(
@@ -96,4 +96,5 @@ def _trainer(
         device=context.device,
         penalty=penalty,
         teacher=teacher,
+        adjustments=context.adjustments,
     )

@@ -149,17 +149,17 @@ def _check(
 
 def _minimum(problem: PlanningProblem) -> int:
     """Return the fewest trainable parameters a method, or one that it races, reaches."""
-    return _own_minimum(_lowest(problem))
+    return own_minimum(_lowest(problem))
 
 
 def _lowest(problem: PlanningProblem) -> PlanningProblem:
     """Return the problem under its method, or under the one of those it races that goes lower."""
     contest = problem.method.contest(problem.options)
     raced = map(problem.under, contest.methods if contest else ())
-    return min((problem, *raced), key=_own_minimum)
+    return min((problem, *raced), key=own_minimum)
 
 
-def _own_minimum(problem: PlanningProblem) -> int:
+def own_minimum(problem: PlanningProblem) -> int:
     """Return the fewest trainable parameters a method reaches, norms and biases included."""
     table = problem.free(problem.networks_for(0))
     return table.others + _least(problem.asked.name, problem.options, table)
@@ -177,7 +177,7 @@ def _allocate(asked: PlanningProblem, evidence: Evidence | None, stage: Stage) -
     if limit < least:
         raise _infeasible(asked, limit, least)
     # A budget that only a candidate of a race holds is planned by the one that goes lowest.
-    problem = asked if _own_minimum(asked) <= limit else _lowest(asked)
+    problem = asked if own_minimum(asked) <= limit else _lowest(asked)
     networks = problem.networks_for(limit)
     table = problem.free(networks)
     if evidence is not None:

@@ -166,10 +166,30 @@ class MethodSpec(Spec):
         return dict(self.model_extra or {})
 
 
-class DatasetSpec(Spec):
+class ImageOptions(Spec):
+    """How images of all sizes and kinds become those of a dataset."""
+
+    image_size: int | None = Field(
+        None, ge=4, le=1024, description="height = width, pixels; left out: chosen from the images"
+    )
+    fit: Literal["crop", "pad", "stretch"] = Field(
+        "crop", description="the square in the middle, black bars around, or another shape"
+    )
+    channels: Literal[1, 3, "auto"] = Field(
+        "auto", description="grey or colour; auto: grey where all images are"
+    )
+    split_seed: int = Field(0, ge=0, lt=2**31, description="of splits that are made")
+    drop_duplicates: bool = Field(
+        False, description="train on no image that is there twice, or in another split too"
+    )
+
+
+class DatasetSpec(ImageOptions):
     """A dataset by name, optionally only its first images. A plain string is the name."""
 
-    name: Name = Field(description="digits, mnist, cifar10, shortest-path:1, npz:NAME, ...")
+    name: Name = Field(
+        description="digits, mnist, cifar10, shortest-path:1, npz:NAME, images:NAME, ..."
+    )
     train_images: int | None = Field(None, ge=10, description="use only so many, the first ones")
     test_images: int | None = Field(None, ge=1)
 
@@ -241,6 +261,9 @@ class TrainingSpec(Spec):
         0.1, ge=0, le=0.5, description="held out of the training images to choose the best epoch"
     )
     keep: Literal["best", "last"] = Field("best", description="which epoch's weights to deliver")
+    balance: Literal["none", "weights"] = Field(
+        "none", description="weights: each class has the same say in the loss, however few images"
+    )
     distillation: DistillationSpec | None = Field(
         None, description="learn from a teacher's answers too, in the search as well"
     )
@@ -288,6 +311,10 @@ Labels = Annotated[
 """What people call a job, by key."""
 
 
+Priority = Annotated[int, Field(ge=-100, le=100)]
+"""Jobs of a higher one are taken first."""
+
+
 Unshared = Annotated[
     tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...],
     Field(max_length=64),
@@ -329,10 +356,31 @@ class PlanRequest(Spec):
         return (NetworkSpec(name="main", architecture=self.architecture),)
 
 
+class StartSpec(Spec):
+    """What the networks begin with in place of random weights."""
+
+    checkpoint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="SHA-256 of a model file that a job delivered, of networks of the same layers"
+    )
+
+
 class JobSpec(PlanRequest):
     """A whole job: plan it, train it, deliver one file."""
 
     dataset: DatasetSpec
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     seed: Seed = 0
+    time_limit: float | None = Field(
+        None,
+        gt=0,
+        le=366 * 86_400,
+        description="seconds, over all attempts, after which the best network so far is "
+        "delivered; left out: as long as it takes",
+    )
+    start: StartSpec | None = Field(
+        None, description="weights to begin with; where they are of this very plan, it is kept"
+    )
     labels: Labels = Field(default_factory=dict)
+    priority: Priority = Field(
+        0, description="jobs of a higher one are taken first; no say in what is trained"
+    )

@@ -11,8 +11,19 @@ Example:
     <Command.CONTINUE: 'continue'>
 """
 
+from npas.train.adjustments import UNCHANGED, Adjustments
 from npas.train.epoch import Row
 from npas.train.state import State, read, saved, write
 from npas.train.trainer import Command, Trainer
 
-__all__ = ["Command", "Row", "State", "Trainer", "read", "saved", "write"]
+__all__ = [
+    "UNCHANGED",
+    "Adjustments",
+    "Command",
+    "Row",
+    "State",
+    "Trainer",
+    "read",
+    "saved",
+    "write",
+]

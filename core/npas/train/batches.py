@@ -13,6 +13,8 @@ _RESIDENT_BYTES = 4 << 30  # larger sets stay in main memory and cross to the GP
 class Batches:
     """The training images of a dataset without those held out for validation, batch by batch.
 
+    A dataset that has validation images of its own holds out those, and is trained on whole.
+
     Every image is seen once an epoch. The batches of an epoch differ in size by one at most, so no
     step is left with a handful of images.
 
@@ -28,21 +30,31 @@ class Batches:
 
         Args:
             dataset: its test split is never touched.
-            spec: batch_size and validation_fraction count.
+            spec: batch_size counts, and validation_fraction where the dataset has no validation
+                images.
             seed: of the split and the order.
             stage: the order differs from stage to stage.
             device: where batches go.
         """
         self._seed, self._stage, self._device = seed, stage, device
-        training, held_out = split(len(dataset.x_train), spec.validation_fraction, seed=seed)
         resident = dataset.x_train.nbytes <= _RESIDENT_BYTES
         home = device if resident else torch.device("cpu")
-        self._images = dataset.x_train[training].to(home)
-        self._labels = dataset.y_train[training].to(home)
-        self.validation = (dataset.x_train[held_out].to(home), dataset.y_train[held_out].to(home))
-        self.per_epoch = num_batches(len(training), spec.batch_size)
+        if dataset.x_validation is not None and dataset.y_validation is not None:
+            self._images, self._labels = dataset.x_train.to(home), dataset.y_train.to(home)
+            self.validation = dataset.x_validation.to(home), dataset.y_validation.to(home)
+        else:
+            x, y = dataset.x_train, dataset.y_train
+            training, held_out = split(len(x), spec.validation_fraction, seed=seed)
+            self._images, self._labels = x[training].to(home), y[training].to(home)
+            self.validation = x[held_out].to(home), y[held_out].to(home)
+        self.per_epoch = num_batches(len(self._labels), spec.batch_size)
         self._epoch = -1
         self._order: tuple[Tensor, ...] = ()
+
+    @property
+    def labels(self) -> Tensor:
+        """Return the labels of all images that are trained on."""
+        return self._labels
 
     def get(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
         """Return images, uint8 `(N, C, S, S)`, and labels `(N,)`.
@@ -85,7 +97,13 @@ def num_batches(images: int, batch_size: int) -> int:
     return min(-(-images // batch_size), images // 2)
 
 
-def largest_batch(images: int, spec: TrainingSpec) -> int:
-    """Return how many images the largest batch holds, of a dataset with so many for training."""
-    count = images - num_held_out(images, spec.validation_fraction)
+def largest_batch(images: int, spec: TrainingSpec, *, validation: int = 0) -> int:
+    """Return how many images the largest batch holds.
+
+    Args:
+        images: for training, that the dataset has.
+        spec: of the training.
+        validation: images of the dataset's own that are held out; 0: the spec says how many.
+    """
+    count = images if validation else images - num_held_out(images, spec.validation_fraction)
     return -(-count // num_batches(count, spec.batch_size))

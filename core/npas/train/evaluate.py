@@ -1,7 +1,7 @@
 """How good a network is: accuracy, and how far its probabilities can be believed."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from npas.data import Inputs
 from npas.errors import NonFiniteLossError
 from npas.tasks import Metric, Task, mean_log_probs, task_of
+from npas.train.adjustments import IMAGES_AT_ONCE
 
 BINS = 15
 """Equal-width bins of confidence for the calibration error, as in Guo et al., 2017."""
@@ -31,6 +32,7 @@ class Evaluation:
         nll: negative log likelihood of the right class, nats, mean over images.
         ece: expected calibration error, 0 to 1, over 15 equal-width bins of confidence.
         images: how many were looked at.
+        said: the most likely class of each image, int64 `(N,)`, on the CPU; None for cells.
     """
 
     metric: Metric
@@ -41,6 +43,7 @@ class Evaluation:
     nll: float
     ece: float
     images: int
+    said: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 def members(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
@@ -61,7 +64,7 @@ def evaluate(
     labels: Tensor,
     *,
     inputs: Inputs,
-    batch_size: int = 500,
+    batch_size: int = IMAGES_AT_ONCE,
     device: torch.device | str = "cpu",
     precision: torch.dtype = torch.float32,
 ) -> Evaluation:
@@ -111,6 +114,7 @@ class _Tally:
         self.sums = torch.zeros(4, dtype=torch.float64, device=device)
         self.yes = torch.zeros(3, dtype=torch.float64, device=device)  # said, is, both
         self.bins = torch.zeros(2, BINS, dtype=torch.float64, device=device)  # right, confidence
+        self.said: list[Tensor] = []
 
     def add(self, logits: dict[str, Tensor], targets: Tensor) -> None:
         self.images += len(targets)
@@ -123,6 +127,8 @@ class _Tally:
         hits = best.indices == labels[:, None]
         confidence = best.values[:, 0].exp()
         nll = -log_p.gather(1, labels[:, None])
+        if self.task.name == "classes":
+            self.said.append(best.indices[:, 0])
         self.sums[0] += len(labels)
         self.sums[1] += hits[:, 0].sum()
         self.sums[2] += hits.sum()
@@ -148,4 +154,5 @@ class _Tally:
             nll=nll / answers,
             ece=gap / answers,
             images=self.images,
+            said=torch.cat(self.said).cpu() if self.said else None,
         )

@@ -26,6 +26,8 @@ class Objective:
         precision: float32, or bfloat16 for mixed precision.
         penalty: added to the loss; None adds nothing.
         teacher: whose answers are learned too, as the spec's distillation says; None: nobody's.
+        class_weights: how often the label of an image of each class counts, see
+            `npas.train.balance`; None: once. What the teacher says counts once.
     """
 
     spec: TrainingSpec
@@ -33,6 +35,7 @@ class Objective:
     precision: torch.dtype
     penalty: Penalty | None = None
     teacher: Teacher | None = None
+    class_weights: Tensor | None = None
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss to minimise, and the two counts of the task's metric.
@@ -54,7 +57,12 @@ class Objective:
         answers = self._answers(images)
         total = inputs.new_zeros(())
         for each in logits.values():
-            own = loss(each, labels, smoothing=self.spec.label_smoothing)
+            own = loss(
+                each,
+                labels,
+                smoothing=self.spec.label_smoothing,
+                weights=self.class_weights,
+            )
             total = total + (own if answers is None else self._taught(own, each, answers))
         if self.penalty is not None:
             total = total + self.penalty(model)

@@ -1,7 +1,7 @@
 """Trains one model on one dataset, one optimiser step at a time; can be put to file after any."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -13,7 +13,10 @@ from npas import seeds
 from npas.data import Dataset, Inputs
 from npas.errors import CheckpointError, NonFiniteLossError
 from npas.spec import TrainingSpec
+from npas.train.accumulation import accumulate
+from npas.train.adjustments import UNCHANGED, Adjustments
 from npas.train.augment import augmentation
+from npas.train.balance import check_balance, class_weights
 from npas.train.batches import Batches
 from npas.train.epoch import BestWeights, EpochSums, Row
 from npas.train.evaluate import evaluate
@@ -44,12 +47,14 @@ class _Setting:
         seed: of everything random.
         stage: goes into the rows and into what is random.
         device: where the model is.
+        adjustments: what is done otherwise than the spec says.
     """
 
     spec: TrainingSpec
     seed: int
     stage: str
     device: torch.device
+    adjustments: Adjustments
 
 
 class Trainer:
@@ -79,6 +84,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         penalty: Penalty | None = None,
         teacher: Teacher | None = None,
+        adjustments: Adjustments = UNCHANGED,
     ) -> None:
         """Prepare; nothing is trained yet.
 
@@ -92,9 +98,14 @@ class Trainer:
             device: where the model is.
             penalty: added to the loss.
             teacher: of the spec's distillation; on the device.
+            adjustments: what is done otherwise than the spec says; a state that is restored may
+                have been made under others.
         """
         where = torch.device(device)
-        self._setting = _Setting(spec=spec, seed=seed, stage=stage, device=where)
+        check_balance(spec, dataset.task)
+        self._setting = _Setting(
+            spec=spec, seed=seed, stage=stage, device=where, adjustments=adjustments
+        )
         self.model, self.optimizer = model, optimizer(model, spec)
         self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=where)
         self.objective = Objective(
@@ -103,6 +114,7 @@ class Trainer:
             precision=_precision(spec, where),
             penalty=penalty,
             teacher=teacher,
+            class_weights=class_weights(spec, self.batches.labels, dataset.num_classes),
         )
         self.rows: list[Row] = []
         self.step = 0
@@ -119,6 +131,11 @@ class Trainer:
     def device(self) -> torch.device:
         """Where the model is."""
         return self._setting.device
+
+    @property
+    def adjustments(self) -> Adjustments:
+        """What is done otherwise than asked."""
+        return self._setting.adjustments
 
     @property
     def inputs(self) -> Inputs:
@@ -198,9 +215,14 @@ class Trainer:
         return self._best.epoch, self.rows[self._best.epoch - 1].validation_accuracy
 
     def state(self) -> State:
-        """Return everything that `restore` needs to go on from here."""
-        self._check_weights()
+        """Return everything that `restore` needs to go on from here.
+
+        Raises:
+            NonFiniteLossError: some of it is no longer a number: nothing could go on from it.
+        """
         memories = optimizer_state(self.optimizer, self.model)
+        self._check_weights()
+        self._check_finite(memories.values(), "what the optimiser remembers")
         remembered = {f"optimizer/{place}": tensor for place, tensor in memories.items()}
         weights = {f"model/{name}": tensor for name, tensor in self._weights().items()}
         best = {f"best/{name}": tensor for name, tensor in self._best.tensors.items()}
@@ -241,13 +263,13 @@ class Trainer:
         images = self._augment(images, seeds.generator("augment", *place))
         rate = learning_rate(self._setting.spec, self.step, steps_per_epoch=self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * self.adjustments.learning_rate_factor
         self.model.train()
-        loss, hits = self.objective(self.model, images, labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+        parts = self.adjustments.parts(len(labels))
+        loss, hits = accumulate(self.objective, self.model, images, labels, parts=parts)
         self.optimizer.step()
-        self._sums.add(len(labels), loss.detach(), hits)
+        self._sums.add(len(labels), loss, hits)
         self.step += 1
         if self.step % _STEPS_PER_LOSS_CHECK == 0:
             self._check_loss()
@@ -293,6 +315,7 @@ class Trainer:
             images,
             labels,
             inputs=self.inputs,
+            batch_size=self.adjustments.images_at_once,
             device=self.device,
             precision=self.objective.precision,
         ).score
@@ -304,16 +327,24 @@ class Trainer:
     def _check_weights(self) -> None:
         """Check what the last step left behind too: its own loss was of the weights before it."""
         self._check_loss()
-        floating = [t for t in self._weights().values() if t.is_floating_point()]
-        if not torch.stack([torch.isfinite(t).all() for t in floating]).all().item():
-            raise self._diverged("a weight or a statistic")
+        self._check_finite(self._weights().values(), "a weight or a statistic")
+
+    def _check_finite(self, tensors: Iterable[Tensor], what: str) -> None:
+        floating = [t for t in tensors if t.is_floating_point()]
+        found = [torch.isfinite(t).all().to(self.device) for t in floating]
+        if found and not torch.stack(found).all().item():
+            raise self._diverged(what)
 
     def _diverged(self, what: str) -> NonFiniteLossError:
         return NonFiniteLossError(
             f"{what} stopped being a number by step {self.step} of {self.stage}: lower "
-            f"learning_rate (it was {self._setting.spec.learning_rate:g}) or add warmup_epochs",
+            f"learning_rate (it was {self._highest_rate:g}) or add warmup_epochs",
             field="/training/learning_rate",
         )
+
+    @property
+    def _highest_rate(self) -> float:
+        return self._setting.spec.learning_rate * self.adjustments.learning_rate_factor
 
     def _weights(self) -> dict[str, Tensor]:
         """Return parameters and buffers that a state dict holds, once each."""

@@ -328,6 +328,6 @@ def test_gradients_of_every_kind_are_measured():
 
 def test_list_in_the_readme_is_a_network():
     readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
-    (block,) = re.findall(r"^```json\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    (block,) = re.findall(r"^```json\n(\[.*?)^```$", readme, re.DOTALL | re.MULTILINE)
     plan = npas.plan(declared(json.loads(block)), method="dense")
     assert len(plan.private) == 6

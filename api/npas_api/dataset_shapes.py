@@ -1,0 +1,104 @@
+"""What is asked and answered about datasets that users send."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from npas.spec import ImageOptions, Labels, Spec
+from npas_store import datasets, tables
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from npas_api.schemas import Shape
+
+DatasetState = Literal["uploading", "processing", "ready", "invalid"]
+Title = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w .+-]{0,99}$")]
+
+
+class DatasetRequest(Spec):
+    """A dataset that is going to be sent."""
+
+    name: Title = Field(description="your name for it; datasets may share one, as versions do")
+    format: Literal["npz", "images", "parquet"] = Field(
+        description="npz: arrays; images: a zip of folders of images; parquet: a table of images"
+    )
+    bytes: int = Field(ge=1, lt=2**53, description="of the file that will be sent")
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        None, description="of the file, in hex: what arrives is compared with it"
+    )
+    options: ImageOptions = Field(default_factory=ImageOptions)
+    labels: Labels = Field(default_factory=dict)
+
+
+class DatasetQuery(BaseModel):
+    """Which of the datasets that users sent."""
+
+    # Unknown parameters are kept for `labels_of`, which takes the labels and refuses the rest.
+    model_config = ConfigDict(extra="allow")
+
+    limit: int = Field(20, ge=1, le=100)
+    after: Annotated[str, StringConstraints(pattern=r"^ds_[0-9a-f]{32}$")] | None = Field(
+        None, description="`next` of the page before"
+    )
+    name: Title | None = None
+    state: list[DatasetState] = Field(default=[], max_length=10, description="any of these")
+
+
+class DatasetUrls(Shape):
+    """Where the parts of a dataset are, relative to the server."""
+
+    self: str
+    content: str = Field(description="PUT or PATCH the bytes here; HEAD tells how many are here")
+    thumbnails: str
+
+
+class Dataset(Shape):
+    """A dataset that a user sent. It never changes once it is ready."""
+
+    id: str
+    name: str
+    dataset: str = Field(description="what a job says to use it")
+    state: str = Field(description="uploading, processing, ready, invalid")
+    format: str
+    options: dict[str, Any]
+    labels: dict[str, str]
+    upload_bytes: int = Field(description="of the file as it is sent")
+    upload_sha256: str | None
+    received_bytes: int = Field(description="of those, how many are here")
+    facts: dict[str, Any] | None = Field(description="num_classes, input_size, ..., once ready")
+    report: dict[str, Any] | None = Field(description="what the check found, once ready")
+    reason: dict[str, Any] | None = Field(
+        description="why it is invalid, or waits: code, message, hint, field"
+    )
+    content_sha256: str | None = Field(description="of the arrays that jobs read, once ready")
+    content_bytes: int | None
+    created_at: datetime
+    received_at: datetime | None
+    finished_at: datetime | None
+    urls: DatasetUrls
+
+    @classmethod
+    def of(cls, row: tables.Dataset) -> Self:
+        """Return the shape of a row."""
+        fields = {name: getattr(row, name, None) for name in cls.model_fields}
+        own = f"/v1/datasets/{row.id}"
+        urls = DatasetUrls(self=own, content=f"{own}/content", thumbnails=f"{own}/thumbnails")
+        return cls.model_validate({**fields, "dataset": datasets.PREFIX + row.id, "urls": urls})
+
+
+class DatasetPage(Shape):
+    """What the installation and its data folder have, and a page of what users sent."""
+
+    data: list[dict[str, Any]] = Field(
+        description="datasets by name, whether they are here and how to get those that are not; "
+        "empty where the query has parameters: those are about what users sent"
+    )
+    uploaded: list[Dataset] = Field(description="what users sent, the newest first")
+    has_more: bool = Field(description="of uploaded")
+    next: str | None = Field(description="`after` of the next page")
+
+
+class RemovedDataset(Shape):
+    """What the deletion of a dataset freed on the server's disk."""
+
+    id: str
+    freed_files: int
+    freed_bytes: int

@@ -1,0 +1,31 @@
+"""What two trainings must have in common for one to tell how fast the other will be."""
+
+import hashlib
+import json
+
+from npas import arch
+from npas.plans import Plan
+from npas.spec import TrainingSpec
+
+
+def kind_of(plan: Plan, training: TrainingSpec) -> str:
+    """Return a text that is the same of trainings that cost the same a step and image.
+
+    Names for people, and a digest of the networks with their sizes, the method with its options,
+    the precision, and whether there is a teacher. How long it trains and with which budget is
+    counted, and does not belong to it.
+    """
+    names = " + ".join(network.architecture.name for network in plan.networks)
+    described = [
+        *(network.architecture.model_dump(mode="json") for network in plan.networks),
+        *(plan.method, plan.options, training.precision),
+        training.distillation is not None,
+    ]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    return f"{names}, {plan.method}, {training.precision}, {digest[:8]}"
+
+
+def family_of(plan: Plan, training: TrainingSpec) -> str:
+    """Return the families of a plan's networks, and the precision."""
+    names = {arch.family_name(network.architecture) for network in plan.networks}
+    return f"{' + '.join(sorted(names))}, {training.precision}"

@@ -1,0 +1,50 @@
+"""What one pass of networks computes, and what it takes to compose the weights of a plan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from npas.arch.footprint import footprint
+from npas.plans import Plan
+from npas.spec import NetworkSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pass:
+    """A forward pass: multiply-adds and bytes of one image, operations of a batch."""
+
+    macs: int = 0
+    operations: int = 0
+    kept_bytes: int = 0
+
+
+def one_pass(networks: Sequence[NetworkSpec], *, batch: int) -> Pass:
+    """Return the forward pass of networks side by side.
+
+    Args:
+        networks: with all sizes; may be none.
+        batch: images at a time.
+    """
+    found = [footprint(network.architecture, batch=batch) for network in networks]
+    return Pass(
+        macs=sum(each.macs for each in found),
+        operations=sum(each.operations for each in found),
+        kept_bytes=sum(each.kept_bytes for each in found) // batch,
+    )
+
+
+def composing(plan: Plan) -> Pass:
+    """Return what it takes to compose all weights of a plan once.
+
+    Its products are those of mixing weights and templates, one for each reader of each bank, which
+    recipes may do in fewer.
+    """
+    macs = 0
+    for group in plan.groups:
+        for index, bank in enumerate(group.banks):
+            readers = sum(slot.rows[index] is not None for slot in group.slots)
+            macs += readers * bank.num_template_scalars
+    return Pass(
+        macs=macs,
+        operations=sum(len(group.slots) + 2 * len(group.banks) for group in plan.groups),
+        kept_bytes=4 * sum(group.num_dense for group in plan.groups),
+    )

@@ -1,0 +1,157 @@
+"""Counts what the stages of a job compute: how many passes, of which networks."""
+
+from collections.abc import Iterator, Sequence
+
+from npas.data import Facts
+from npas.delivery.deliver import RECALIBRATION_IMAGES
+from npas.jobs.bracket import rungs
+from npas.jobs.context import StageName
+from npas.jobs.distillation import own_epochs
+from npas.jobs.passes import Pass, composing, one_pass
+from npas.jobs.workload import EVALUATION, StageWork
+from npas.methods import Contest
+from npas.planning.planner import own_minimum
+from npas.planning.problem import PlanningProblem
+from npas.plans import Plan
+from npas.spec import NetworkSpec, TrainingSpec
+from npas.train.adjustments import IMAGES_AT_ONCE
+from npas.train.batches import largest_batch, num_batches, num_held_out
+
+_PASSES = 3  # a step is a forward pass and a backward pass, which computes twice as much
+
+
+class StageCounter:
+    """Counts the stages of one job.
+
+    Attributes:
+        batch: images of the largest batch.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        problem: PlanningProblem,
+        training: TrainingSpec,
+        facts: Facts,
+        *,
+        teacher: Sequence[NetworkSpec],
+    ) -> None:
+        """Count nothing yet.
+
+        Args:
+            plan: of the job.
+            problem: that it was made for.
+            training: of the job.
+            facts: of its dataset.
+            teacher: networks that are learned from; none where nothing is distilled.
+        """
+        self._plan, self._problem, self._training, self._facts = plan, problem, training, facts
+        self._contest = problem.method.contest(problem.options)
+        self.batch = largest_batch(facts.num_train, training, validation=facts.num_validation)
+        self._composing = composing(plan)
+        self._teacher = one_pass(teacher, batch=self.batch)
+
+    def stages(self) -> Iterator[StageWork]:
+        """Yield those that the job has, in their order."""
+        held_out, shared = (
+            self._training.validation_fraction,
+            one_pass(self._plan.networks, batch=self.batch),
+        )
+        if self._contest is not None:
+            yield self._race(self._contest)
+        if taught := own_epochs(self._training):
+            dense = one_pass(self._problem.networks, batch=self.batch)
+            yield self._stage(StageName.TEACH, dense, taught, held_out, is_shared=False)
+        if self.search_epochs:
+            yield self._stage(StageName.SEARCH, shared, self.search_epochs, held_out)
+        yield self._stage(StageName.TRAIN, shared, self._training.epochs, held_out)
+        yield self._evaluation(shared)
+
+    @property
+    def search_epochs(self) -> int:
+        """Epochs of the search; after a race, the most that may be."""
+        methods = [self._problem] if self._contest is None else self._contestants(self._contest)
+        epochs = self._training.epochs
+        return max((m.method.search_epochs(m.options, epochs=epochs) for m in methods), default=0)
+
+    def _split(self, fraction: float) -> tuple[int, int]:
+        """Return how many images are trained on, and how many are held out."""
+        images, own = self._facts.num_train, self._facts.num_validation
+        held_out = own or num_held_out(images, fraction)
+        return images if own else images - held_out, held_out
+
+    def _contestants(self, contest: Contest) -> list[PlanningProblem]:
+        """Return the problem under each method that is raced: those that fit the budget."""
+        budget = self._problem.budget
+        methods = map(self._problem.under, contest.methods)
+        return [each for each in methods if budget is None or own_minimum(each) <= budget]
+
+    def _race(self, contest: Contest) -> StageWork:
+        """Return the work of a race in which no two methods make the same plan."""
+        rounds = rungs(len(self._contestants(contest)), self._training.epochs, contest)
+        epochs = sum(size * length for size, length in rounds)
+        fraction = max(self._training.validation_fraction, contest.held_out)
+        graded = sum(size for size, _ in rounds) * self._split(fraction)[1]
+        dense = one_pass(self._problem.networks, batch=self.batch)
+        return self._stage(StageName.RACE, dense, epochs, fraction, graded=graded)
+
+    def _stage(
+        self,
+        name: StageName,
+        network: Pass,
+        epochs: int,
+        fraction: float,
+        *,
+        is_shared: bool = True,
+        graded: int = 0,
+    ) -> StageWork:
+        """Return the work of a stage.
+
+        Args:
+            name: of the stage.
+            network: that is trained.
+            epochs: of the stage.
+            fraction: of the training images that is held out, and graded after each epoch.
+            is_shared: whether its weights are composed.
+            graded: images that are graded beside those.
+        """
+        images, held_out = self._split(fraction)
+        steps = epochs * num_batches(images, self._training.batch_size)
+        batches = epochs * _num_evaluated(held_out)
+        passes = _PASSES * epochs * images + epochs * held_out + graded
+        learns = name in (StageName.SEARCH, StageName.TRAIN)
+        teacher = self._teacher if learns else Pass()
+        made = self._composing if is_shared else Pass()
+        return StageWork(
+            stage=name,
+            steps=steps,
+            operations=(_PASSES * steps + batches) * network.operations
+            + _PASSES * steps * made.operations
+            + steps * teacher.operations,
+            macs=passes * network.macs
+            + _PASSES * steps * made.macs
+            + epochs * images * teacher.macs,
+            kept_bytes=passes * network.kept_bytes
+            + _PASSES * steps * made.kept_bytes
+            + epochs * images * teacher.kept_bytes,
+        )
+
+    def _evaluation(self, shared: Pass) -> StageWork:
+        """Return the grading of what is delivered: the network, its members, a fold, a teacher."""
+        problem, tests = self._problem, self._facts.num_test
+        images = tests * (1 + (len(problem.networks) > 1))
+        if problem.method.fold_at(problem.options) is not None:
+            images += 3 * tests + min(RECALIBRATION_IMAGES, self._facts.num_train)
+        return StageWork(
+            stage=EVALUATION,
+            steps=0,
+            operations=_num_evaluated(images) * shared.operations
+            + _num_evaluated(tests) * self._teacher.operations,
+            macs=images * shared.macs + tests * self._teacher.macs,
+            kept_bytes=images * shared.kept_bytes + tests * self._teacher.kept_bytes,
+        )
+
+
+def _num_evaluated(images: int) -> int:
+    """Return in how many batches images are graded."""
+    return -(-images // IMAGES_AT_ONCE)

@@ -1,0 +1,102 @@
+"""What a training begins with where that is not chance: the weights of a model file."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from npas.delivery import checkpoint
+from npas.errors import CheckpointError, StartError
+from npas.plans import Plan
+from npas.sharing import build
+from npas.sharing.inheritance import inherited
+from npas.sharing.model import SharedModel
+from npas.sharing.sameness import FIELD
+from npas.spec import JobSpec, StartSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """A model file that was read.
+
+    Attributes:
+        sha256: of the file.
+        model: that it holds, on the CPU.
+    """
+
+    sha256: str
+    model: SharedModel
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file.
+
+        Raises:
+            StartError: it is missing, damaged, or no file of ours.
+        """
+        try:
+            sha256, model = digest(path), checkpoint.load(path)
+        except (OSError, CheckpointError) as error:
+            raise unusable(error) from error
+        assert isinstance(model, SharedModel)
+        return cls(sha256=sha256, model=model)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex; OSError if it cannot be read."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def begun(start: Start | None, plan: Plan, *, seed: int) -> SharedModel:
+    """Return the networks of a plan as a training begins with them.
+
+    Args:
+        start: whose weights they have; None: random ones.
+        plan: of the networks.
+        seed: of the job.
+
+    Raises:
+        StartError: the start is of other networks.
+    """
+    if start is None:
+        return build.model(plan, seed=seed)
+    return inherited(start.model, plan, seed=seed)
+
+
+def named(spec: JobSpec, start: Start | None) -> JobSpec:
+    """Return a job that names the file it starts from.
+
+    Raises:
+        StartError: it names one, and none is given.
+        StartError: it names another one.
+    """
+    if start is None:
+        if spec.start is not None:
+            raise missing()
+        return spec
+    if spec.start is None:
+        return spec.model_copy(update={"start": StartSpec(checkpoint=start.sha256)})
+    if spec.start.checkpoint != start.sha256:
+        raise StartError(
+            f"the job starts from {spec.start.checkpoint}, the file given is {start.sha256}: its "
+            "bytes are no longer what they were, or it is another file",
+            field=FIELD,
+        )
+    return spec
+
+
+def missing() -> StartError:
+    """Return the refusal of a job whose file is not given."""
+    return StartError(
+        "the job starts from a model file: give it too, as run(spec, start=PATH)", field=FIELD
+    )
+
+
+def unusable(error: Exception) -> StartError:
+    """Return the refusal of a file that cannot be read."""
+    return StartError(
+        f"the file that the job starts from cannot be used: {error}; start from another one, or "
+        "from none",
+        field=FIELD,
+    )

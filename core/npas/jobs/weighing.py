@@ -1,0 +1,89 @@
+"""Weighs a job before it starts: what it computes, how much memory, how large its files.
+
+Example:
+    >>> import npas
+    >>> from npas.jobs.weighing import weigh
+    >>> from npas.spec import JobSpec
+    >>> spec = JobSpec.model_validate({
+    ...     "architecture": "wrn-16-2", "budget": {"fraction": 0.25}, "dataset": "digits",
+    ...     "training": {"epochs": 20, "batch_size": 64},
+    ... })
+    >>> work = weigh(spec, npas.plan(spec))
+    >>> [(each.stage, each.steps) for each in work.stages]
+    [('search', 42), ('train', 420), ('evaluate', 0)]
+"""
+
+from pathlib import Path
+
+from npas import data
+from npas.arch.footprint import Stored, footprint
+from npas.delivery.file_size import model_file_bytes, shared_state
+from npas.jobs import memory
+from npas.jobs.distillation import own_epochs, taught_by
+from npas.jobs.kind import family_of, kind_of
+from npas.jobs.resume_size import resume_file_bytes
+from npas.jobs.stage_work import StageCounter
+from npas.jobs.workload import Workload
+from npas.planning.problem import PlanningProblem
+from npas.plans import Plan
+from npas.spec import JobSpec, NetworkSpec
+
+_RESUME_FILES = 3  # two that are kept, and one that is written
+_MODEL_FILES = 2  # in the folder of the job, and where artifacts are kept
+_SMALL_FILES = 4 << 20  # logs, pictures, reports: a bound that is seldom reached
+
+
+def weigh(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Workload:
+    """Return what a job will compute and keep, for the plan that it is accepted with.
+
+    Args:
+        spec: the job, which can be done with the data that are here.
+        plan: of the job.
+        folder: data folder; None: the default one.
+    """
+    known = data.facts(spec.dataset, folder)
+    problem, training = PlanningProblem.of(spec, known), spec.training
+    teacher = taught_by(training, problem.networks, folder)
+    counter = StageCounter(plan, problem, training, known, teacher=teacher)
+    state = list(shared_state(plan, [_tensors(each, counter) for each in plan.networks]))
+    taught, searched = own_epochs(training), counter.search_epochs
+    refined = problem.method.refine_after(problem.options, epochs=training.epochs)
+    model = model_file_bytes(plan, state, spec, known)
+    resume = resume_file_bytes(
+        plan,
+        state,
+        training,
+        is_validated=bool(known.num_validation or training.validation_fraction),
+        teacher=_named(problem.networks, counter) if taught else (),
+        epochs=taught + searched + training.epochs,
+        plans=1 + (2 if searched else 0) + (1 if refined else 0),
+    )
+    is_folded = problem.method.fold_at(problem.options) is not None
+    delivered = _MODEL_FILES * model * (2 if is_folded else 1)
+    return Workload(
+        kind=kind_of(plan, training),
+        family=family_of(plan, training),
+        stages=tuple(counter.stages()),
+        memory_bytes=memory.estimate(spec, plan, known).total,
+        file_bytes=model,
+        resume_bytes=resume,
+        disk_bytes=_RESUME_FILES * resume + delivered + _SMALL_FILES,
+    )
+
+
+def _tensors(network: NetworkSpec, counter: StageCounter) -> tuple[Stored, ...]:
+    return footprint(network.architecture, batch=counter.batch).tensors
+
+
+def _named(networks: tuple[NetworkSpec, ...], counter: StageCounter) -> list[Stored]:
+    """Return the tensors of networks that share nothing, as their ensemble names them."""
+    return [
+        Stored(
+            name=f"networks.{network.name}.{each.name}",
+            dtype=each.dtype,
+            shape=each.shape,
+            is_trained=each.is_trained,
+        )
+        for network in networks
+        for each in _tensors(network, counter)
+    ]

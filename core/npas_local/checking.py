@@ -1,0 +1,337 @@
+"""Checks what users sent, in a process that can do little: one dataset after the other.
+
+Nothing of an upload is looked at here. The process that does gets a folder of its own, limits of
+memory, time and file size, no environment and no rights beyond a user's; whatever becomes of it,
+the dataset ends as ready or as refused with a reason, and its folder is deleted.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from npas_store import blobs, checks, datasets, machine, uploads
+from npas_store.checks import INVALID, Check
+from npas_store.database import UNREACHABLE, transaction
+from npas_store.settings import settings
+from npas_store.transitions import reason
+
+from npas_local import privileges
+from npas_local.check_process import ANSWER, CONTENT, THUMBNAILS
+from npas_local.processes import StartError, die_with
+
+_LOOK_SECONDS = 0.05
+_MORE_SECONDS = 10
+"""Of a processor, between the signal of a limit and the end."""
+_MAX_FILES = 128
+_MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_FULL_SECONDS = 30.0
+_ARRAYS = 3
+"""Memory that a check needs, in sizes of the arrays that it makes."""
+_KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG")
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP)
+
+log = logging.getLogger(__name__)
+
+
+class LostError(Exception):
+    """The process that checks is gone, for no fault of the data; the message says how."""
+
+
+class StoppedError(Exception):
+    """This process is to end, or the check no longer counts."""
+
+
+class RefusedError(Exception):
+    """The data cannot be used.
+
+    Attributes:
+        reason: a `transitions.reason`.
+    """
+
+    def __init__(self, told: dict[str, str]) -> None:
+        super().__init__(told["message"])
+        self.reason = told
+
+
+class Checker:
+    """Checks datasets that have arrived until it is stopped; for a thread that lives on."""
+
+    def __init__(self) -> None:
+        """Be ready; nothing is checked yet."""
+        self._stopping = threading.Event()
+
+    def check_all(self) -> int:
+        """Check all that wait, and return how many were taken up; safe in any process."""
+        taken = 0
+        while not self._stopping.is_set():
+            with transaction() as session:
+                check = checks.take(session)
+            if check is None:
+                break
+            taken += 1
+            self._check(check)
+        return taken
+
+    def stop(self) -> None:
+        """Give back what is being checked, and take nothing more."""
+        self._stopping.set()
+
+    def _check(self, check: Check) -> None:
+        """Check a dataset and record what came of it."""
+        try:
+            with _kept(check) as counts, _room(check) as folder:
+                answer = self._answer(check, folder, counts)
+                _record(check, folder, answer)
+        except StoppedError:
+            _write(lambda session: checks.give_back(session, check, None, 0))
+        except (LostError, StartError, FileNotFoundError) as error:
+            log.warning("the check of %s is lost: %s", check.dataset_id, error)
+            told = str(error)
+            _write(lambda session: checks.fail(session, check, told))
+        except OSError as error:
+            log.warning("the check of %s waits: %s", check.dataset_id, error)
+            why = reason("disk_full", f"the server's disk cannot take it now: {error.strerror}")
+            _write(lambda session: checks.give_back(session, check, why, _FULL_SECONDS))
+        except RefusedError as error:
+            log.info("%s is refused: %s", check.dataset_id, error)
+            told_why = error.reason
+            if _write(lambda session: checks.refuse(session, check, told_why)):
+                uploads.clear_up(check.dataset_id)
+
+    def _answer(self, check: Check, folder: Path, counts: threading.Event) -> dict[str, Any]:
+        """Have a process look at the bytes, and return its answer.
+
+        Raises:
+            RefusedError: it met a limit, or its decoders crashed.
+            LostError: it ended otherwise.
+            StoppedError: nobody wants to know any more.
+        """
+        kills = machine.num_kills_for_memory()
+        process = _start(check, folder)
+        deadline = time.monotonic() + settings().check_seconds
+        try:
+            while process.poll() is None:
+                if self._stopping.is_set() or not counts.is_set():
+                    raise StoppedError
+                if time.monotonic() > deadline:
+                    raise _exceeded("time")
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_LOOK_SECONDS)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with all that it may have started
+            process.wait()
+        if process.returncode != 0:
+            raise _ended(process.returncode, folder, machine.num_kills_for_memory() > kills)
+        return _read_answer(folder)
+
+
+def _start(check: Check, folder: Path) -> "subprocess.Popen[bytes]":
+    source = uploads.content(check.dataset_id)
+    become = privileges.unprivileged(Path(sys.executable), source.parent)
+    parent = os.getpid()
+
+    def enter() -> None:
+        _limit()
+        if become:
+            become()
+        die_with(parent)  # last: a change of identity would clear it
+
+    order = {
+        "source": str(source),
+        "folder": str(folder),
+        "format": check.format,
+        "options": dict(check.options),
+        "sha256": check.sha256,
+        "array_bytes": settings().check_megabytes * uploads.MEGABYTE // _ARRAYS,
+    }
+    program = [sys.executable, "-P", "-m", "npas_local.check_process", json.dumps(order)]
+    with (folder / "log").open("ab") as output:
+        try:
+            return subprocess.Popen(
+                program,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=_environment(folder),
+                start_new_session=True,
+                preexec_fn=enter,
+            )
+        except subprocess.SubprocessError as error:
+            raise LostError(f"no process can be started: {error}") from error
+
+
+def _limit() -> None:
+    """Bound what the calling process, and all that it starts, may take."""
+    memory = settings().check_megabytes * uploads.MEGABYTE
+    seconds = settings().check_seconds
+    for kind, most, hard in (
+        (resource.RLIMIT_AS, memory, memory),
+        (resource.RLIMIT_CPU, seconds, seconds + _MORE_SECONDS),
+        (resource.RLIMIT_FSIZE, memory, memory),
+        (resource.RLIMIT_NOFILE, _MAX_FILES, _MAX_FILES),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
+        _, allowed = resource.getrlimit(kind)
+        if allowed != resource.RLIM_INFINITY:
+            most, hard = min(most, allowed), min(hard, allowed)
+        resource.setrlimit(kind, (most, hard))
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_ARENA_MAX")
+    return {
+        **kept,
+        **dict.fromkeys(threads, "1"),
+        **dict.fromkeys(("HOME", "TMPDIR"), str(folder)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+@contextmanager
+def _room(check: Check) -> Iterator[Path]:
+    """Make a folder for a check, and take it away whatever happens."""
+    for left in uploads.folder_of(check.dataset_id).glob("check-*"):  # by one that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    if not uploads.content(check.dataset_id).is_file():
+        why = "the bytes that were sent are no longer on the server's disk"
+        raise RefusedError(reason("upload_lost", why, hint="send it again: POST /v1/datasets"))
+    folder = uploads.folder_of(check.dataset_id) / f"check-{check.number}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _kept(check: Check) -> Iterator[threading.Event]:
+    """Keep a check's lease for the length of the block; gives whether it still counts."""
+    counts, over = threading.Event(), threading.Event()
+    counts.set()
+
+    def renew() -> None:
+        while not over.wait(settings().lease_seconds / 3):
+            with contextlib.suppress(*UNREACHABLE), transaction() as session:
+                if not checks.renew(session, check):
+                    counts.clear()
+
+    thread = threading.Thread(target=renew, name="check-lease", daemon=True)
+    thread.start()
+    try:
+        yield counts
+    finally:
+        over.set()
+        thread.join()
+
+
+def _read_answer(folder: Path) -> dict[str, Any]:
+    """Return the answer; whoever wrote it may have been taken over by what it read."""
+    with _product(folder / ANSWER).open("rb") as file:
+        text = file.read(_MAX_ANSWER_BYTES + 1)
+    try:
+        answer = json.loads(text)
+    except ValueError as error:
+        raise LostError(f"the check's answer cannot be read: {error}") from None
+    if not isinstance(answer, dict):
+        raise LostError("the check's answer cannot be read")
+    return answer
+
+
+def _product(path: Path) -> Path:
+    """Return a file that a check left; no link, which might lead to what is not its own.
+
+    Raises:
+        LostError: it left none.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        raise LostError(f"the check left no {path.name}") from None
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        raise LostError(f"the check left something else than a file as {path.name}")
+    return path
+
+
+def _record(check: Check, folder: Path, answer: Mapping[str, Any]) -> None:
+    """Store what a check found, or raise what it did not like."""
+    if answer.get("full"):
+        raise OSError(0, "no room left on the disk")
+    if "found" not in answer:
+        raise _refused(answer)
+    content = blobs.put(_product(folder / CONTENT))
+    picture = folder / THUMBNAILS
+    report = dict(answer["found"])
+    found = checks.Found(
+        facts=report.get("facts") or {},
+        report=report,
+        content=content,
+        thumbnails=blobs.put(_product(picture)) if picture.exists() else None,
+    )
+    if _write(lambda session: checks.accept(session, check, found)):
+        datasets.materialise(check.dataset_id, content.sha256)
+        uploads.clear_up(check.dataset_id)
+
+
+def _write(change: Callable[..., bool]) -> bool:
+    with transaction() as session:
+        return change(session)
+
+
+def _refused(answer: Mapping[str, Any]) -> RefusedError:
+    if limit := answer.get("exceeded"):
+        return _exceeded(limit)
+    if refused := answer.get("refused"):
+        field = str(refused.get("field", ""))
+        hint = "mend the file, and send it again as another dataset"
+        return RefusedError(reason(INVALID, str(refused["message"]), hint=hint, field=field))
+    log.error("a check failed:\n%s", answer.get("failed"))
+    return RefusedError(
+        reason(
+            "check_failed",
+            "it could not be read, and npas did not foresee how",
+            hint="the log of the API has the details; if the file is in order, that is a fault of "
+            "npas: please report it",
+        )
+    )
+
+
+def _exceeded(limit: str) -> RefusedError:
+    megabytes = f"{settings().check_megabytes:,} MB"
+    told = {
+        "memory": (f"reading it needs more than {megabytes} of memory", "NPAS_CHECK_MEGABYTES"),
+        "size": (f"what it unpacks to has more than {megabytes}", "NPAS_CHECK_MEGABYTES"),
+        "time": (f"reading it takes more than {settings().check_seconds} s", "NPAS_CHECK_SECONDS"),
+    }
+    message, setting = told[limit]
+    hint = f"send fewer or smaller images; who runs the service may raise {setting}"
+    return RefusedError(reason(INVALID, message, hint=hint))
+
+
+def _ended(code: int, folder: Path, is_for_memory: bool) -> Exception:
+    """Return what the end of a process means that left no answer."""
+    if code == -signal.SIGXCPU:
+        return _exceeded("time")
+    if -code in _CRASHES:
+        name = signal.Signals(-code).name
+        told = f"what reads it crashed ({name}): it is damaged, or is not what it says it is"
+        return RefusedError(reason(INVALID, told, hint="write the file again, and send that"))
+    if is_for_memory:
+        return LostError("it was killed while the machine ran out of memory")
+    words = (folder / "log").read_text(errors="replace").strip().splitlines()
+    return LostError(f"it ended with {code}: {words[-1][:300] if words else 'without a word'}")

@@ -1,0 +1,295 @@
+"""How the bytes of a dataset arrive: in parts, each where the last one ended.
+
+The row says how many bytes are safely here; what the file holds beyond them, of a part that was
+cut off with the process that took it, is written again. Whoever writes holds a lock of the kernel
+on the file, which ends with its process, and every change of the row names the number of bytes
+that it continues.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from npas_store import datasets
+from npas_store.database import reading, transaction
+from npas_store.settings import settings
+from npas_store.tables import Dataset, new_id
+from npas_store.transitions import reason
+
+_LOCK = 0x6E706173647331  # "npasds1": of two that declare, each counts the other
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DRAFT_SECONDS = 3600.0
+MEGABYTE = 1024 * 1024
+
+
+class TooManyUploadsError(Exception):
+    """As many uploads as may be are unfinished."""
+
+
+class NoRoomError(Exception):
+    """The disk would have less room left than it must; the message says how much."""
+
+
+class UploadBusyError(Exception):
+    """Another request writes the upload at this moment."""
+
+
+class UploadEndedError(Exception):
+    """The dataset takes no more bytes; the message is its state."""
+
+
+class OffsetError(Exception):
+    """A part does not begin where the last one ended.
+
+    Attributes:
+        received: bytes that are here.
+    """
+
+    def __init__(self, received: int) -> None:
+        super().__init__(f"{received} bytes are here")
+        self.received = received
+
+
+def folder_of(dataset_id: str) -> Path:
+    """Return the folder of what is on its way, and of its check."""
+    return settings().uploads / dataset_id
+
+
+def content(dataset_id: str) -> Path:
+    """Return the file of the bytes as they were sent."""
+    return folder_of(dataset_id) / "upload"
+
+
+def spare_bytes() -> int:
+    """Return how many bytes uploads may still write; negative: the disk is too full already."""
+    home = settings().home
+    home.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(home).free - settings().free_megabytes * MEGABYTE
+
+
+def declare(
+    session: Session,
+    *,
+    dataset_id: str,
+    name: str,
+    format: str,
+    options: Mapping[str, Any],
+    labels: Mapping[str, str],
+    num_bytes: int,
+    sha256: str | None,
+) -> Dataset:
+    """Make a dataset whose bytes are yet to come.
+
+    Args:
+        dataset_id: `new_dataset_id`.
+        name: the user's; datasets may share one, as versions do.
+        format: npz, images or parquet.
+        options: how it is read.
+        labels: the user's.
+        num_bytes: that will come.
+        sha256: of those, in hex; None: not known.
+
+    Raises:
+        TooManyUploadsError: as many as may be are unfinished.
+        NoRoomError: with those that are on their way, it would leave too little room.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    to_come = func.coalesce(func.sum(Dataset.upload_bytes - Dataset.received_bytes), 0)
+    query = select(func.count(), to_come).where(Dataset.state == "uploading")
+    number, others = session.execute(query).one()
+    if number >= settings().max_uploads:
+        raise TooManyUploadsError
+    if (free := spare_bytes() - int(others)) < num_bytes:
+        raise NoRoomError(f"{max(0, free):,} bytes are free for uploads")
+    values = {
+        **{"id": dataset_id, "name": name, "format": format, "upload_bytes": num_bytes},
+        **{"options": dict(options), "labels": dict(labels), "upload_sha256": sha256},
+    }
+    return session.scalars(insert(Dataset).values(values).returning(Dataset)).one()
+
+
+def new_dataset_id() -> str:
+    """Return an id for `declare`."""
+    return new_id("ds")
+
+
+class Part:
+    """Bytes of one request on their way into a dataset's file; from `open` to `close`.
+
+    Attributes:
+        total: bytes of the whole upload.
+        received: bytes that are here, those of this part included.
+        kept: those of them that are recorded: what is left of the part if it breaks off now.
+    """
+
+    def __init__(self, row: Dataset, file: int) -> None:
+        """Go on after the bytes that a row counts; `open` checks that this may be done."""
+        self._dataset_id, self._file, self.total = row.id, file, row.upload_bytes
+        self.received = self.kept = row.received_bytes
+        self._lock = threading.Lock()  # a request may be ended while a thread writes for it
+
+    @classmethod
+    def open(cls, dataset_id: str, start: int) -> "Part":
+        """Begin a part.
+
+        Args:
+            start: bytes before it.
+
+        Raises:
+            NoSuchDatasetError: there is none with this id.
+            UploadEndedError: it takes no more bytes.
+            UploadBusyError: another request is writing.
+            OffsetError: other bytes are here than those before `start`.
+            NoRoomError: the disk is full.
+        """
+        _arriving(dataset_id)
+        with _telling_of_full_disks():
+            folder_of(dataset_id).mkdir(parents=True, exist_ok=True)
+            file = os.open(content(dataset_id), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _take(file)
+            row = _arriving(dataset_id)  # again: only now nobody else changes it
+            if start != row.received_bytes:
+                raise OffsetError(row.received_bytes)
+            os.ftruncate(file, row.received_bytes)
+            os.lseek(file, row.received_bytes, os.SEEK_SET)
+        except BaseException:
+            os.close(file)
+            raise
+        return cls(row, file)
+
+    def write(self, chunk: bytes | bytearray) -> None:
+        """Take more bytes; they are not safe before `keep`.
+
+        Raises:
+            NoRoomError: the disk is full; what was taken before stays.
+        """
+        view = memoryview(chunk)
+        with self._lock, _telling_of_full_disks():
+            while view:
+                written = os.write(self._file, view)
+                self.received += written
+                view = view[written:]
+
+    def keep(self) -> None:
+        """Bring to disk and record what was taken; the last byte ends the upload.
+
+        Raises:
+            UploadEndedError: the dataset was deleted, or given up, meanwhile.
+            NoRoomError: the disk has less room left than it must; what was taken is kept.
+        """
+        with self._lock:
+            if self.received > self.kept:
+                with _telling_of_full_disks():
+                    os.fsync(self._file)
+                self._record()
+        if self.received < self.total and (free := spare_bytes()) < 0:
+            raise NoRoomError(f"{-free:,} bytes are missing")
+
+    def close(self) -> None:
+        """Let others write."""
+        with self._lock:
+            os.close(self._file)
+
+    def _record(self) -> None:
+        changes: dict[str, Any] = {"received_bytes": self.received}
+        if self.received == self.total:
+            changes |= {"state": "processing", "received_at": func.now()}
+        own = (Dataset.id == self._dataset_id, Dataset.state == "uploading")
+        continues = Dataset.received_bytes == self.kept
+        with transaction() as session:
+            statement = update(Dataset).where(*own, continues).values(changes)
+            if session.scalar(statement.returning(Dataset.id)) is None:
+                raise UploadEndedError("no longer there, or given up")
+        self.kept = self.received
+
+
+def expire_once() -> int:
+    """Give up uploads that are not whole in time, clear up behind all, and return how many.
+
+    Safe to call at any time, from anywhere.
+    """
+    hours = settings().upload_hours
+    why = reason(
+        "upload_expired",
+        f"the bytes did not all arrive within {hours:g} hours",
+        hint="send it again: POST /v1/datasets",
+    )
+    late = Dataset.created_at < func.now() - timedelta(hours=hours)
+    ended = {"state": "invalid", "reason": why, "finished_at": func.now()}
+    with transaction() as session:
+        statement = update(Dataset).where(Dataset.state == "uploading", late).values(ended)
+        given_up = session.scalars(statement.returning(Dataset.id)).all()
+    _clear(settings().uploads, "", ("uploading", "processing"))
+    _clear(settings().datasets, ".npz", ("ready",))
+    for draft in settings().datasets.glob(".*"):
+        if _age(draft) > _DRAFT_SECONDS:
+            draft.unlink(missing_ok=True)
+    return len(given_up)
+
+
+def clear_up(dataset_id: str) -> None:
+    """Delete what was sent: it is checked."""
+    shutil.rmtree(folder_of(dataset_id), ignore_errors=True)
+
+
+def _clear(place: Path, suffix: str, states: tuple[str, ...]) -> None:
+    """Delete the files and folders of datasets that are not in one of these states."""
+    found = {path.name.removesuffix(suffix): path for path in place.glob(f"ds_*{suffix}")}
+    with reading() as session:
+        query = select(Dataset.id).where(Dataset.id.in_(found), Dataset.state.in_(states))
+        kept = set(session.scalars(query))
+    for dataset_id, path in found.items():
+        if dataset_id not in kept:
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_ctime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _arriving(dataset_id: str) -> Dataset:
+    with reading() as session:
+        row = datasets.look_up(session, dataset_id)
+    if row.state != "uploading":
+        raise UploadEndedError(row.state)
+    return row
+
+
+def _take(file: int) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UploadBusyError from None
+
+
+@contextmanager
+def _telling_of_full_disks() -> Iterator[None]:
+    """Turn the error of a full disk into our own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise NoRoomError(str(error.strerror)) from error
+        raise

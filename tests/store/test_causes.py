@@ -1,0 +1,103 @@
+"""The table of causes: whole, documented, and what stored rows of earlier releases mean."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from npas_store.causes import CAUSES, cause, shown
+from npas_store.retries import most
+from npas_store.settings import settings
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/reasons.md"
+
+TRIES = {"none": "none", "few": "3", "many": "`NPAS_MAX_ATTEMPTS`", "any": "until it works"}
+ADJUSTS = {
+    None: "",
+    "micro_batches": "smaller micro-batches",
+    "learning_rate_factor": "a lower rate, once",
+}
+
+
+def test_page_of_reasons_is_the_table():
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|$", PAGE.read_text(), re.M)
+    told = [(code, [cell.strip() for cell in rest.split(" | ")]) for code, rest in rows]
+    assert told == [
+        (
+            known.code,
+            [
+                known.means,
+                known.blame,
+                TRIES[known.tries],
+                ADJUSTS[known.adjusts] or "-",
+                "yes" if known.retryable else "no",
+                ", ".join(f"`{name}`" for name in known.former) or "-",
+            ],
+        )
+        for known in CAUSES
+    ]
+
+
+OF_DATASETS = {"checking.py", "checks.py", "uploads.py"}
+"""Files whose reasons are told of datasets that were sent, which have codes of their own."""
+
+
+def codes_of_reasons():
+    """Yield each code that the code of the service gives the reason of a job."""
+    for folder in ("core/npas_store", "core/npas_local", "api", "worker"):
+        for file in (ROOT / folder).rglob("*.py"):
+            if file.name in OF_DATASETS:
+                continue
+            for node in ast.walk(ast.parse(file.read_text())):
+                if not isinstance(node, ast.Call) or not node.args:
+                    continue
+                called, first = ast.unparse(node.func), node.args[0]
+                if called.rpartition(".")[2] == "reason" and isinstance(first, ast.Constant):
+                    yield first.value
+
+
+def test_every_reason_has_its_cause():
+    used = set(codes_of_reasons())
+    assert used >= {"worker_lost", "disk_full", "user_cancelled", "oom_host"}
+    assert used - {known.code for known in CAUSES} == set()
+
+
+def test_codes_are_unique():
+    codes = [code for known in CAUSES for code in known.codes]
+    assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize("known", CAUSES, ids=lambda known: known.code)
+def test_every_cause_says_what_to_do(known):
+    assert known.hint
+    assert known.means
+    assert known.blame != "user" or known.tries == "none"
+
+
+@pytest.mark.parametrize(
+    ("former", "code"),
+    [
+        ("gpu_out_of_memory", "oom_gpu"),
+        ("out_of_memory", "oom_host"),
+        ("device_failed", "device_unusable"),
+        ("dataset_unusable", "invalid_data"),
+        ("infeasible_budget", "budget_infeasible"),
+    ],
+)
+def test_reason_of_an_earlier_release_is_told_as_one_of_today(former, code):
+    stored = {"code": former, "message": "m", "hint": "h", "field": "/f"}
+    assert shown(stored) == {**stored, "code": code, "retryable": cause(code).retryable}
+    assert cause(former) is cause(code)
+
+
+def test_reason_of_a_later_release_is_read_as_it_is():
+    stored = {"code": "of_tomorrow", "message": "m"}
+    assert shown(stored) == {**stored, "hint": "", "field": "", "retryable": True}
+    assert cause("of_tomorrow").tries == "few"
+    assert shown(None) is None
+
+
+def test_caps_are_those_of_the_settings():
+    assert [most(tries) for tries in ("none", "few", "many")] == [0, 3, settings().max_attempts]
+    assert most("any") == float("inf")
