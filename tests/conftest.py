@@ -76,7 +76,7 @@ def services() -> Iterator[Path]:
 @pytest.fixture
 def store(services: Path) -> Path:
     """The services with no job in Postgres and nothing in Redis; yields the service's folder."""
-    from npas_store import broker
+    from npas_store import broker, homes
     from npas_store.database import transaction
     from npas_store.tables import Row
     from sqlalchemy import text
@@ -86,4 +86,5 @@ def store(services: Path) -> Path:
         session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
     with broker.client() as server:
         server.flushall()
+    homes.settle()  # nothing is deleted in a folder that is not the database's
     return services

@@ -22,6 +22,7 @@ from npas_api import (
     frontiers,
     health,
     job_changes,
+    job_log,
     jobs,
     metrics,
     openapi,
@@ -43,7 +44,7 @@ from npas_api.planning import Planner
 _DESCRIPTION = "Give it a network and a parameter budget; get back a trained network that fits."
 
 _PARTS = (
-    *(plans, jobs, job_changes, descendants, deletion, events),
+    *(plans, jobs, job_changes, job_log, descendants, deletion, events),
     *(metrics, artifacts, results, sweeps, frontiers, sweep_tables),
     *(catalogues, datasets, receiving, health),
 )

@@ -14,6 +14,8 @@ RELAY_SECONDS = 1.0
 CHECK_SECONDS = 1.0
 EXPIRE_SECONDS = 60.0
 TIDY_SECONDS = 600.0
+REST_SECONDS = 0.05
+"""From a call to the round that it asks for: each round costs as much as hundreds of messages."""
 MAX_PAUSE_SECONDS = 30.0
 _SHARE_OF_A_LEASE = 0.1  # how much later than it ran out a lost job may be taken back
 
@@ -50,7 +52,7 @@ class BackgroundLoop:
         self._thread.start()
 
     def wake(self) -> None:
-        """Do the next round at once: there is something new."""
+        """Do the next round soon: there is something new; what comes meanwhile is in it, too."""
         if not self._can_wait:
             self._called.set()
 
@@ -75,19 +77,24 @@ class BackgroundLoop:
             except Exception:  # a dead loop would stop all jobs without anybody noticing
                 log.exception("%s failed", self.name)
                 pause = min(pause * 2, MAX_PAUSE_SECONDS)
-            if not self._stopping.is_set():
-                self._called.wait(pause)
+            if self._called.wait(pause):
+                self._stopping.wait(REST_SECONDS)
 
 
 def relay() -> BackgroundLoop:
     """Return the loop that notifies the workers for new jobs."""
-    return BackgroundLoop("outbox", outbox.relay_once, seconds=RELAY_SECONDS)
+    return BackgroundLoop("outbox", outbox.send_due, seconds=RELAY_SECONDS)
+
+
+def announcing() -> BackgroundLoop:
+    """Return the loop that notifies them again for jobs that nobody took."""
+    return BackgroundLoop("announcer", outbox.announce_again, seconds=RELAY_SECONDS, can_wait=True)
 
 
 def reaping() -> BackgroundLoop:
     """Return the loop that takes jobs back from workers that fell silent."""
     seconds = settings().lease_seconds * _SHARE_OF_A_LEASE
-    return BackgroundLoop("reaper", reaper.reap_once, seconds=seconds)
+    return BackgroundLoop("reaper", reaper.reap_once, seconds=seconds, can_wait=True)
 
 
 def checking() -> BackgroundLoop:
@@ -100,7 +107,7 @@ def checking() -> BackgroundLoop:
 
 def expiring() -> BackgroundLoop:
     """Return the loop that gives up uploads that are not whole in time."""
-    return BackgroundLoop("uploads", uploads.expire_once, seconds=EXPIRE_SECONDS)
+    return BackgroundLoop("uploads", uploads.expire_once, seconds=EXPIRE_SECONDS, can_wait=True)
 
 
 def tidying() -> BackgroundLoop:
@@ -108,4 +115,11 @@ def tidying() -> BackgroundLoop:
     return BackgroundLoop("retention", retention.tidy_once, seconds=TIDY_SECONDS, can_wait=True)
 
 
-CHORES: Sequence[Callable[[], BackgroundLoop]] = (relay, reaping, checking, expiring, tidying)
+CHORES: Sequence[Callable[[], BackgroundLoop]] = (
+    relay,
+    announcing,
+    reaping,
+    checking,
+    expiring,
+    tidying,
+)

@@ -9,7 +9,7 @@ JSON = "application/json"
 EVENTS = "text/event-stream"
 
 
-def json_only(request: Request) -> None:
+async def json_only(request: Request) -> None:
     """Refuse clients that do not take JSON; a dependency.
 
     Raises:

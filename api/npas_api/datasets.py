@@ -138,16 +138,15 @@ def get_dataset(dataset_id: DatasetId) -> Shape:
 )
 def delete_dataset(dataset_id: DatasetId) -> RemovedDataset:
     """Delete a dataset, in whatever state, with its bytes; jobs that have ended stay."""
-    with transaction() as session:
-        try:
-            removed = datasets.remove(session, dataset_id)
-        except datasets.NoSuchDatasetError:
-            raise no_dataset(dataset_id) from None
-        except datasets.DatasetInUseError as error:
-            raise errors.DatasetInUseError(
-                f"{dataset_id} is read by jobs that have not ended: {error}; cancel them, or wait"
-            ) from None
-    return RemovedDataset(id=dataset_id, freed_files=removed.files, freed_bytes=removed.bytes)
+    try:
+        freed = datasets.delete_dataset(dataset_id)
+    except datasets.NoSuchDatasetError:
+        raise no_dataset(dataset_id) from None
+    except datasets.DatasetInUseError as error:
+        raise errors.DatasetInUseError(
+            f"{dataset_id} is read by jobs that have not ended: {error}; cancel them, or wait"
+        ) from None
+    return RemovedDataset(id=dataset_id, freed_files=freed.files, freed_bytes=freed.bytes)
 
 
 @router.head("/{dataset_id}/thumbnails", include_in_schema=False)

@@ -13,7 +13,7 @@ from npas_api import errors
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 
 
-def checked_id(job_id: str) -> str:
+async def checked_id(job_id: str) -> str:
     """Return a job's id; a dependency.
 
     Raises:

@@ -101,7 +101,7 @@ async def retry_job(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.Job:
-    """Queue the same job again, after it failed or was cancelled.
+    """Queue the same job again, after it failed, was cancelled, or met its time limit.
 
     It goes on from the newest resume file of that one, if one is still kept, else from the start.
     """
@@ -229,7 +229,9 @@ def _retried(session: Session, job: Job) -> JobSpec:
         advice = "continue trains its network on, clone makes a new one"
     else:
         advice = "cancel ends it, clone makes another one beside it"
-    raise _conflict(job, f"only a job that failed or was cancelled can be retried; {advice}")
+    raise _conflict(
+        job, f"only one that failed, was cancelled or cut short can be retried; {advice}"
+    )
 
 
 def _continued(session: Session, job: Job, wish: Continuation) -> JobSpec:

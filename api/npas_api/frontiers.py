@@ -109,11 +109,13 @@ def _read(sweep_id: str) -> _Swept:
         row = sweep(session, sweep_id)
         summary = sweep_views.summaries(session, [row])[row.id]
         jobs = sweep_views.trials(session, sweep_id)
-    groups: dict[tuple[Any, ...], list[tables.Job]] = {}
+    groups: dict[tuple[int, int | None, int | None], list[tables.Job]] = {}
     for job in jobs:
-        place = job.sweep_point or {}
-        key = (place.get("architecture"), place.get("method"), place.get("budget"))
+        assert job.sweep_point is not None
+        place = job.sweep_point
+        key = (place["architecture"], place["method"], place["budget"])
         groups.setdefault(key, []).append(job)
+    in_order = [groups[key] for key in sorted(groups, key=_order)]
     counts = summary.counts
     missing = {
         "waiting": sum(count for state, count in counts.items() if state not in TERMINAL),
@@ -124,10 +126,16 @@ def _read(sweep_id: str) -> _Swept:
     return _Swept(
         row=row,
         state=summary.state,
-        points=tuple(_point(group) for group in groups.values()),
-        jobs=tuple(group[0] for group in groups.values()),
+        points=tuple(_point(group) for group in in_order),
+        jobs=tuple(group[0] for group in in_order),
         missing=missing,
     )
+
+
+def _order(key: tuple[int, int | None, int | None]) -> tuple[int, int, int]:
+    """Sort points as the lists of the request are, the baseline of a network first."""
+    architecture, method, budget = key
+    return architecture, -1 if method is None else method, -1 if budget is None else budget
 
 
 def _point(jobs: Sequence[tables.Job]) -> Point:
@@ -144,7 +152,7 @@ def _point(jobs: Sequence[tables.Job]) -> Point:
                 accuracy=job.accuracy,
                 parameters=job.parameters,
             )
-            for job in jobs
+            for job in sorted(jobs, key=lambda job: (job.sweep_point or {})["seed"])
         ),
     )
 

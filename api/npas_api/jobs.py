@@ -1,14 +1,25 @@
 """/v1/jobs: create, list, look at, cancel."""
 
-from typing import Annotated, Any
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from npas.plans import Plan
 from npas.spec import JobSpec
-from npas_store import idempotency, jobs, listings, migrate, queue_places
-from npas_store.database import reading, transaction
+from npas_store import (
+    datasets,
+    idempotency,
+    jobs,
+    listings,
+    migrate,
+    queue_places,
+    submission,
+)
+from npas_store.database import glancing, reading, transaction
 from npas_store.tables import Job
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from npas_api import (
@@ -20,9 +31,12 @@ from npas_api import (
     schemas,
     starts,
 )
+from npas_api.estimates import Estimator
 from npas_api.idempotency_key import REPLAYED, IdempotencyKey, reused
 from npas_api.openapi import EXAMPLE, problems_of, request_body
-from npas_api.planning import while_awaited
+from npas_api.plan_cache import KeptPlan
+from npas_api.planning import Planned, Planner, largest_memory, while_awaited
+from npas_api.replies import shaped
 from npas_api.request_body import body
 
 router = APIRouter(
@@ -46,66 +60,68 @@ router = APIRouter(
 )
 async def create_job(
     request: Request,
-    response: Response,
     spec: Annotated[JobSpec, Depends(body(JobSpec))],
     idempotency_key: IdempotencyKey = None,
-) -> schemas.Job:
+) -> Response:
     """Queue a job: search the sharing, train, deliver one file.
 
     The budget is checked before anything is queued; one that is too small is refused with the
     least that this method, and every other, needs.
     """
-    earlier = await run_in_threadpool(_replay, spec, idempotency_key)
-    if earlier is None:
+    planner: Planner = request.app.state.planner
+    estimator: Estimator = request.app.state.estimator
+    wanted = _Wanted(spec=spec, key=idempotency_key, estimator=estimator)
+    kept = planner.kept(spec)
+    made = await run_in_threadpool(_create_kept, wanted, kept) if kept else None
+    if made is None:
+        made = await run_in_threadpool(_replay, spec, idempotency_key)
+    if made is None:
         await run_in_threadpool(_check_start, spec)
-        planned = await while_awaited(request, request.app.state.planner.plan_job(spec))
-        estimator = request.app.state.estimator
-        estimate = await run_in_threadpool(estimator.estimate, planned.work)
-        job, is_new = await run_in_threadpool(
-            _create, spec, planned.plan, idempotency_key, estimate
-        )
+        planned = await while_awaited(request, planner.plan_job(spec))
+        made = await run_in_threadpool(_create, wanted, planned)
+    headers = {"Location": made.job.urls.self}
+    if made.is_new:
         for loop in request.app.state.loops:
             loop.wake()  # the message need not wait for the next round
     else:
-        job, is_new = earlier, False
-    response.headers["Location"] = job.urls.self
-    if not is_new:
-        response.headers[REPLAYED] = "true"
-    return job
+        headers[REPLAYED] = "true"
+    return shaped(made.job, status=202, headers=headers)
 
 
 @router.get(
     "",
+    response_model=schemas.JobPage,
     responses=problems_of(errors.NotAcceptableError, errors.InvalidRequestError),
     openapi_extra=pagination.LABEL_PARAMETER,
 )
-def list_jobs(
-    query: Annotated[pagination.JobQuery, Query()], request: Request, response: Response
-) -> schemas.JobPage:
+def list_jobs(query: Annotated[pagination.JobQuery, Query()], request: Request) -> Response:
     """List jobs, the newest first; filters can be combined."""
     wanted, order = pagination.filtered(query), pagination.ordered(query)
-    with reading() as session:
-        page = listings.jobs(
-            session,
-            wanted,
-            order=order,
-            after=pagination.placed(query.after, order),
-            limit=query.limit,
-        )
-        histories = listings.histories(session, [job.id for job in page.jobs])
+    after = pagination.placed(query.after, order)
+    with glancing() as session:
+        page = listings.jobs(session, wanted, order=order, after=after, limit=query.limit)
     following = pagination.following(page, order)
-    pagination.link(request, response, following)
-    data = [schemas.Job.of(job, histories[job.id]) for job in page.jobs]
-    return schemas.JobPage(data=data, has_more=page.has_more, next=following)
+    data = [schemas.Job.of(job, job.transitions) for job in page.jobs]
+    answer = shaped(schemas.JobPage(data=data, has_more=page.has_more, next=following))
+    pagination.link(request, answer, following)
+    return answer
 
 
-@router.get("/{job_id}", responses=problems_of(errors.NotAcceptableError, errors.JobNotFoundError))
-def get_job(job_id: dependencies.JobId, response: Response) -> schemas.Job:
+@router.get(
+    "/{job_id}",
+    response_model=schemas.Job,
+    responses=problems_of(errors.NotAcceptableError, errors.JobNotFoundError),
+)
+def get_job(job_id: dependencies.JobId) -> Response:
     """Look at a job; its ETag names the version of what users can change, for If-Match."""
-    with reading() as session:
-        job = dependencies.job(session, job_id)
-        preconditions.tell_version(response, job)
-        return looked_at(session, job)
+    with glancing() as session:
+        job = listings.view(session, job_id)
+        if job is None:
+            raise dependencies.no_job(job_id)
+        queue = queue_places.place(session, job)
+    answer = shaped(schemas.Job.of(job, job.transitions, queue=queue))
+    preconditions.tell_version(answer, job)
+    return answer
 
 
 @router.post(
@@ -129,7 +145,24 @@ def looked_at(session: Session, job: Job) -> schemas.Job:
     return schemas.Job.of(job, history, queue=queue_places.place(session, job))
 
 
-def _replay(spec: JobSpec, key: str | None) -> schemas.Job | None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    """A request for a job, and who says what it will take."""
+
+    spec: JobSpec
+    key: str | None
+    estimator: Estimator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """What a request gets: the job, and whether it is new."""
+
+    job: schemas.Job
+    is_new: bool
+
+
+def _replay(spec: JobSpec, key: str | None) -> _Made | None:
     """Return the job that a key made before.
 
     Asked before planning, so that a repeated request is answered alike even if, meanwhile, the
@@ -144,7 +177,7 @@ def _replay(spec: JobSpec, key: str | None) -> schemas.Job | None:
         job = session.get(Job, known.resource)
         if job is None:  # a key of something else
             raise reused(known.resource)
-        return shape(session, _same(job, spec))
+        return _Made(job=shape(session, _same(job, spec)), is_new=False)
 
 
 def _check_start(spec: JobSpec) -> None:
@@ -154,19 +187,43 @@ def _check_start(spec: JobSpec) -> None:
             starts.require_start(session, spec)
 
 
-def _create(
-    spec: JobSpec, plan: str, key: str | None, estimate: dict[str, Any]
-) -> tuple[schemas.Job, bool]:
-    """Return the job, and whether it is new: another request may have used the key just now."""
-    planned = Plan.from_json(plan)
-    with transaction() as session:
-        migrate.require(session)  # a newer version may have come since the start
+def _create_kept(wanted: _Wanted, kept: KeptPlan) -> _Made | None:
+    """Return the job, of a plan that was made before; None: it has to be made anew."""
+    if largest_memory() != kept.memory_bytes:
+        return None
+    return _create(wanted, Planned(plan=kept.document, work=kept.work), kept.plan)
+
+
+def _create(wanted: _Wanted, planned: Planned, plan: Plan | None = None) -> _Made:
+    """Return the job, new or not: another request may have used the key just now."""
+    spec, plan = wanted.spec, plan or Plan.from_json(planned.plan)
+    estimate = wanted.estimator.estimate(planned.work)
+    with _opened(spec) as session:
         starts.hold_start(session, spec)
         try:
-            job = jobs.create(session, spec, planned, key, estimate=estimate)
+            job, is_new = jobs.create_once(
+                session,
+                spec,
+                plan,
+                wanted.key,
+                estimate=estimate,
+                plan_json=planned.plan,
+                schema=migrate.head(),
+            )
         except jobs.NoSuchJobError:  # the key made something else
             raise reused("what is no job") from None
-        return shape(session, _same(job, spec)), jobs.is_new(session, job)
+        except (jobs.OtherSchemaError, ProgrammingError):
+            migrate.require()  # a newer version may have come since the start
+            raise
+        if not is_new:
+            return _Made(job=shape(session, _same(job, spec)), is_new=False)
+    return _Made(job=schemas.Job.of(job, submission.first_history(job)), is_new=True)
+
+
+def _opened(spec: JobSpec) -> AbstractContextManager[Session]:
+    """Return a session to create a job in: a transaction where something has to be held for it."""
+    needs_one = spec.start is not None or spec.dataset.name.startswith(datasets.PREFIX)
+    return transaction() if needs_one else glancing()
 
 
 def _same(job: Job, spec: JobSpec) -> Job:

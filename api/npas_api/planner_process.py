@@ -102,7 +102,11 @@ def main() -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
     small = JobSpec.model_validate(_SMALL)
     weigh(small, planner.plan(small))  # what a first forward pass imports takes seconds
-    ready = {"architectures": arch.catalogue(), "methods": methods.catalogue()}
+    ready = {
+        "architectures": arch.catalogue(),
+        "methods": methods.catalogue(),
+        "folder": str(data.default_folder()),
+    }
     control.sendall(framed(ready))
     gc.freeze()  # forks share what is never looked at
     while True:

@@ -16,9 +16,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from fastapi.concurrency import run_in_threadpool
@@ -26,13 +27,13 @@ from npas.jobs.workload import Workload
 from npas.spec import JobSpec, PlanRequest
 from npas_local.processes import die_with
 from npas_store import blobs, datasets, workers
-from npas_store.database import reading
+from npas_store.database import glancing
 from npas_store.settings import settings
 from starlette.requests import ClientDisconnect, Request
 
-from npas_api import errors
-from npas_api.errors import FieldError
+from npas_api import planner_refusals
 from npas_api.messages import HELLO, LENGTH_BYTES, framed, num_bytes
+from npas_api.plan_cache import KeptPlan, PlanCache, stamp
 
 AT_ONCE = 2
 MAX_WAITING = 200
@@ -77,6 +78,7 @@ class Planner:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._known: dict[str, Any] = {}
+        self._plans = PlanCache()
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -111,13 +113,44 @@ class Planner:
         return str(await self._ask("plan", asked, request))
 
     async def plan_job(self, spec: JobSpec) -> Planned:
-        """Plan and weigh a job that can be done with the data that are here; see `plan`."""
+        """Plan and weigh a job that can be done with the data that are here; see `plan`.
+
+        One that was made a moment ago is not made again, see `kept`.
+        """
         await run_in_threadpool(datasets.require_ready, spec.dataset.name)
-        limit = await run_in_threadpool(_largest_memory)
+        await self._started()
+        limit = await run_in_threadpool(largest_memory)
+        before = stamp(self._folder())
+
+        def known() -> dict[str, Any] | None:
+            kept = None if spec.start else self._plans.find(spec, self._folder())
+            is_right = kept is not None and kept.memory_bytes == limit
+            return {"kept": kept} if is_right else None
+
         asked = spec.model_dump_json()
         start = str(blobs.path(spec.start.checkpoint)) if spec.start else None
-        answer = await self._ask("job", asked, spec, memory_bytes=limit, start=start)
-        return Planned.of(answer)
+        answer = await self._ask("job", asked, spec, memory_bytes=limit, start=start, known=known)
+        if kept := answer.get("kept"):
+            return Planned(plan=kept.document, work=kept.work)
+        planned = Planned.of(answer)
+        if spec.start is None:
+            self._plans.keep(spec, planned.plan, planned.work, memory_bytes=limit, before=before)
+        return planned
+
+    def kept(self, spec: JobSpec) -> KeptPlan | None:
+        """Return the plan of a job that was asked for before, if the data are still the same.
+
+        It may be used while `largest_memory` is what it was made with. A dataset that a user sent,
+        or a file to start from, has to be looked at each time, which is left to `plan_job`.
+        """
+        is_looked_at = spec.dataset.name.startswith(datasets.PREFIX) or spec.start is not None
+        if is_looked_at or not self.is_ready:
+            return None
+        return self._plans.find(spec, self._folder())
+
+    def _folder(self) -> Path:
+        """Return the folder of the datasets."""
+        return settings().data_folder or Path(self._known["folder"])
 
     async def weigh(self, spec: JobSpec) -> Planned:
         """Plan and weigh a job whatever data and devices are here; see `plan`."""
@@ -144,7 +177,9 @@ class Planner:
         *,
         memory_bytes: int | None = None,
         start: str | None = None,
+        known: Callable[[], Any] = lambda: None,
     ) -> Any:
+        """Ask the process, when it is our turn; by then somebody else's answer may do."""
         folder = settings().data_folder
         message = {
             "question": question,
@@ -157,17 +192,19 @@ class Planner:
         }
         await self._started()
         async with self._slot():
+            if (found := known()) is not None:
+                return found
             answer = await self._answer(message)
         if "found" in answer:
             return answer["found"]
-        raise _refusal(answer, request)
+        raise planner_refusals.refusal(answer, request)
 
     async def _started(self) -> None:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._ready.wait()
         except TimeoutError:
-            raise _unavailable("is not ready") from None
+            raise planner_refusals.unavailable("is not ready") from None
 
     async def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Have a fork answer; however this ends, the fork ends with it."""
@@ -181,21 +218,21 @@ class Planner:
                     return await _exchanged(ours, message)
             except TimeoutError:
                 self._end()
-                raise _unavailable("did not answer") from None
+                raise planner_refusals.unavailable("did not answer") from None
             except (asyncio.IncompleteReadError, OSError):
                 # A fork says which limit it met: this one was ended, alone or with its process.
-                raise _unavailable("was ended") from None
+                raise planner_refusals.unavailable("was ended") from None
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         if self._waiting >= MAX_WAITING:
-            raise _busy()
+            raise planner_refusals.busy()
         self._waiting += 1
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._slots.acquire()
         except TimeoutError:
-            raise _busy() from None
+            raise planner_refusals.busy() from None
         finally:
             self._waiting -= 1
         try:
@@ -227,6 +264,7 @@ class Planner:
     def _end(self) -> None:
         """End the process and its forks, the frozen ones too; it is started again."""
         self._ready.clear()
+        self._plans = PlanCache()  # it may come back with other code
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -240,7 +278,7 @@ class Planner:
             TimeoutError: it does not answer.
             IncompleteReadError, OSError: it has ended.
         """
-        reader, writer = await asyncio.open_connection(sock=control)
+        reader, writer = await asyncio.open_unix_connection(sock=control)
         try:
             async with asyncio.timeout(START_SECONDS):
                 self._known = await _received(reader)
@@ -272,9 +310,9 @@ def _process(control: socket.socket) -> subprocess.Popen[bytes]:
     )
 
 
-def _largest_memory() -> int | None:
+def largest_memory() -> int | None:
     """Return the bytes of memory of the workers' largest device; None: nothing is known."""
-    with reading() as session:
+    with glancing() as session:
         return workers.largest_memory_bytes(session)
 
 
@@ -305,7 +343,7 @@ async def _left(request: Request) -> None:
 
 async def _exchanged(connection: socket.socket, message: Mapping[str, Any]) -> dict[str, Any]:
     """Send a question, return the answer."""
-    reader, writer = await asyncio.open_connection(sock=connection)
+    reader, writer = await asyncio.open_unix_connection(sock=connection)
     try:
         writer.write(framed(message))
         return await _received(reader)
@@ -317,54 +355,3 @@ async def _received(reader: asyncio.StreamReader) -> dict[str, Any]:
     length = num_bytes(await reader.readexactly(LENGTH_BYTES))
     found: dict[str, Any] = json.loads(await reader.readexactly(length))
     return found
-
-
-def _refusal(answer: Mapping[str, Any], request: PlanRequest | None) -> Exception:
-    """Return the error for an answer that is a refusal."""
-    if limit := answer.get("exceeded"):
-        return _too_large(limit, request)
-    if refused := answer.get("refused"):
-        pointer = _pointer(refused["field"], request)
-        refusal = errors.from_library(
-            refused["code"], refused["message"], pointer=pointer, members=answer["members"]
-        )
-        if refusal:
-            return refusal
-    return RuntimeError(answer.get("failed") or answer.get("trace"))
-
-
-def _too_large(limit: str, request: PlanRequest | None) -> errors.PlanTooLargeError:
-    allowed = (
-        f"{settings().plan_seconds} s (NPAS_PLAN_SECONDS)"
-        if limit == "time"
-        else f"{settings().plan_megabytes:,} MB of memory (NPAS_PLAN_MEGABYTES)"
-    )
-    message = (
-        f"planning needs more than {allowed}; ask for fewer layers or fewer different shapes of "
-        "layers, another method, or a dataset with fewer labels"
-    )
-    pointer = "/networks" if request is not None and request.networks else "/architecture"
-    blame = FieldError(pointer=pointer, code="plan_too_large", message=message)
-    return errors.PlanTooLargeError(message, errors=[blame])
-
-
-def _pointer(field: str, request: PlanRequest | None) -> str:
-    """Return the JSON pointer into the request for what the library blames.
-
-    It knows one architecture at a time, not which of several networks it came from.
-    """
-    is_one_of_many = request is not None and request.networks is not None
-    return "/networks" if is_one_of_many and field.startswith("/architecture") else field
-
-
-def _busy() -> errors.BusyError:
-    return errors.BusyError(headers={"Retry-After": "5"})
-
-
-def _unavailable(what: str) -> errors.PlannerUnavailableError:
-    log.warning("a plan could not be made: the planner %s", what)
-    return errors.PlannerUnavailableError(
-        f"the process that makes plans {what}, and the request is not to blame for that; it is "
-        "started again: send the same request again in a few seconds",
-        headers={"Retry-After": "5"},
-    )

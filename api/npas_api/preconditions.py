@@ -6,9 +6,11 @@ is no tag for caches, and answers of jobs are not to be kept by any.
 """
 
 import re
+from typing import Any
 
 from fastapi import Request, Response
 from npas_store.tables import Job
+from sqlalchemy import Row
 
 from npas_api import errors
 from npas_api.errors import FieldError
@@ -17,18 +19,18 @@ _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS = re.compile(rf"\s*{_TAG}\s*(?:,\s*{_TAG}\s*)*")
 
 
-def tag(job: Job) -> str:
+def tag(job: Job | Row[Any]) -> str:
     """Return the ETag of a job."""
     return f'"{job.revision}"'
 
 
-def tell_version(response: Response, job: Job) -> None:
+def tell_version(response: Response, job: Job | Row[Any]) -> None:
     """Say with an answer which version of the job it has."""
     response.headers["ETag"] = tag(job)
     response.headers["Cache-Control"] = "no-store"
 
 
-def require(request: Request, job: Job) -> None:
+def require(request: Request, job: Job | Row[Any]) -> None:
     """Check that a request is meant for the job as it is, where it says so.
 
     Args:

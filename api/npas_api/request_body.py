@@ -23,6 +23,8 @@ JSON = ("application/json",)
 MERGE_PATCH = ("application/merge-patch+json", "application/json")
 """What a body is that says only what is to be otherwise (RFC 7396)."""
 MAX_BYTES = 1024 * 1024
+SMALL_BYTES = 4096
+"""Are read at once: it takes less than a change of threads."""
 MAX_DEPTH = 32
 """Nested arrays and objects; a job needs five."""
 MAX_VALUES = 20_000
@@ -52,8 +54,11 @@ def body(model: type[Model], types: Sequence[str] = JSON) -> Callable[[Request],
     """
 
     async def read(request: Request) -> Model:
+        content = await _bytes(request, types)
+        if len(content) <= SMALL_BYTES:
+            return _read(model, content)
         # In a thread: a large body takes a while, and others wait for the event loop.
-        return await run_in_threadpool(_read, model, await _bytes(request, types))
+        return await run_in_threadpool(_read, model, content)
 
     return read
 

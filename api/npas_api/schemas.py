@@ -9,6 +9,7 @@ from npas.spec import JobSpec
 from npas_store import causes, queue_places, tables
 from npas_store.states import is_terminal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from sqlalchemy import Row
 
 from npas_api.openapi import described_by
 
@@ -79,6 +80,7 @@ class JobUrls(Shape):
     metrics: str
     plan: str
     artifacts: str
+    log: str
 
 
 class Job(Shape):
@@ -132,8 +134,8 @@ class Job(Shape):
     @classmethod
     def of(
         cls,
-        row: tables.Job,
-        history: Iterable[tables.Transition],
+        row: tables.Job | Row[Any],
+        history: Iterable[tables.Transition | dict[str, Any]],
         *,
         queue: queue_places.QueuePlace | None = None,
     ) -> Self:
@@ -165,7 +167,7 @@ class Result(Shape):
     urls: JobUrls
 
     @classmethod
-    def of(cls, row: tables.Job) -> Self:
+    def of(cls, row: tables.Job | Row[Any]) -> Self:
         """Return the shape of a row that has a result."""
         fields = {name: getattr(row, name, None) for name in cls.model_fields}
         return cls.model_validate({**fields, "job_id": row.id, "urls": job_urls(row.id)})
@@ -263,5 +265,6 @@ class Catalogue(Shape):
 def job_urls(job_id: str) -> JobUrls:
     """Return where the parts of a job are."""
     own = f"/v1/jobs/{job_id}"
-    parts = ("cancel", "clone", "retry", "continue", "events", "metrics", "plan", "artifacts")
+    verbs = ("cancel", "clone", "retry", "continue")
+    parts = (*verbs, "events", "metrics", "plan", "log", "artifacts")
     return JobUrls.model_validate({"self": own, **{part: f"{own}/{part}" for part in parts}})

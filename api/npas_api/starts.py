@@ -1,7 +1,7 @@
 """The model file that a job is to start from: one that a job delivered, and whole."""
 
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs
+from npas_store import artifacts, blobs, garbage
 from sqlalchemy.orm import Session
 
 from npas_api import errors
@@ -32,7 +32,10 @@ def hold_start(session: Session, spec: JobSpec) -> None:
     Raises:
         StartUnusableError: it was deleted meanwhile.
     """
-    if spec.start is not None and artifacts.hold_model(session, spec.start.checkpoint) is None:
+    if spec.start is None:
+        return
+    garbage.hold(session)
+    if artifacts.hold_model(session, spec.start.checkpoint) is None:
         raise _unknown(spec.start.checkpoint)
 
 

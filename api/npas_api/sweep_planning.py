@@ -6,10 +6,12 @@ planner are shared with all other requests, which get their turns in between.
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from fastapi.concurrency import run_in_threadpool
+from npas.jobs.workload import Workload
 from npas.plans import Plan
 from npas.spec.sweep import SweepSpec
 from npas.spec.sweep_points import BASELINE, SweepPoint
@@ -18,7 +20,7 @@ from npas_store.sweeps import Child
 
 from npas_api import errors
 from npas_api.errors import FieldError
-from npas_api.planning import AT_ONCE, Planner
+from npas_api.planning import AT_ONCE, Planned, Planner
 from npas_api.validation import MAX_ERRORS
 
 _PAUSE_SECONDS = 0.5
@@ -29,7 +31,8 @@ Key = tuple[int, int | None, int | None]
 """Places of the network, the method and the budget."""
 
 Refusal = TypeVar("Refusal", bound=errors.ApiError)
-Outcome = str | errors.InfeasibleBudgetError
+Estimate = Callable[[Workload], dict[str, Any]]
+Outcome = Planned | errors.InfeasibleBudgetError
 """A plan, or why there is none."""
 
 
@@ -46,8 +49,13 @@ class PlannedSweep:
     left_out: tuple[dict[str, Any], ...]
 
 
-async def plan_sweep(planner: Planner, spec: SweepSpec) -> PlannedSweep:
+async def plan_sweep(planner: Planner, estimate: Estimate, spec: SweepSpec) -> PlannedSweep:
     """Plan a sweep.
+
+    Args:
+        planner: that makes the plans.
+        estimate: what a job will take, by what it will compute.
+        spec: the sweep.
 
     Raises:
         InfeasiblePointsError: budgets below their minimum, unless they are to be left out; or all.
@@ -67,13 +75,14 @@ async def plan_sweep(planner: Planner, spec: SweepSpec) -> PlannedSweep:
             await _ask_all(planner, spec, lone, outcomes)
     except TimeoutError:
         raise _too_slow(len(outcomes), len(first)) from None
-    return _planned(spec, {key: outcomes[key] for key in first if key in outcomes})
+    in_order = {key: outcomes[key] for key in first if key in outcomes}
+    return await run_in_threadpool(_planned, spec, in_order, estimate)
 
 
 def _is_baseline(spec: SweepSpec, key: Key, outcomes: Mapping[Key, Outcome]) -> bool:
     """Tell whether a point that was asked for serves as the baseline of its network."""
     _, method, _ = key
-    is_plan = isinstance(outcomes[key], str)
+    is_plan = isinstance(outcomes[key], Planned)
     return is_plan and method is not None and spec.methods[method].name == BASELINE
 
 
@@ -104,7 +113,7 @@ async def _ask_all(
 async def _outcome(planner: Planner, spec: SweepSpec, point: SweepPoint) -> Outcome:
     while True:
         try:
-            return (await planner.plan_job(spec.job(point))).plan
+            return await planner.plan_job(spec.job(point))
         except errors.InfeasibleBudgetError as error:
             return _placed(error, spec, point)
         except errors.BusyError:  # a sweep has the time to wait for its turn
@@ -167,39 +176,42 @@ def _too_slow(num_done: int, num_all: int) -> errors.PlanTooLargeError:
     return errors.PlanTooLargeError(message, errors=[whole])
 
 
-def _planned(spec: SweepSpec, outcomes: Mapping[Key, Outcome]) -> PlannedSweep:
-    refused = {key: o for key, o in outcomes.items() if not isinstance(o, str)}
-    plans = {key: o for key, o in outcomes.items() if isinstance(o, str)}
+def _planned(spec: SweepSpec, outcomes: Mapping[Key, Outcome], estimate: Estimate) -> PlannedSweep:
+    refused = {key: o for key, o in outcomes.items() if not isinstance(o, Planned)}
+    plans = {key: o for key, o in outcomes.items() if isinstance(o, Planned)}
     asked = [key for key in plans if key[1] is not None]
     if refused and (spec.infeasible == "refuse" or not asked):
         raise _infeasible(spec, refused, len(outcomes))
     kept, twins = _distinct(spec, plans)
     left_out = [_left_out_below(key, error) for key, error in refused.items()]
     left_out += [_left_out_twin(key, twin) for key, twin in twins.items()]
-    parsed = {key: Plan.from_json(plan) for key, plan in kept.items()}
+    parsed = {key: Plan.from_json(found.plan) for key, found in kept.items()}
+    estimates = {key: estimate(found.work) for key, found in kept.items()}
     children = tuple(
-        Child(point=point, spec=spec.job(point), plan=parsed[key])
+        Child(point=point, spec=spec.job(point), plan=parsed[key], estimate=estimates[key])
         for point in spec.points()
         if (key := (point.architecture, point.method, point.budget)) in parsed
     )
     return PlannedSweep(children=children, left_out=tuple(left_out))
 
 
-def _distinct(spec: SweepSpec, plans: Mapping[Key, str]) -> tuple[dict[Key, str], dict[Key, Key]]:
+def _distinct(
+    spec: SweepSpec, plans: Mapping[Key, Planned]
+) -> tuple[dict[Key, Planned], dict[Key, Key]]:
     """Return the plans that stand for different trainings, and of the others which is the same."""
     known: dict[str, Key] = {}
     twins: dict[Key, Key] = {}
-    for key, plan in plans.items():
-        identity = plan
+    for key, found in plans.items():
+        identity = found.plan
         if key[1] is None or spec.methods[key[1]].name == BASELINE:
-            content = json.loads(plan)
+            content = json.loads(found.plan)
             for part in ("budget", "unused"):
                 del content["ledger"][part]  # it trains the same, whatever is left over
             identity = json.dumps(content)
         first = known.setdefault(identity, key)
         if first != key:
             twins[key] = first
-    return {key: plan for key, plan in plans.items() if key not in twins}, twins
+    return {key: found for key, found in plans.items() if key not in twins}, twins
 
 
 def _place(key: Key) -> dict[str, int | None]:

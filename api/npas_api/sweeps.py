@@ -78,7 +78,9 @@ async def create_sweep(
     """
     earlier = await run_in_threadpool(_replay_sweep, spec, idempotency_key)
     if earlier is None:
-        planned = await while_awaited(request, plan_sweep(request.app.state.planner, spec))
+        state = request.app.state
+        planning = plan_sweep(state.planner, state.estimator.estimate, spec)
+        planned = await while_awaited(request, planning)
         answer, is_new = await run_in_threadpool(_create_sweep, spec, planned, idempotency_key)
         for loop in request.app.state.loops:
             loop.wake()  # the messages need not wait for the next round

@@ -24,6 +24,7 @@ from npas.plans import Plan
 
 from npas_client import download, errors, stream
 from npas_client.answers import Artifact, Deletion, Estimate, Event, Job
+from npas_client.datasets import DatasetCalls
 from npas_client.descendants import DescendantCalls
 from npas_client.sweeps import SweepCalls
 
@@ -40,7 +41,7 @@ _AWAY = (errors.UnreachableError, errors.UnavailableError)
 log = logging.getLogger(__name__)
 
 
-class Client(SweepCalls, DescendantCalls):
+class Client(SweepCalls, DescendantCalls, DatasetCalls):
     """A connection to one service.
 
     Requests that may be sent twice without harm are: reads, and submissions, which carry an
@@ -49,8 +50,8 @@ class Client(SweepCalls, DescendantCalls):
     Args:
         url: of the service; else the environment's NPAS_URL, else http://127.0.0.1:8000.
         timeout: seconds to wait for an answer to one try.
-        patience: seconds for which `wait` and `watch` put up with a service that cannot be
-            reached, as while it is started again; they say so in the log.
+        patience: seconds for which `wait`, `watch` and uploads put up with a service that cannot
+            be reached, as while it is started again; they say so in the log.
     """
 
     def __init__(
@@ -231,6 +232,16 @@ class Client(SweepCalls, DescendantCalls):
     def metrics(self, job_id: str) -> list[dict[str, Any]]:
         """Return the learning curve so far: one row per stage and epoch."""
         return list(self._send("GET", f"/v1/jobs/{job_id}/metrics").json()["data"])
+
+    def log(self, job_id: str, *, tail: int | None = None) -> str:
+        """Return what the trainings of a job said so far, claim by claim.
+
+        Args:
+            tail: only so many of the last lines.
+        """
+        wanted = {} if tail is None else {"tail": tail}
+        headers = {"Accept": "text/plain"}
+        return self._send("GET", f"/v1/jobs/{job_id}/log", params=wanted, headers=headers).text
 
     def plan(self, job_id: str, *, version: int | None = None) -> Plan:
         """Return a plan of the job: which layers share what.

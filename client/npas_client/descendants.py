@@ -37,7 +37,7 @@ class DescendantCalls(ABC):
         return self._make(f"/v1/jobs/{job_id}/clone", changes or {}, idempotency_key)
 
     def retry(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
-        """Make the same job again after it failed or was cancelled, and return it.
+        """Make the same job again after it failed or was cut short, and return it.
 
         It goes on from what that one had saved, as far as it is still kept.
 

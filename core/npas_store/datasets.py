@@ -3,29 +3,31 @@
 How their bytes arrive is in `uploads`, how they are checked in `checks`.
 """
 
+import logging
 import os
 import secrets
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from npas.errors import DataError
-from sqlalchemy import delete, or_, select
-from sqlalchemy.event import listen
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from npas_store import blobs
-from npas_store.database import reading
+from npas_store import blobs, garbage, homes
+from npas_store.database import UNREACHABLE, reading, transaction
+from npas_store.removal import Freed, remove_folder
 from npas_store.settings import settings
 from npas_store.states import TERMINAL
-from npas_store.tables import Artifact, Dataset, IdempotencyKey, Job
+from npas_store.tables import Dataset, IdempotencyKey, Job
 
 PREFIX = "uploaded:"
 """What stands before the id where a job names one of these datasets."""
 
 LIBRARY_FOLDER = "NPAS_UPLOADED_FOLDER"
 """Variable by which processes that use the library are told of `settings().datasets`."""
+
+log = logging.getLogger(__name__)
 
 _MAX_NAMED = 5
 _AGAIN = "send it again: POST /v1/datasets"
@@ -52,14 +54,6 @@ class Wanted:
     name: str | None = None
     states: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Removed:
-    """What a removal freed on the disk."""
-
-    files: int
-    bytes: int
 
 
 def file(dataset_id: str) -> Path:
@@ -176,48 +170,35 @@ def verify(name: str, sha256: str | None) -> None:
         raise _unusable(name, f"its bytes were damaged on the server's disk; {_AGAIN}")
 
 
-def remove(session: Session, dataset_id: str) -> Removed:
-    """Delete a dataset, in whatever state; its files go after the commit.
+def delete_dataset(dataset_id: str) -> Freed:
+    """Delete a dataset, in whatever state, and return what that freed.
+
+    Its row goes first. Files that cannot be deleted now are collected later.
 
     Raises:
         NoSuchDatasetError: there is none.
         DatasetInUseError: a job that has not ended reads it.
     """
-    row = session.get(Dataset, dataset_id, with_for_update=True)
-    if row is None:
-        raise NoSuchDatasetError(f"there is no dataset {dataset_id!r}")
-    in_use = select(Job.id).where(Job.dataset == PREFIX + row.id, Job.state.not_in(TERMINAL))
-    found = session.scalars(in_use.order_by(Job.id).limit(_MAX_NAMED + 1)).all()
-    if found:
-        more = ", ..." if len(found) > _MAX_NAMED else ""
-        raise DatasetInUseError(", ".join(found[:_MAX_NAMED]) + more)
-    session.delete(row)
-    session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource == row.id))
-    session.flush()
+    with transaction() as session:
+        row = session.get(Dataset, dataset_id, with_for_update=True)
+        if row is None:
+            raise NoSuchDatasetError(f"there is no dataset {dataset_id!r}")
+        in_use = select(Job.id).where(Job.dataset == PREFIX + row.id, Job.state.not_in(TERMINAL))
+        found = session.scalars(in_use.order_by(Job.id).limit(_MAX_NAMED + 1)).all()
+        if found:
+            more = ", ..." if len(found) > _MAX_NAMED else ""
+            raise DatasetInUseError(", ".join(found[:_MAX_NAMED]) + more)
+        session.delete(row)
+        session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource == row.id))
     named = [sha for sha in (row.content_sha256, row.thumbnails_sha256) if sha]
-    unwanted = [blobs.path(sha256) for sha256 in unreferenced(session, named)]
-    arriving = settings().uploads / row.id
-    sizes = [size for path in (*unwanted, arriving / "upload") if (size := _size(path))]
-
-    def delete_files(_: Session) -> None:
-        for path in (file(row.id), *unwanted):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(arriving, ignore_errors=True)
-
-    listen(session, "after_commit", delete_files, once=True)
-    return Removed(files=len(sizes), bytes=sum(sizes))
-
-
-def unreferenced(session: Session, hashes: Iterable[str]) -> list[str]:
-    """Return those blobs that no row names."""
-    kept = []
-    for sha256 in dict.fromkeys(hashes):
-        columns = (Artifact.sha256, Job.start_sha256)
-        own = or_(Dataset.content_sha256 == sha256, Dataset.thumbnails_sha256 == sha256)
-        named = [select(column).where(column == sha256).exists() for column in columns]
-        if not session.scalar(select(or_(*named, select(Dataset.id).where(own).exists()))):
-            kept.append(sha256)
-    return kept
+    freed = Freed()
+    try:
+        file(dataset_id).unlink(missing_ok=True)  # a second name of the arrays
+        freed = remove_folder(settings().uploads / dataset_id)
+        freed += garbage.collect(named)
+    except (OSError, homes.HomeError, *UNREACHABLE) as error:
+        log.warning("files of %s are left for later: %s", dataset_id, error)
+    return freed
 
 
 def _ready(row: Dataset | None, name: str) -> Dataset:
@@ -236,10 +217,3 @@ def _ready(row: Dataset | None, name: str) -> Dataset:
 
 def _unusable(name: str, why: str) -> DataError:
     return DataError(f"dataset {name[:100]} cannot be used: {why}", field="/dataset")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

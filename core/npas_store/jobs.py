@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from npas.spec import FIRST_DEFAULT, JobSpec, MethodSpec
 from pydantic import ValidationError
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from npas_store import datasets, events, idempotency, resume_files, transitions
+from npas_store import datasets, events, idempotency, resume_files, submission, transitions
 from npas_store.json_values import fingerprint
 from npas_store.states import is_terminal
-from npas_store.tables import Attempt, Job, Json, OutboxMessage, PlanVersion, new_id
+from npas_store.tables import Attempt, Job, Json, OutboxMessage, new_id
 
 if TYPE_CHECKING:
     from npas.plans import Plan
@@ -51,6 +51,10 @@ class Origin:
 
 class NoSuchJobError(LookupError):
     """There is no job with this id."""
+
+
+class OtherSchemaError(Exception):
+    """The database is at another revision than the caller knows."""
 
 
 def document(spec: JobSpec) -> Json:
@@ -92,28 +96,64 @@ def create(
     origin: Origin | None = None,
     estimate: Json | None = None,
 ) -> Job:
+    """Queue a job, or find the one that an idempotency key made; see `create_once`."""
+    made = create_once(session, spec, plan, idempotency_key, origin=origin, estimate=estimate)
+    return made[0]
+
+
+def create_once(
+    session: Session,
+    spec: JobSpec,
+    plan: "Plan",
+    idempotency_key: str | None = None,
+    *,
+    origin: Origin | None = None,
+    estimate: Json | None = None,
+    plan_json: str | None = None,
+    schema: str | None = None,
+) -> tuple[Job, bool]:
     """Queue a job: row, history, plan and the message for the workers, all or none of them.
 
     With an idempotency key that was used before, the job that it made is returned and nothing is
-    written; `is_asked_by`, or `Origin.is_of`, tells whether it was the same request.
+    written; `is_asked_by`, or `Origin.is_of`, tells whether it was the same request. It is one
+    statement, so a session of `database.glancing` will do where nothing has to be held until then:
+    a dataset that a user sent, or what the job is made of.
 
     Args:
         plan: the allocation the job was accepted with; the worker trains it, or refines it.
         origin: the job that it is made of; None: of none.
         estimate: what it is thought to take, see `npas_store.estimates`; None: not known.
+        plan_json: the plan as JSON, where that is known; None: it is made.
+        schema: revision that the database must be at for a new job; None: any.
+
+    Returns:
+        the job, and whether it is new.
 
     Raises:
         DataError: its dataset is one that a user sent, and was deleted meanwhile.
         NoSuchJobError: what was made under the key is no job, or is no more.
+        OtherSchemaError: the database is at another revision.
     """
-    job_id = new_id("job")
-    asked = fingerprint(_asked(spec)) if origin is None else origin.fingerprint
-    if idempotency_key is not None:
-        known = idempotency.reserve(session, idempotency_key, asked, job_id)
-        if known != job_id:
-            return get(session, known)
+    values = _columns(session, spec, plan, origin) | {"estimate": estimate}
+    job = submission.write(
+        session,
+        values,
+        plan_json or plan.to_json(),
+        idempotency_key=idempotency_key,
+        schema=schema,
+    )
+    if job is not None:
+        return job, True
+    known = None if idempotency_key is None else idempotency.known(session, idempotency_key)
+    if known is None:
+        raise OtherSchemaError(f"the database is not at {schema}")
+    return get(session, known.resource), False
+
+
+def _columns(session: Session, spec: JobSpec, plan: "Plan", origin: Origin | None) -> Json:
+    """Return what a new job's row holds."""
     values: dict[str, Any] = {
-        "id": job_id,
+        "id": new_id("job"),
         "spec": document(spec),
         "labels": dict(spec.labels),
         "priority": spec.priority,
@@ -125,18 +165,13 @@ def create(
         "dense_parameters": plan.dense,
         "minimum_parameters": plan.minimum,
         "parameters": plan.ledger.total,
-        "request_fingerprint": asked,
+        "request_fingerprint": fingerprint(_asked(spec)) if origin is None else origin.fingerprint,
         "start_sha256": spec.start.checkpoint if spec.start else None,
-        "estimate": estimate,
     }
     if origin is not None:
         values |= {"parent_id": origin.parent_id, "relation": origin.relation}
         values |= {"adjustments": origin.adjustments}
-    job = session.scalars(insert(Job).values(values).returning(Job)).one()
-    session.add(PlanVersion(job_id=job.id, version=0, document=plan.to_json()))
-    session.add(OutboxMessage(job_id=job.id))
-    transitions.moved(session, job, before=None, message="accepted, waiting for a worker")
-    return job
+    return values
 
 
 def is_new(session: Session, job: Job) -> bool:

@@ -25,8 +25,8 @@ def asked_again(job: Job) -> Json:
 
 
 def is_retryable(job: Job) -> bool:
-    """Tell whether a job ended without success."""
-    return is_terminal(job.state) and job.state != "succeeded"
+    """Tell whether a job ended without success, or before it had done all it was asked for."""
+    return is_terminal(job.state) and (job.state != "succeeded" or job.reason is not None)
 
 
 def delivered_plan(session: Session, job_id: str) -> Plan:
@@ -68,6 +68,8 @@ def descend(
     )
     if not jobs.is_new(session, job):
         return job
+    if origin.relation == "retry":  # where the parent stands in a sweep, it is what counts
+        job.sweep_id, job.sweep_point = parent.sweep_id, parent.sweep_point
     step = None
     if earlier is not None:
         step = resume_files.adopt(session, parent.id, job.id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, literal, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, literal, literal_column, select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from npas_store.tables import Job, Transition
@@ -41,7 +41,7 @@ class Order:
     def __post_init__(self) -> None:
         assert self.by in ORDERS, self.by
 
-    def place(self, job: Job) -> Place:
+    def place(self, job: Job | Row[Any]) -> Place:
         """Return where a row stands in this order."""
         return Place(value=getattr(job, self.by), id=job.id)
 
@@ -75,14 +75,32 @@ class Filter:
 class Page:
     """A part of a list, and whether the list goes on."""
 
-    jobs: Sequence[Job]
+    jobs: Sequence[Row[Any]]
     has_more: bool
+
+
+_HISTORY = (
+    "coalesce((SELECT json_agg(json_build_object('from_state', t.from_state,"
+    " 'to_state', t.to_state, 'at', t.at, 'attempt', t.attempt, 'reason', t.reason)"
+    " ORDER BY t.id) FROM transitions t WHERE t.job_id = jobs.id), '[]')"
+)
+_COLUMNS: ColumnElement[Any] = literal_column("jobs.*")
+"""All of a row: named one by one, they take longer to compile than to read."""
+_TRANSITIONS: ColumnElement[Any] = literal_column(_HISTORY).label("transitions")
+_ROWS = select(_COLUMNS).select_from(Job.__table__)
+_SHOWN = select(_COLUMNS, _TRANSITIONS).select_from(Job.__table__)
+_VIEW = text(f"SELECT jobs.*, {_HISTORY} AS transitions FROM jobs WHERE jobs.id = :job_id")
+
+
+def view(session: Session, job_id: str) -> Row[Any] | None:
+    """Return the columns of a job and, as JSON, its `transitions`; None: there is none."""
+    return session.execute(_VIEW, {"job_id": job_id}).one_or_none()
 
 
 def jobs(
     session: Session, wanted: Filter, *, order: Order, after: Place | None, limit: int
 ) -> Page:
-    """Return one page of jobs.
+    """Return one page of jobs, each with its `transitions`.
 
     Args:
         wanted: which jobs.
@@ -90,7 +108,13 @@ def jobs(
         after: where the page before ended, None for the first page.
         limit: rows at most; > 0.
     """
-    return _page(session, select(Job).where(*_conditions(wanted)), order, after, limit)
+    return _page(
+        session,
+        _SHOWN.where(*_conditions(wanted)),
+        order,
+        after,
+        limit,
+    )
 
 
 def results(
@@ -100,7 +124,7 @@ def results(
 
     Args: as for `jobs`.
     """
-    delivered = select(Job).where(Job.result.is_not(None), Job.accuracy.is_not(None))
+    delivered = _ROWS.where(Job.result.is_not(None), Job.accuracy.is_not(None))
     return _page(session, delivered.where(*_conditions(wanted)), order, after, limit)
 
 
@@ -136,7 +160,7 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
 
 
 def _page(
-    session: Session, found: Select[Job], order: Order, after: Place | None, limit: int
+    session: Session, found: Select[Any], order: Order, after: Place | None, limit: int
 ) -> Page:
     column = ORDERS[order.by]
     key = tuple_(column, Job.id)
@@ -148,5 +172,5 @@ def _page(
         found = found.order_by(column.desc(), Job.id.desc())
     else:
         found = found.order_by(column, Job.id)
-    rows = session.scalars(found).all()
+    rows = session.connection().execute(found).all()
     return Page(jobs=rows[:limit], has_more=len(rows) > limit)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -66,6 +66,22 @@ def _sentence(row: Mapping[str, Any]) -> str:
     accuracy = row.get("validation_accuracy")
     reached = "" if accuracy is None else f": validation accuracy {accuracy:.1%}"
     return f"{row['stage']}: epoch {row['epoch']}{of}{reached}"
+
+
+_CURVE = text(
+    "SELECT '[' || coalesce(string_agg(CAST(metrics.\"values\" AS text), ','"
+    " ORDER BY stage != 'teacher', stage, epoch), '') || ']' FROM jobs"
+    " LEFT JOIN metrics ON metrics.job_id = jobs.id WHERE jobs.id = :job_id GROUP BY jobs.id"
+)
+
+
+def curve(session: Session, job_id: str) -> str | None:
+    """Return the rows, in the order of training, as a JSON array; None: there is no such job.
+
+    It is one value, so ten thousand epochs are read at once.
+    """
+    found: str | None = session.scalar(_CURVE, {"job_id": job_id})
+    return found
 
 
 def rows(session: Session, job_id: str) -> list[dict[str, Any]]:

@@ -76,6 +76,11 @@ def require(session: Session | None = None) -> None:
         raise _not_ours(found)
 
 
+def head() -> str | None:
+    """Return the revision that this code was written for."""
+    return _known()[0]
+
+
 def _revision(connection: Connection | Session) -> str | None:
     """Return the revision of the database; None if it has no tables yet."""
     if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:

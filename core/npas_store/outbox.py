@@ -11,26 +11,48 @@ from npas_store.settings import settings
 from npas_store.tables import Job, OutboxMessage
 
 _BATCH = 100
+ENOUGH = 1000
+"""Messages in Redis. More would say nothing new: whatever waits when they have been heard is
+announced again (`announce_again`)."""
 
 
 def relay_once() -> int:
+    """Do what `announce_again` and `send_due` do, and return how many messages were sent."""
+    announce_again()
+    return send_due()
+
+
+def announce_again() -> None:
+    """Put new messages into the outbox for jobs that wait although theirs was sent.
+
+    This covers a Redis that came back empty. Safe to call from anywhere, at any time.
+
+    Raises:
+        broker.BrokerDownError: Redis does not answer, and may hold some.
+    """
+    with transaction() as session:
+        _announce_again(session)
+
+
+def send_due() -> int:
     """Send the messages that are due and return how many; safe to call from anywhere, at any time.
 
-    A message leaves the outbox in the transaction in which Redis took it: it may be sent twice,
-    but never not at all. Jobs that wait although theirs was sent get a new one, which covers a
-    Redis that came back empty.
+    A message leaves the outbox in the transaction in which Redis took it, or had `ENOUGH`: it may
+    be sent twice, but never not at all.
 
     Raises:
         broker.BrokerDownError: Redis does not answer; the messages stay where they are.
     """
-    with transaction() as session:
-        _announce_again(session)
-    with transaction() as session:
-        return _send_due(session)
+    sent = 0
+    while True:
+        with transaction() as session:
+            num = _send_due(session)
+        sent += num
+        if num < _BATCH:
+            return sent
 
 
 def _announce_again(session: Session) -> None:
-    """Put new messages into the outbox for jobs that wait too long; Redis may hold some."""
     limit = timedelta(seconds=settings().renotify_seconds)
     last = func.greatest(Job.notified_at, Job.due_at)
     query = select(Job.id).where(Job.state == "queued", last < func.now() - limit).limit(_BATCH)
@@ -52,7 +74,8 @@ def _send_due(session: Session) -> int:
     )
     due = session.scalars(query.with_for_update(skip_locked=True)).all()
     if due:
-        broker.notify(len(due))
+        if num := min(len(due), max(0, ENOUGH - broker.waiting())):
+            broker.notify(num)
         session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_(due)))
     return len(due)
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, func, or_, select, tuple_
+from sqlalchemy import Row, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from npas_store import room, workers
@@ -28,7 +29,7 @@ class QueuePlace:
     waiting_for: str
 
 
-def place(session: Session, job: Job) -> QueuePlace | None:
+def place(session: Session, job: Job | Row[Any]) -> QueuePlace | None:
     """Return where a job stands; None: it does not wait.
 
     What holds it up longest is said: a pause of its own, then that there are no workers for it,
@@ -41,7 +42,7 @@ def place(session: Session, job: Job) -> QueuePlace | None:
     return QueuePlace(position=position, code=code, waiting_for=waiting_for)
 
 
-def _ahead(session: Session, job: Job) -> tuple[int, datetime]:
+def _ahead(session: Session, job: Job | Row[Any]) -> tuple[int, datetime]:
     """Return how many jobs `claims.claim` would rather take, and the time in the database."""
     older = tuple_(Job.queued_at, Job.id) < tuple_(job.queued_at, job.id)
     query = select(func.count(), func.now()).where(
@@ -53,7 +54,7 @@ def _ahead(session: Session, job: Job) -> tuple[int, datetime]:
     return count, now
 
 
-def _cause(session: Session, job: Job, position: int, now: datetime) -> tuple[str, str]:
+def _cause(session: Session, job: Job | Row[Any], position: int, now: datetime) -> tuple[str, str]:
     if job.due_at > now:
         why = f" after {job.reason['code']}" if job.reason else ""
         return "pause", f"a pause{why}, until {job.due_at.isoformat(timespec='seconds')}"
@@ -87,7 +88,7 @@ def _trouble(present: Sequence[Worker]) -> str:
     )
 
 
-def _lacking_room(session: Session, job: Job, present: Sequence[Worker]) -> str:
+def _lacking_room(session: Session, job: Job | Row[Any], present: Sequence[Worker]) -> str:
     """Return what room the job lacks on the disk of every worker that is well; "" for none."""
     free = [worker.free_bytes for worker in present if worker.trouble is None]
     known = [found for found in free if found is not None]

@@ -116,13 +116,11 @@ def adopt(session: Session, parent_id: str, job_id: str) -> int | None:
         The steps of the newest; None: there is none.
     """
     kept = folder(job_id, 0) / "resume"
-    steps = []
+    steps, links = [], []
     for row in reversed(_newest_first(session, parent_id)):
         link = kept / Path(row.path).name
         try:
-            link.parent.mkdir(parents=True, exist_ok=True)
-            os.link(settings().jobs / row.path, link)
-            blobs.sync_folder(link.parent)
+            _link(settings().jobs / row.path, link)
         except OSError as error:  # deleted meanwhile, or the disk has no room for a name
             log.warning("%s starts without %s: %s", job_id, row.path, error)
             continue
@@ -131,7 +129,23 @@ def adopt(session: Session, parent_id: str, job_id: str) -> int | None:
         session.add(ResumeFile(job_id=job_id, claim_number=0, **values))
         session.flush()
         steps.append(row.step)
+        links.append((settings().jobs / row.path, link))
+
+    def link_again(_: Session) -> None:
+        # Folders of jobs without a row are deleted at any time, and until now it had none.
+        for file, link in links:
+            if not link.exists():
+                with contextlib.suppress(OSError):  # then it starts anew
+                    _link(file, link)
+
+    listen(session, "after_commit", link_again, once=True)
     return max(steps, default=None)
+
+
+def _link(file: Path, link: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    os.link(file, link)
+    blobs.sync_folder(link.parent)
 
 
 def retire(session: Session, job_id: str) -> None:

@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from npas_store import deletion, garbage, homes, resume_files
+from npas_store import deletion, garbage, homes, logs, resume_files
 from npas_store.database import reading, transaction
 from npas_store.jobs import NoSuchJobError
 from npas_store.removal import Freed, remove_folder
@@ -23,6 +23,7 @@ _LOCK = 0x6E7061736B  # "npask": one at a time is enough
 _BATCH = 100
 _ROUND_SECONDS = 10.0
 _UNHEARD = timedelta(hours=1)
+_DAY_SECONDS = 86400.0
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +166,43 @@ def _folders(until: float) -> Freed:
     return freed
 
 
+def _old_logs(until: float) -> Freed:
+    """Delete the logs of jobs that ended too long ago, and the oldest when there are too many."""
+    sizes: dict[str, int] = {}
+    for folder in settings().jobs.glob("job_*"):
+        parts = (part for found in logs.of_claims(folder.name).values() for part in found)
+        if size := sum(part.stop - part.start for part in parts):
+            sizes[folder.name] = size
+    too_many = sum(sizes.values()) - settings().keep_logs_megabytes * 2**20
+    freed = Freed()
+    for job_id, is_old in _ended(sizes):
+        if time.monotonic() > until or not (is_old or too_many > freed.bytes):
+            break
+        freed += logs.delete_logs(job_id)
+    return freed
+
+
+def _ended(job_ids: Iterable[str]) -> list[tuple[str, bool]]:
+    """Return those of some jobs that ended, the first first, and whether their logs are old."""
+    is_old = Job.finished_at < _ago(settings().keep_logs_days)
+    found: list[tuple[Any, str, bool]] = []
+    left = iter(job_ids)
+    while batch := [*islice(left, _BATCH)]:
+        query = select(Job.finished_at, Job.id, is_old).where(_has_ended(), Job.id.in_(batch))
+        with reading() as session:
+            found += [(at, job_id, old) for at, job_id, old in session.execute(query)]
+    return [(job_id, old) for _, job_id, old in sorted(found)]
+
+
+def _drafts(_until: float) -> Freed:
+    """Delete what backups that were cut off left."""
+    freed = Freed()
+    for folder in settings().home.glob("backup.*/"):
+        if time.time() - folder.stat().st_mtime > _DAY_SECONDS:
+            freed += remove_folder(folder)
+    return freed
+
+
 def _blobs(until: float) -> Freed:
     """Delete blobs that nobody names, and drafts of blobs."""
     return garbage.collect_old(until=until, seconds=garbage.GRACE_SECONDS)
@@ -172,7 +210,7 @@ def _blobs(until: float) -> Freed:
 
 _STEPS: Sequence[Callable[[float], Freed]] = (
     *(_old_jobs, _empty_sweeps, _old_events, _old_keys, _old_messages),
-    *(_old_resume_files, _folders, _blobs),
+    *(_old_resume_files, _folders, _old_logs, _blobs, _drafts),
 )
 
 

@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     check_megabytes: int = Field(
         4096, ge=256, description="a dataset whose check needs more memory is refused"
     )
+    log_megabytes: int = Field(
+        10, ge=1, le=10_000, description="of what a training says, at least the last half is kept"
+    )
     keep_jobs_days: float | None = Field(
         None, ge=0, le=_MOST_DAYS, description="jobs are deleted so long after their end"
     )
@@ -103,6 +106,12 @@ class Settings(BaseSettings):
     )
     keep_events_days: float = Field(
         90, ge=0, le=_MOST_DAYS, description="events are deleted so long after a job's end"
+    )
+    keep_logs_days: float = Field(
+        30, ge=0, le=_MOST_DAYS, description="logs are deleted so long after their job's end"
+    )
+    keep_logs_megabytes: int = Field(
+        1024, ge=0, le=_MANY, description="of jobs that ended; more, and the oldest logs go"
     )
     keep_keys_days: float = Field(
         30, ge=0, le=_MOST_DAYS, description="an idempotency key is forgotten after this"

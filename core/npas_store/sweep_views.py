@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Float, Select, cast, func, literal, select, tuple_
-from sqlalchemy.orm import Session, aliased, defer, load_only
+from sqlalchemy.orm import Session, defer, load_only
 
 from npas_store import workers
 from npas_store.listings import Place
@@ -19,8 +19,6 @@ from npas_store.tables import Job, Sweep
 
 _ENDED_AS: Sequence[State] = ("failed", "cancelled", "succeeded")
 """What a sweep ended as: the first of these that any of its jobs ended as."""
-
-_RETRY = "retry"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,9 +117,8 @@ def trials(session: Session, sweep_id: str) -> Sequence[Job]:
     """Return the jobs of a sweep, in their order, with what is compared of them alone."""
     few = (Job.state, Job.accuracy, Job.parameters, Job.dense_parameters, Job.sweep_point)
     named = (Job.architecture, Job.method, Job.budget_parameters)
-    query = _current(select(Job).where(Job.sweep_id == sweep_id))
-    query = query.order_by(Job.created_at, Job.id).options(load_only(*few, *named))
-    return session.scalars(query).all()
+    query = select(Job).where(Job.id.in_(_newest([sweep_id]))).options(load_only(*few, *named))
+    return session.scalars(query.order_by(Job.created_at, Job.id)).all()
 
 
 def members(session: Session, sweep_id: str, after: Place | None, limit: int) -> Sequence[Job]:
@@ -138,37 +135,34 @@ def members(session: Session, sweep_id: str, after: Place | None, limit: int) ->
     return session.scalars(query.options(defer(Job.result)).limit(limit)).all()
 
 
-def _current(query: Any) -> Any:  # mypy tells queries apart by their columns
-    """Leave out the jobs that were tried again."""
-    newer = aliased(Job)
-    is_retried = (
-        select(newer.id)
-        .where(newer.parent_id == Job.id, newer.relation == _RETRY)
-        .where(newer.sweep_id == Job.sweep_id)
-        .exists()
-    )
-    return query.where(~is_retried)
+def _newest(sweep_ids: Sequence[str]) -> Select[str]:
+    """Return the query of the jobs that stand for their points: the last of all retries."""
+    place = (Job.sweep_id, Job.sweep_point)
+    query = select(Job.id).where(Job.sweep_id.in_(sweep_ids)).distinct(*place)
+    return query.order_by(*place, Job.created_at.desc(), Job.id.desc())
 
 
-def _added_up(sweep_ids: Sequence[str]) -> Select[Any]:
+def _added_up(sweep_ids: Sequence[str]) -> Any:
     """Return the query of a row for each sweep and state of its jobs."""
     lasted = func.extract("epoch", Job.finished_at - Job.started_at)
     estimated = cast(Job.estimate["seconds"].astext, Float)
     left = func.coalesce(Job.eta_seconds, estimated)
-    query = select(
-        Job.sweep_id,
-        Job.state,
-        func.count().label("count"),
-        func.sum(Job.progress).label("done"),
-        func.coalesce(func.sum(left), 0.0).label("left"),
-        (func.count() - func.count(left)).label("unknown"),
-        func.count().filter(Job.cancel_requested).label("asked"),
-        func.sum(lasted).label("lasted"),
-        func.min(Job.started_at).label("started_at"),
-        func.max(Job.finished_at).label("finished_at"),
-    ).where(Job.sweep_id.in_(sweep_ids))
-    added: Select[Any] = _current(query).group_by(Job.sweep_id, Job.state)
-    return added
+    return (
+        select(
+            Job.sweep_id,
+            Job.state,
+            func.count().label("count"),
+            func.sum(Job.progress).label("done"),
+            func.coalesce(func.sum(left), 0.0).label("left"),
+            (func.count() - func.count(left)).label("unknown"),
+            func.count().filter(Job.cancel_requested).label("asked"),
+            func.sum(lasted).label("lasted"),
+            func.min(Job.started_at).label("started_at"),
+            func.max(Job.finished_at).label("finished_at"),
+        )
+        .where(Job.id.in_(_newest(sweep_ids)))
+        .group_by(Job.sweep_id, Job.state)
+    )
 
 
 def _add(sums: _Sums, row: Any) -> None:

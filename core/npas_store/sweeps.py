@@ -33,11 +33,8 @@ class SweepGoesOnError(Exception):
     """Jobs of the sweep have not ended; `num_open` of them."""
 
     def __init__(self, num_open: int) -> None:
-        super().__init__(num_open)
+        super().__init__(f"{num_open} jobs of the sweep have not ended")
         self.num_open = num_open
-
-    def __str__(self) -> str:
-        return f"{self.num_open} jobs of the sweep have not ended"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,11 +45,13 @@ class Child:
         point: where it stands in the sweep.
         spec: the job.
         plan: that it was accepted with.
+        estimate: what it is thought to take; None: not known.
     """
 
     point: SweepPoint
     spec: JobSpec
     plan: "Plan"
+    estimate: Json | None = None
 
 
 def submit(
@@ -87,7 +86,9 @@ def submit(
         )
     )
     session.flush()
-    made = [jobs.create(session, child.spec, child.plan) for child in children]
+    made = [
+        jobs.create(session, child.spec, child.plan, estimate=child.estimate) for child in children
+    ]
     _join(session, sweep_id, [job.id for job in made], children)
     return sweep_id, True
 

@@ -57,11 +57,8 @@ class OffsetError(Exception):
     """
 
     def __init__(self, received: int) -> None:
-        super().__init__(received)
+        super().__init__(f"{received} bytes are here")
         self.received = received
-
-    def __str__(self) -> str:
-        return f"{self.received} bytes are here"
 
 
 def folder_of(dataset_id: str) -> Path:

@@ -1,7 +1,7 @@
 """DELETE /v1/jobs/{id}."""
 
 import pytest
-from npas_store import artifacts, blobs, homes
+from npas_store import artifacts, blobs
 from npas_store.database import transaction
 
 
@@ -9,7 +9,6 @@ from npas_store.database import transaction
 def delivered(store, submit, deliver, tmp_path):
     """A job that ended, and delivered a file of 8 bytes."""
     assert store.is_dir()
-    homes.settle()
     submit()
     job_id = deliver(accuracy=0.5)
     (tmp_path / "model").write_text("8 bytes!")
@@ -53,7 +52,6 @@ def test_delete_of_a_job_that_goes_on_says_what_to_do(client, submit, claim):
 
 def test_key_of_a_deleted_job_makes_a_new_one(client, store, asked):
     assert store.is_dir()
-    homes.settle()
     key = {"Idempotency-Key": "once"}
     first = client.post("/v1/jobs", json=asked, headers=key).json()["id"]
     client.post(f"/v1/jobs/{first}/cancel")

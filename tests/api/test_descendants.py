@@ -1,5 +1,6 @@
 """New jobs made of others: clones, retries and continuations."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import npas
@@ -7,6 +8,7 @@ import pytest
 from npas.plans import Plan
 from npas_store import artifacts, blobs, claims, lineage, plans, resume_files, transitions
 from npas_store.database import reading, transaction
+from npas_store.settings import settings
 from npas_store.tables import Job, ResumeFile
 from sqlalchemy import delete, func, select
 
@@ -229,6 +231,24 @@ def test_retry_of_files_that_are_gone_starts_anew(submit, client, end):
     with reading() as session:
         assert not resume_files.are_there(session, job["id"])
     assert client.get(job["urls"]["events"]).json()["data"][-1]["data"]["step"] is None
+
+
+def test_retry_keeps_files_whose_folder_is_taken_for_that_of_no_job(submit, end):
+    """As by retention, which sees the folder before the row."""
+    parent, other = submit(), submit()
+    end(steps=(7,))
+    with transaction() as session:
+        assert resume_files.adopt(session, parent["id"], other["id"]) == 7
+        shutil.rmtree(settings().jobs / other["id"])
+    with reading() as session:
+        assert [step for _, step in resume_files.usable(session, other["id"])] == [7]
+
+
+def test_retry_of_a_job_that_was_cut_short_goes_on(submit, client, end):
+    parent = submit()
+    end("succeeded", "timeout", steps=(7,))
+    job = client.post(parent["urls"]["retry"]).json()
+    assert client.get(job["urls"]["events"]).json()["data"][-1]["data"]["step"] == 7
 
 
 def test_retry_of_an_outdated_plan_is_planned_anew(submit, client, end):

@@ -14,10 +14,10 @@ from npas_api.errors import JobNotFoundError
 from npas_api.hub import MAX_RECENT_BYTES, Hub, Watched
 from npas_local import embedded
 from npas_store import events, jobs, migrate, sightings
-from npas_store.database import UNREACHABLE, engine, transaction
+from npas_store.database import UNREACHABLE, transaction
 from npas_store.sightings import MOST, SeenEvent, Sighting
 from npas_store.tables import Job
-from sqlalchemy import delete, event, text
+from sqlalchemy import Engine, delete, event, text
 
 PLAN = SimpleNamespace(
     method="dense",
@@ -71,7 +71,7 @@ def test_watchers_of_one_job_hear_each_event_once_and_share_what_is_asked(submit
     def note(_connection, _cursor, statement, *_others):
         asked.append(statement)
 
-    event.listen(engine(), "before_cursor_execute", note)
+    event.listen(Engine, "before_cursor_execute", note)
     with ThreadPoolExecutor(20) as threads:
         whole = [threads.submit(heard, client, job_id) for _ in range(12)]
         pieces = [threads.submit(heard_in_pieces, client, job_id, n) for n in (1, 2, 3, 5)]
@@ -80,7 +80,7 @@ def test_watchers_of_one_job_hear_each_event_once_and_share_what_is_asked(submit
         mark = len(asked)
         deliver(accuracy=0.5)
         ends = [future.result() for future in [*whole, *pieces]]
-    event.remove(engine(), "before_cursor_execute", note)
+    event.remove(Engine, "before_cursor_execute", note)
     ids = list(range(1, 34))
     assert ends[:12] == [(ids, "succeeded")] * 12
     assert [found for found, _ in ends[12:]] == [ids] * 4

@@ -185,7 +185,7 @@ def test_one_key_used_at_once_with_other_bodies_makes_one_job(client, asked):
     assert count(Job) == 1
 
 
-@pytest.mark.parametrize("key", ["", "two words", "k" * 201, "\x7f"])
+@pytest.mark.parametrize("key", ["", "two words", "k" * 201, "tab\tbed"])
 def test_a_key_that_cannot_be_one_is_refused(client, asked, key):
     answer = client.post("/v1/jobs", json=asked, headers={"Idempotency-Key": key})
     assert answer.status_code == 422

@@ -5,7 +5,8 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from npas_api.metrics import PLACE, thinned
+from npas_api.curves import thinned
+from npas_api.metrics import PLACE
 from npas_store import metrics
 from npas_store.database import transaction
 

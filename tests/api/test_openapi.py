@@ -26,6 +26,7 @@ ROUTES = {
     "/v1/jobs/{job_id}/events": {"get"},
     "/v1/jobs/{job_id}/metrics": {"get"},
     "/v1/jobs/{job_id}/plan": {"get"},
+    "/v1/jobs/{job_id}/log": {"get"},
     "/v1/jobs/{job_id}/retry": {"post"},
     "/v1/methods": {"get"},
     "/v1/plans": {"post"},

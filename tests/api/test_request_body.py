@@ -97,9 +97,10 @@ def read(content):
     return asyncio.run(request_body.body(Noted)(request))
 
 
-def test_body_is_checked_beside_the_event_loop():
+def test_body_that_is_large_is_checked_beside_the_event_loop():
     THREADS.clear()
-    assert read(b'{"numbers": [1]}').numbers == [1]
+    large = b'{"numbers": [1]%s}' % (b" " * request_body.SMALL_BYTES)
+    assert read(large).numbers == [1]
     assert THREADS.isdisjoint({threading.get_ident()})
 
 

@@ -81,7 +81,7 @@ def _handler(scripted: Scripted) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(reply.body)
             self.close_connection = promised != len(reply.body)
 
-        do_GET = do_POST = do_DELETE = answer  # noqa: N815  # the standard library's names
+        do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815  # the library's names
 
         def log_message(self, *_arguments: object) -> None:
             """Stay quiet."""

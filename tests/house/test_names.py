@@ -20,6 +20,7 @@ NAME_TWICE: dict[tuple[str, str], str] = {
     ("core/npas/arch/families", "Block"): "each family has a residual block of its own kind",
     ("core/npas_store", "record"): "one per table, called with its module: metrics.record, ...",
     ("core/npas_store", "beat"): "called with its module: claims.beat for a job, workers.beat",
+    ("core/npas_store", "main"): "each program has its entry",
     ("core/npas_local", "main"): "each program has its entry",
     ("api/npas_api", "main"): "each program has its entry",
     ("worker/npas_worker", "main"): "each program has its entry",

@@ -289,8 +289,7 @@ def test_a_check_that_is_stopped_is_given_back(checking_now):
 
 def test_a_check_whose_dataset_is_deleted_ends(checking_now):
     dataset_id, _, thread, process = checking_now
-    with transaction() as session:
-        datasets.remove(session, dataset_id)
+    datasets.delete_dataset(dataset_id)
     os.kill(process, signal.SIGCONT)
     thread.join()
     with reading() as session:

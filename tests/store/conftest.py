@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, claims, garbage, homes, jobs, resume_files
+from npas_store import artifacts, blobs, claims, garbage, jobs, resume_files
 from npas_store.database import transaction
 from npas_store.tables import Job
 
@@ -64,10 +64,9 @@ def submit(store: Path, spec: JobSpec) -> Callable[..., Job]:
 
 @pytest.fixture
 def settled(store: Path) -> Path:
-    """A store whose folder is its database's, and has no files of other tests."""
+    """A store whose folder has no files of other tests."""
     for part in ("blobs", "jobs"):
         shutil.rmtree(store / part, ignore_errors=True)
-    homes.settle()
     return store
 
 

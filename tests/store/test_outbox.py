@@ -29,6 +29,27 @@ def test_relay_rings_once_for_each_job(submit):
     assert (broker.waiting(), messages()) == (2, 0)
 
 
+def test_relay_sends_all_that_is_due_however_much(submit, monkeypatch):
+    monkeypatch.setattr(outbox, "_BATCH", 2)
+    for _ in range(5):
+        submit()
+    assert outbox.relay_once() == 5
+    assert (broker.waiting(), messages()) == (5, 0)
+
+
+def test_relay_fills_redis_no_further_than_helps_and_announces_the_rest(submit, monkeypatch):
+    monkeypatch.setattr(outbox, "ENOUGH", 2)
+    for _ in range(3):
+        submit()
+    outbox.relay_once()
+    assert (broker.waiting(), messages()) == (2, 0)
+    with broker.client() as server:
+        server.flushall()  # they were heard, and the jobs are still there
+    make_old()
+    outbox.relay_once()
+    assert broker.waiting() == 2
+
+
 def test_relay_waits_until_a_bell_is_due(submit):
     submit()
     with transaction() as session:

@@ -1,11 +1,12 @@
 """What is due goes by itself; what somebody may want stays."""
 
+import os
 import shutil
 import time
 
 import pytest
 from npas_api.background import tidying
-from npas_store import artifacts, blobs, claims, events, idempotency, jobs, resume_files
+from npas_store import artifacts, blobs, claims, events, idempotency, jobs, logs, resume_files
 from npas_store.database import reading, transaction
 from npas_store.removal import Freed
 from npas_store.retention import tidy_once
@@ -169,6 +170,38 @@ def test_what_nobody_names_goes_after_its_grace(settled, tmp_path, monkeypatch):
     monkeypatch.setattr("npas_store.garbage.GRACE_SECONDS", 0.0)
     assert tidy_once().files >= 1
     assert blobs.state(blob) == "missing"
+
+
+def say(job, size):
+    log = logs.LogFile(job.id, 1, most_bytes=10**9)
+    log.write(b"x" * size)
+    log.close()
+
+
+def test_logs_go_by_age_and_by_size(old, submit, in_environment):
+    ancient, older, newer = old(31), old(3), old(2)
+    running = submit()
+    with transaction() as session:
+        claims.claim(session, "w")
+    resume_files.folder(running.id, 1).mkdir(parents=True)
+    for job in (ancient, older, newer, running):
+        say(job, 600_000)
+    tidy_once()
+    assert [bool(logs.of_claims(j.id)) for j in (ancient, older, newer)] == [False, True, True]
+    with in_environment(NPAS_KEEP_LOGS_MEGABYTES="1"):
+        tidy_once()
+    assert [bool(logs.of_claims(j.id)) for j in (older, newer, running)] == [False, False, True]
+
+
+def test_backup_that_was_cut_off_is_cleared_up_after_a_day(settled):
+    new, left = settled / "backup.0", settled / "backup.1"
+    for folder in (new, left):
+        (folder / "blobs").mkdir(parents=True)
+    yesterday = time.time() - 90_000
+    os.utime(left, (yesterday, yesterday))
+    tidy_once()
+    assert (new.exists(), left.exists()) == (True, False)
+    shutil.rmtree(new)
 
 
 def test_one_at_a_time_is_enough(old, in_environment):

@@ -1,12 +1,22 @@
 """Sweeps in the store: all jobs or none, one state of many, cancelled as one."""
 
 import threading
+import time
 from types import SimpleNamespace
 
 import psycopg
 import pytest
 from npas.spec.sweep import SweepSpec
-from npas_store import claims, idempotency, jobs, listings, sweep_views, sweeps
+from npas_store import (
+    claims,
+    homes,
+    idempotency,
+    jobs,
+    lineage,
+    listings,
+    sweep_views,
+    sweeps,
+)
 from npas_store.database import engine, reading, transaction
 from npas_store.tables import Event, Job, OutboxMessage, PlanVersion, Sweep, Transition
 from sqlalchemy import func, select, text
@@ -244,25 +254,70 @@ def test_cancel_and_claims_at_once_lose_no_job(made):
     assert found == {j: "cancelling" if j in taken else "cancelled" for j in found}
 
 
-def test_a_retry_in_the_sweep_stands_for_the_job_that_failed(made, children):
+def test_a_retry_stands_for_the_job_that_failed(made, children):
     failed = claim()
     end(failed, "failed")
     assert summary(made).counts == {"failed": 1, "queued": 9}
-    with transaction() as session:
-        again = jobs.create(session, children[0].spec, children[0].plan)
-        session.execute(
-            text(
-                "UPDATE jobs SET parent_id = :old, relation = 'retry', sweep_id = :sweep, "
-                "sweep_point = (SELECT sweep_point FROM jobs WHERE id = :old) WHERE id = :new"
-            ),
-            {"old": failed.id, "new": again.id, "sweep": made},
-        )
-    assert summary(made).counts == {"queued": 10}
-    assert summary(made).state == "queued"
+    for _ in range(2):
+        with transaction() as session:
+            origin = jobs.Origin(parent_id=failed.id, relation="retry", request={})
+            again = lineage.descend(session, children[0].spec, children[0].plan, None, origin)
+        assert summary(made).counts == {"queued": 10}
+        assert summary(made).state == "queued"
     with reading() as session:
-        assert again.id in [job.id for job in sweep_views.trials(session, made)]
-        assert failed.id not in [job.id for job in sweep_views.trials(session, made)]
-        assert len(sweep_views.members(session, made, None, 100)) == 11
+        found = {job.id: job.sweep_point for job in sweep_views.trials(session, made)}
+        assert found[again.id] == children[0].point.to_json()
+        assert len(found) == 10
+        assert len(sweep_views.members(session, made, None, 100)) == 12
+    with transaction() as session:
+        origin = jobs.Origin(parent_id=failed.id, relation="clone", request={})
+        clone = lineage.descend(session, children[0].spec, children[0].plan, None, origin)
+    assert clone.sweep_id is None
+
+
+def test_delete_waits_for_a_retry_that_is_being_made(made, children):
+    """A retry joins its parent's sweep, or finds no parent; it is never lost with the sweep."""
+    homes.settle()
+    with transaction() as session:
+        sweeps.cancel_all(session, made)
+        (parent, *_) = sweep_views.trials(session, made)
+    results = []
+
+    def delete():
+        try:
+            sweeps.delete_sweep(made)
+        except sweeps.SweepGoesOnError as error:
+            results.append(error.num_open)
+
+    deleting = threading.Thread(target=delete)
+    with transaction() as session:
+        origin = jobs.Origin(parent_id=parent.id, relation="retry", request={})
+        again = lineage.descend(session, children[0].spec, children[0].plan, None, origin)
+        deleting.start()
+        wait_until(lambda: num_waiting() == 1)
+    deleting.join()
+    assert results == [1]
+    with reading() as session:
+        assert jobs.get(session, again.id).sweep_id == made
+    with transaction() as session:
+        jobs.request_cancel(session, again.id)
+    assert sweeps.delete_sweep(made)[0] == 11
+    assert count()[:2] == [0, 0]
+    with pytest.raises(lineage.NoParentError), transaction() as session:
+        lineage.descend(session, children[0].spec, children[0].plan, None, origin)
+
+
+def num_waiting():
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with reading() as session:
+        return session.scalar(text(waits))
+
+
+def wait_until(holds, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_sweep_whose_jobs_are_deleted_says_how_many_there_were(made):

@@ -8,7 +8,7 @@ from pathlib import Path
 import npas
 import pytest
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, claims, garbage, homes, jobs, resume_files
+from npas_store import artifacts, blobs, claims, garbage, jobs, resume_files
 from npas_store.database import reading, transaction
 from npas_store.transitions import reason
 from npas_worker.supervisor import Supervisor, killed_by
@@ -74,7 +74,6 @@ def test_end_that_a_training_wrote_counts_though_it_did_not_exit(claimed, end, c
 
 def test_nothing_that_is_delivered_is_lost_to_who_collects_what_nobody_names(claimed):
     """It collects whatever was put and has no row yet, as fast as it can."""
-    homes.settle()
     ended = threading.Event()
 
     def collect():

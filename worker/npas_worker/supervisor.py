@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npas_local.processes import die_with
-from npas_store import claims, datasets, machine, resume_files
+from npas_store import claims, datasets, logs, machine, resume_files
 from npas_store.claims import LeaseLostError
 from npas_store.database import UNREACHABLE, reading, transaction
+from npas_store.logs import LogFile
 from npas_store.settings import settings
 from npas_store.tables import Job
 from npas_store.transitions import reason
 
 from npas_worker.failures import explain
+from npas_worker.log_pump import LogPump
 from npas_worker.protocol import FINISH, LOST, PAUSE, PAUSED, PULSE, SHOW, SIGNALS
 
 _LOOK_SECONDS = 0.1
@@ -74,6 +76,7 @@ class Supervisor:
         self._loss: dict[str, str] | None = None
         self._num_kills = machine.num_kills_for_memory()
         self._pulse: tuple[int, float] = (0, time.monotonic())
+        self._pump: LogPump | None = None
 
     def run(self) -> bool:
         """Train until the job has ended or the claim is over.
@@ -117,22 +120,27 @@ class Supervisor:
             "OMP_WAIT_POLICY": "PASSIVE",
             datasets.LIBRARY_FOLDER: str(settings().datasets),
         }
-        with self._folder.with_suffix(".log").open("ab") as output:
-            return subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "npas_worker.train_process",
-                    self._claim.job_id,
-                    str(self._claim.number),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **threads},
-                start_new_session=True,
-                preexec_fn=enter,
-            )
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "npas_worker.train_process",
+                self._claim.job_id,
+                str(self._claim.number),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            env={**os.environ, **threads},
+            start_new_session=True,
+            preexec_fn=enter,
+        )
+        assert process.stdout is not None
+        most_bytes = settings().log_megabytes * 2**20
+        log_file = LogFile(self._claim.job_id, self._claim.number, most_bytes=most_bytes)
+        self._pump = LogPump(process.stdout, log_file)
+        return process
 
     def _wait(self, process: "subprocess.Popen[bytes]") -> None:
         try:
@@ -194,6 +202,8 @@ class Supervisor:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        if self._pump is not None:
+            self._pump.finish()
 
     def _conclude(self, code: int) -> bool:
         """Write how the claim ended, unless the training did that itself; then clear up.
@@ -251,11 +261,8 @@ class Supervisor:
         )
 
     def _last_line(self) -> str:
-        try:
-            lines = self._folder.with_suffix(".log").read_text(errors="replace").split("\n")
-        except OSError as error:
-            return str(error)
-        return next((line[:300] for line in reversed(lines) if line.strip()), "it said nothing")
+        told = logs.last_line(self._claim.job_id, self._claim.number)
+        return told[:300] or "it said nothing"
 
 
 def killed_by(number: signal.Signals, *, is_for_memory: bool) -> dict[str, str]:
