@@ -129,7 +129,7 @@ class NonFiniteLossError(NpasError, ArithmeticError):
     code = "nan_loss"
 
 
-class TimeLimitError(NpasError, TimeoutError):
+class TimeLimitError(NpasError, RuntimeError):
     """The request's time was over before there was a network to deliver."""
 
     code = "timeout"

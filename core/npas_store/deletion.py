@@ -21,8 +21,11 @@ class NotEndedError(Exception):
     """A job that has not ended cannot be deleted; `state` is its state."""
 
     def __init__(self, state: str) -> None:
-        super().__init__(f"the job is {state}")
+        super().__init__(state)
         self.state = state
+
+    def __str__(self) -> str:
+        return f"the job is {self.state}"
 
 
 def delete_job(job_id: str) -> Freed:

@@ -33,8 +33,11 @@ class SweepGoesOnError(Exception):
     """Jobs of the sweep have not ended; `num_open` of them."""
 
     def __init__(self, num_open: int) -> None:
-        super().__init__(f"{num_open} jobs of the sweep have not ended")
+        super().__init__(num_open)
         self.num_open = num_open
+
+    def __str__(self) -> str:
+        return f"{self.num_open} jobs of the sweep have not ended"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,8 +57,11 @@ class OffsetError(Exception):
     """
 
     def __init__(self, received: int) -> None:
-        super().__init__(f"{received} bytes are here")
+        super().__init__(received)
         self.received = received
+
+    def __str__(self) -> str:
+        return f"{self.received} bytes are here"
 
 
 def folder_of(dataset_id: str) -> Path:

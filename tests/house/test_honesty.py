@@ -3,7 +3,20 @@
 import ast
 
 BANNED_IMPORTS = {"mock", "unittest.mock", "pytest_mock"}
-BANNED_MARKS = {"skip", "skipif", "xfail", "importorskip"}
+BANNED_MARKS = {"skip", "skipif", "xfail", "importorskip", "SkipTest"}
+OWNERS = {"pytest", "pytest.mark", "unittest"}
+
+
+def hidden(source, node):
+    """Yield imports by which a mark would be written without its owner's name."""
+    aliases = node.names if isinstance(node, ast.Import | ast.ImportFrom) else ()
+    for alias in aliases:
+        if isinstance(node, ast.Import):
+            is_hidden = alias.name in OWNERS and alias.asname not in (None, alias.name)
+        else:
+            is_hidden = node.module in OWNERS and alias.name in {"mark", *BANNED_MARKS}
+        if is_hidden:
+            yield f"{source.path}:{node.lineno}: import pytest, and write pytest.{alias.name}"
 
 
 def evasions(source):
@@ -17,11 +30,12 @@ def evasions(source):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
+        yield from hidden(source, node)
         if BANNED_IMPORTS.intersection(names):
             yield f"{source.path}:{node.lineno}: use the real thing, not a mock"
         if isinstance(node, ast.Attribute) and node.attr in BANNED_MARKS:
             owner = ast.unparse(node.value)
-            if owner in ("pytest", "pytest.mark"):
+            if owner in OWNERS:
                 yield f"{source.path}:{node.lineno}: {owner}.{node.attr}: a test that does not run"
 
 
@@ -35,6 +49,13 @@ def test_guard_catches_evasions(source):
         "import pytest\n@pytest.mark.skip\ndef test_it(): ...",
         "import pytest\n@pytest.mark.xfail(reason='x')\ndef test_it(): ...",
         "import pytest\ndef test_it():\n    pytest.skip('no')",
+        "import pytest\n@pytest.mark.skipif(True, reason='x')\ndef test_it(): ...",
+        "import pytest\ntorch = pytest.importorskip('torch')",
+        "import unittest\ndef test_it():\n    raise unittest.SkipTest",
+        "from unittest import SkipTest",
+        "from pytest import mark",
+        "from pytest import skip as leave",
+        "import pytest as p",
         "from unittest import mock",
         "from unittest.mock import patch",
         "import unittest.mock",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from npas_store.causes import CAUSES, cause, shown
+from npas_store.checks import INVALID
 from npas_store.retries import most
 from npas_store.settings import settings
 
@@ -21,7 +22,8 @@ ADJUSTS = {
 
 
 def test_page_of_reasons_is_the_table():
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|$", PAGE.read_text(), re.M)
+    of_jobs, _, _ = PAGE.read_text().partition("\n## ")
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|$", of_jobs, re.M)
     told = [(code, [cell.strip() for cell in rest.split(" | ")]) for code, rest in rows]
     assert told == [
         (
@@ -43,24 +45,34 @@ OF_DATASETS = {"checking.py", "checks.py", "uploads.py"}
 """Files whose reasons are told of datasets that were sent, which have codes of their own."""
 
 
-def codes_of_reasons():
-    """Yield each code that the code of the service gives the reason of a job."""
+def codes_of_reasons(*, of_datasets):
+    """Return the codes that the service gives the reasons of jobs, or those of datasets."""
+    codes = set()
     for folder in ("core/npas_store", "core/npas_local", "api", "worker"):
         for file in (ROOT / folder).rglob("*.py"):
-            if file.name in OF_DATASETS:
+            if (file.name in OF_DATASETS) != of_datasets:
                 continue
             for node in ast.walk(ast.parse(file.read_text())):
                 if not isinstance(node, ast.Call) or not node.args:
                     continue
                 called, first = ast.unparse(node.func), node.args[0]
-                if called.rpartition(".")[2] == "reason" and isinstance(first, ast.Constant):
-                    yield first.value
+                if called.rpartition(".")[2] == "reason":
+                    # A variable's reason was made by another call, but for this constant.
+                    named = INVALID if ast.unparse(first) == "INVALID" else None
+                    codes.add(first.value if isinstance(first, ast.Constant) else named)
+    return codes - {None}
 
 
 def test_every_reason_has_its_cause():
-    used = set(codes_of_reasons())
+    used = codes_of_reasons(of_datasets=False)
     assert used >= {"worker_lost", "disk_full", "user_cancelled", "oom_host"}
     assert used - {known.code for known in CAUSES} == set()
+
+
+def test_page_tells_the_reasons_of_datasets():
+    _, _, section = PAGE.read_text().partition("\n## Of datasets\n")
+    told = re.findall(r"^\| `(\w+)` \|", section, re.M)
+    assert sorted(told) == sorted(codes_of_reasons(of_datasets=True))
 
 
 def test_codes_are_unique():

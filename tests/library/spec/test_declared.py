@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import npas
 import pytest
@@ -14,7 +15,7 @@ from npas.arch.families import _declared_build
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
 from npas.sharing.measure import gradient_agreement
 from npas.spec import ArchitectureSpec, BudgetSpec, PlanRequest
-from npas.spec.declared import LayerList
+from npas.spec.declared import AnyItem, LayerList
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
@@ -178,6 +179,14 @@ NESTED = st.lists(
     min_size=1,
     max_size=6,
 )
+
+
+def test_every_kind_of_layer_has_a_builder():
+    kinds = get_args(get_args(AnyItem)[0])
+    assert len(kinds) == 13
+    build = _declared_build._Builder.__dict__["layer"].dispatcher
+    unknown = build.dispatch(object)
+    assert [kind for kind in kinds if build.dispatch(kind) is unknown] == []
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)

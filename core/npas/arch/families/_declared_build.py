@@ -87,7 +87,7 @@ class _Builder:
     @functools.singledispatchmethod
     def layer(self, item: declared.Item, shape: Shape, path: str) -> Made:
         """Return the module of one layer and the shape it makes."""
-        raise NotImplementedError(type(item))
+        raise NotImplementedError(f"{type(item).__name__} has no builder: register one below")
 
     @layer.register
     def _(self, item: declared.Conv, shape: Shape, path: str) -> Made:  # noqa: ARG002
