@@ -73,18 +73,27 @@ def services() -> Iterator[Path]:
             yield home
 
 
-@pytest.fixture
-def store(services: Path) -> Path:
-    """The services with no job in Postgres and nothing in Redis; yields the service's folder."""
+@pytest.fixture(scope="session")
+def empty(services: Path) -> Callable[[], Path]:
+    """Call it to delete all jobs in Postgres and all in Redis; it returns the service's folder."""
     from npas_store import broker, homes
     from npas_store.database import transaction
     from npas_store.tables import Row
     from sqlalchemy import text
 
-    tables = ", ".join(Row.metadata.tables.keys() - {"home"})  # the folder stays its own
-    with transaction() as session:
-        session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
-    with broker.client() as server:
-        server.flushall()
-    homes.settle()  # nothing is deleted in a folder that is not the database's
-    return services
+    def run() -> Path:
+        tables = ", ".join(Row.metadata.tables.keys() - {"home"})  # the folder stays its own
+        with transaction() as session:
+            session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+        with broker.client() as server:
+            server.flushall()
+        homes.settle()  # nothing is deleted in a folder that is not the database's
+        return services
+
+    return run
+
+
+@pytest.fixture
+def store(empty: Callable[[], Path]) -> Path:
+    """The services with no job in Postgres and nothing in Redis; yields the service's folder."""
+    return empty()

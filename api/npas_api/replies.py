@@ -16,5 +16,5 @@ def shaped(
     Args:
         headers: to be sent with it.
     """
-    content = shape.model_dump_json()
+    content = shape.model_dump_json(by_alias=True)
     return Response(content, status, headers=dict(headers or {}), media_type=JSON)

@@ -50,15 +50,17 @@ def attached(found: Settings) -> Iterator[None]:
 @contextmanager
 def using(database_url: str, found: Settings) -> Iterator[None]:
     """Have the store use a database for the length of the block."""
-    before = os.environ.get("NPAS_DATABASE_URL")
-    os.environ |= {"NPAS_DATABASE_URL": database_url, "NPAS_HOME": str(found.home)}
+    told = {"NPAS_DATABASE_URL": database_url, "NPAS_HOME": str(found.home)}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
     _read_anew()
     try:
         yield
     finally:
-        os.environ.pop("NPAS_DATABASE_URL")
-        if before is not None:
-            os.environ["NPAS_DATABASE_URL"] = before
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
         _read_anew()
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Float, Select, cast, func, literal, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer, load_only
 
 from npas_store import workers
@@ -138,7 +139,7 @@ def members(session: Session, sweep_id: str, after: Place | None, limit: int) ->
 def _newest(sweep_ids: Sequence[str]) -> Select[str]:
     """Return the query of the jobs that stand for their points: the last of all retries."""
     place = (Job.sweep_id, Job.sweep_point)
-    query = select(Job.id).where(Job.sweep_id.in_(sweep_ids)).distinct(*place)
+    query = select(Job.id).where(Job.sweep_id.in_(sweep_ids)).ext(distinct_on(*place))
     return query.order_by(*place, Job.created_at.desc(), Job.id.desc())
 
 

@@ -50,7 +50,7 @@ def test_an_unknown_address_is_404(client, path):
         ("POST", "/livez", "GET"),
         ("GET", f"/v1/jobs/job_{'0' * 32}/cancel", "POST"),
         ("PATCH", f"/v1/jobs/job_{'0' * 32}/artifacts/x", "GET, HEAD"),
-        ("BREW", "/v1/jobs", "GET, POST"),
+        ("PROPFIND", "/v1/jobs", "GET, POST"),
     ],
 )
 def test_another_method_is_405_and_names_those_allowed(client, method, path, allowed):

@@ -50,6 +50,7 @@ TESTED_BY = {
     "core/npas/train/optimizer.py": "tests/train/test_trainer.py",
     "worker/npas_worker/account.py": "tests/client/test_estimates.py",
     "core/npas_store/submission.py": "tests/store/test_jobs.py",
+    "core/npas_store/snapshot.py": "tests/local/test_backup.py",
     "worker/npas_worker/listener.py": "tests/worker/test_training.py",
     "worker/npas_worker/patience.py": "tests/worker/test_writer.py",
     "worker/npas_worker/probe.py": "tests/worker/test_proof.py",

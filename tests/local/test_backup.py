@@ -1,32 +1,41 @@
 """A backup of a service makes a service again, and nothing else does."""
 
 import io
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+import npas
 import pytest
 from npas.spec import JobSpec
 from npas_local import archive, backup, embedded
 from npas_local.attachment import attached
 from npas_local.lock import RESTORING, HomeInUseError, locked
 from npas_local.restore import RestoreError, restore
-from npas_store import artifacts, blobs, claims, fsck, homes, jobs, logs, resume_files
+from npas_store import (
+    artifacts,
+    blobs,
+    claims,
+    fsck,
+    homes,
+    idempotency,
+    jobs,
+    logs,
+    resume_files,
+)
 from npas_store.database import reading, transaction
 from npas_store.settings import Settings, settings
 
 
 @pytest.fixture(scope="module")
-def filled(services, tmp_path_factory):
-    """A service with a job that succeeded, and one that runs; yields their ids and a backup."""
-    import npas
-
-    folder = tmp_path_factory.mktemp("filled")
+def filled(empty, tmp_path_factory):
+    """A service with a job that failed, and one that runs; yields their ids and a backup."""
+    folder, services = tmp_path_factory.mktemp("filled"), empty()
     for part in ("blobs", "jobs"):
         shutil.rmtree(services / part, ignore_errors=True)
-    homes.settle()
     asked = {"architecture": "resnet-8", "budget": 80_000, "dataset": "digits", "method": "dense"}
     spec = JobSpec.model_validate(asked)
     plan = npas.plan(spec)
@@ -83,7 +92,7 @@ def test_restored_service_has_all_of_it_and_an_id_of_its_own(filled, tmp_path, s
             homes.check(session)
             assert jobs.get(session, ended).state == "failed"
             assert jobs.get(session, running).state == "running"
-            assert jobs.by_key(session, "key 1").id == running
+            assert idempotency.known(session, "key 1").resource == running
             model = artifacts.find(session, ended, "model.safetensors")
             assert blobs.path(model.sha256).read_text() == "the network"
             (file, step) = next(resume_files.usable(session, running))
@@ -112,21 +121,16 @@ def test_copy_and_original_cannot_take_each_others_files(
         homes.check(session)
 
 
-@pytest.mark.parametrize("at", [0, 100, 0.3, 0.9, -2000, -1024])
+@pytest.mark.parametrize("at", [0, 100, 0.3, 0.9, -2000, -1])
 @pytest.mark.usefixtures("alone")
 def test_torn_backup_is_refused_and_leaves_an_empty_home(filled, tmp_path, at):
     whole = filled[1].read_bytes()
-    end = int(at * len(whole)) if isinstance(at, float) else at
+    whole = whole[: whole.rindex(b"}") + 1]  # the end of the list; tar's own padding may be gone
     torn = tmp_path / "torn"
-    torn.write_bytes(whole[: _end_of_list(whole) - 1] if at == -1024 else whole[:end])
+    torn.write_bytes(whole[: int(at * len(whole)) if isinstance(at, float) else at])
     with pytest.raises(RestoreError, match=r"cannot be restored: (it|damaged)"):
         restore(torn, home_of(tmp_path / "home"))
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["lock"]
-
-
-def _end_of_list(whole):
-    """Return where the last byte of the list is, before tar's own padding."""
-    return whole.rindex(b"}") + 1
 
 
 @pytest.mark.usefixtures("alone")
@@ -138,8 +142,13 @@ def test_damaged_backup_is_refused(filled, tmp_path):
         restore(hurt, home_of(tmp_path / "home"))
 
 
+HARD_LINK, SYMBOLIC_LINK, FIFO = (
+    kind.decode() for kind in (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE)
+)
+
+
 def packed(folder, *members):
-    """Write a tar of these members: a name, and a content or a kind."""
+    """Write a tar of these members: a name, and a content (bytes) or a kind (str)."""
     path = folder / "made.tar"
     with tarfile.open(path, "w") as tar:
         for name, content in members:
@@ -148,7 +157,7 @@ def packed(folder, *members):
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
             else:
-                info.type, info.linkname = content, "/etc/passwd"
+                info.type, info.linkname = content.encode(), "/etc/passwd"
                 tar.addfile(info)
     return path
 
@@ -159,9 +168,9 @@ def packed(folder, *members):
         ([("../escaped", b"x")], "nothing that a backup has"),
         ([("/tmp/escaped", b"x")], "nothing that a backup has"),
         ([("jobs/job_" + "0" * 32 + "/e1/resume/../../x", b"x")], "nothing that a backup has"),
-        ([(archive.DUMP, tarfile.SYMTYPE)], "nothing that a backup has"),
-        ([(archive.DUMP, tarfile.LNKTYPE)], "nothing that a backup has"),
-        ([(archive.DUMP, tarfile.FIFOTYPE)], "nothing that a backup has"),
+        ([(archive.DUMP, SYMBOLIC_LINK)], "nothing that a backup has"),
+        ([(archive.DUMP, HARD_LINK)], "nothing that a backup has"),
+        ([(archive.DUMP, FIFO)], "nothing that a backup has"),
         ([(archive.DUMP, b"x"), (archive.DUMP, b"x")], "there twice"),
         ([(archive.DUMP, b"x")], "cut off"),
         ([(archive.LIST, b"[]")], "list cannot be read"),
@@ -252,8 +261,6 @@ def test_commands_say_in_one_line_what_is_wrong(tmp_path):
 
 
 def _paths():
-    import os
-
     return {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
 
 
