@@ -18,7 +18,7 @@ from npas_store.tables import Event, Job, OutboxMessage, PlanVersion, Transition
 from schemathesis import GenerationMode
 from sqlalchemy import select
 
-NUM_DAMAGED, NUM_GENERATED, NUM_BAD = 10_400, 600, 10_000
+NUM_DAMAGED, NUM_GENERATED, NUM_BAD = 10_800, 120, 10_000
 
 BASES = (
     {
