@@ -1,6 +1,8 @@
-"""Serves the API: `python -m npas_api`."""
+"""Serves the API: `python -m npas_api`, by as many processes as NPAS_API_PROCESSES says."""
 
 import logging
+import os
+import socket
 import sys
 from types import FrameType
 
@@ -10,6 +12,7 @@ from npas_store import homes, migrate
 from npas_store.database import UNREACHABLE, why_unreachable
 from npas_store.settings import SettingError, settings
 
+from npas_api import several
 from npas_api.app import create_app
 
 GRACE_SECONDS = 5
@@ -40,6 +43,23 @@ def main() -> int:
     except UNREACHABLE as error:
         sys.stderr.write(f"npas: {why_unreachable(error)}\n")
         return 2
+    if several.PRIVATE in os.environ:
+        return serve(several.own_sockets())
+    if settings().api_processes == 1:
+        return serve(None)
+    try:
+        return several.serve_several(settings().api_processes)
+    except several.InUseError as error:
+        sys.stderr.write(f"npas: {error}\n")
+        return 2
+
+
+def serve(sockets: list[socket.socket] | None) -> int:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        sockets: bound; None: what the settings say.
+    """
     app = create_app()
     config = uvicorn.Config(
         app,
@@ -49,7 +69,7 @@ def main() -> int:
         server_header=False,
         log_config=None,
     )
-    Server(app, config).run()
+    Server(app, config).run(sockets)
     return 0
 
 

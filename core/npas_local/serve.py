@@ -13,8 +13,6 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,8 @@ from npas_store.settings import SettingError, Settings, settings
 
 from npas_local import embedded
 from npas_local.lock import HomeInUseError, locked
+from npas_local.probing import START_SECONDS, Probe, watch
 from npas_local.processes import Child, Program, StartError
-
-_LOOK_SECONDS = 0.2
-_START_SECONDS = 120
 
 
 def _say(text: str) -> None:
@@ -162,14 +158,14 @@ def run(found: Settings, stop: threading.Event) -> None:
             for program in started:
                 program.start()
             started[0].wait_until(
-                lambda: stop.is_set() or _plans(found.host, port), seconds=_START_SECONDS
+                lambda: stop.is_set() or _plans(found.host, port), seconds=START_SECONDS
             )
             if not stop.is_set():
                 host = f"[{found.host}]" if ":" in found.host else found.host
                 _say(f"npas is ready: http://{host}:{port}")
                 _say(f"logs: {found.home / 'logs'}    Ctrl-C ends it")
                 _say_if_jobs_must_wait()
-            _watch([*servers.children.values(), *started], probes, stop)
+            watch([*servers.children.values(), *started], probes, stop, _say)
             _say("npas is stopping; a job that runs is saved and goes on after the next start")
         finally:
             for program in started:
@@ -185,32 +181,6 @@ def _say_if_jobs_must_wait() -> None:
         _say(f"{error}\njobs are taken, and wait until it does")
 
 
-class Probe:
-    """Asks a program now and then whether it answers, and ends one that does not."""
-
-    def __init__(self, child: Child, answers: Callable[[], bool], silent_seconds: float) -> None:
-        """Remember that it answers now."""
-        self.child, self._answers, self._silent_seconds = child, answers, silent_seconds
-        self._asked = self._heard = time.monotonic()
-
-    def started(self) -> None:
-        """Give a program that was started again the time that a start may take."""
-        self._heard = time.monotonic() + _START_SECONDS
-
-    def ask(self) -> bool:
-        """Ask, if it is time; end the program and return True if it was silent for too long."""
-        now = time.monotonic()
-        if not self.child.is_alive() or now - self._asked < self._silent_seconds / 4:
-            return False
-        self._asked = now
-        if self._answers():
-            self._heard = now
-        elif now - self._heard > self._silent_seconds:
-            self.child.stop()
-            return True
-        return False
-
-
 def _probes(found: Settings, port: int, servers: embedded.Servers, api: Child) -> list[Probe]:
     """Return the probes of our servers and the API; of a worker there is none."""
     probes = [
@@ -219,19 +189,6 @@ def _probes(found: Settings, port: int, servers: embedded.Servers, api: Child) -
     ]
     answers = functools.partial(_answers, found.host, port)
     return [*probes, Probe(api, answers, found.silent_seconds)]
-
-
-def _watch(children: list[Child], probes: list[Probe], stop: threading.Event) -> None:
-    while not stop.wait(_LOOK_SECONDS):
-        for probe in probes:
-            if probe.ask():
-                _say(f"{probe.child.name} did not answer any more and was ended")
-        for child in children:
-            if child.tend():
-                _say(f"{child.name} had ended and was started again")
-                for probe in probes:
-                    if probe.child is child:
-                        probe.started()
 
 
 def main() -> int:

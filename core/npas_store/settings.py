@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535, description="0 to 65535; 0: any that is free")
+    api_processes: int = Field(
+        1, ge=1, le=64, description="so many serve the API, each with a planner of its own"
+    )
     device: str = Field(
         AUTO, pattern=rf"^({AUTO}|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, ..."
     )
