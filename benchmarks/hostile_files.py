@@ -79,7 +79,9 @@ def packed(files: Mapping[str, bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            entry = zipfile.ZipInfo(name)  # of 1980, not of now
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)
     return file.getvalue()
 
 
@@ -213,7 +215,7 @@ def _lying_header(rng: Random) -> bytes:
     lies = (file.getvalue() + bytes(100), b"\x93NUMPY\x09\x00", b"\x93NUMPY\x01\x00\xff\xff{" * 3)
     content = io.BytesIO(arrays(rng, x_train=None))
     with zipfile.ZipFile(content, "a") as archive:
-        archive.writestr("x_train.npy", rng.choice(lies))
+        archive.writestr(zipfile.ZipInfo("x_train.npy"), rng.choice(lies))
     return content.getvalue()
 
 

@@ -6,6 +6,7 @@ Afterwards no process has used more memory than it may, and nothing is left on t
 """
 
 import argparse
+import contextlib
 import hashlib
 import random
 import socket
@@ -53,6 +54,11 @@ class Sender:
 
     def __init__(self, urls: Sequence[str], rng: random.Random) -> None:
         self._rng, self.clients = rng, [httpx.Client(base_url=url, timeout=120) for url in urls]
+
+    def close(self) -> None:
+        """Hang up."""
+        for client in self.clients:
+            client.close()
 
     @property
     def client(self) -> httpx.Client:
@@ -254,8 +260,11 @@ def upload(sender: Sender, number: int, seed: int) -> Result:
 
 def storm(urls: Sequence[str], *, number: int, seed: int) -> list[Result]:
     """Do so many uploads, a few at once, and delete what became of them."""
-    sender = Sender(urls, random.Random(seed))
+    with contextlib.closing(Sender(urls, random.Random(seed))) as sender:
+        return _stormed(sender, number=number, seed=seed)
 
+
+def _stormed(sender: Sender, *, number: int, seed: int) -> list[Result]:
     def attempt(each: int) -> Result:
         try:
             return upload(sender, each, seed)
