@@ -1,4 +1,4 @@
-"""Sends HTTP requests as fast as they are answered: `python -m benchmarks.load`, a process.
+"""Sends HTTP requests as fast as they are answered: `python -m benchmarks.api.load`, a process.
 
 It reads a `Load` as JSON from its standard input and prints a `Measured` as JSON. Each client has
 a connection that it keeps, and one request under way. Requests are bytes that were made before,
@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ class Load:
         requests: method, path with query, and body, which is sent as JSON; taken in turn.
         clients: connections.
         seconds: for which requests are begun.
+        pause: seconds of a client from an answer to its next request.
     """
 
     host: str = "127.0.0.1"
@@ -36,6 +38,7 @@ class Load:
     headers: dict[str, str]
     clients: int
     seconds: float
+    pause: float = 0.0
 
     def encoded(self) -> list[bytes]:
         """Return the requests as they are sent."""
@@ -82,8 +85,8 @@ class Measured:
 class _Client(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, requests: Iterator[bytes], until: float) -> None:
-        self._requests, self._until = requests, until
+    def __init__(self, requests: Iterator[bytes], until: float, pause: float) -> None:
+        self._requests, self._until, self._pause = requests, until, pause
         self._buffer = bytearray()
         self._length = -1
         self._began = 0.0
@@ -117,7 +120,10 @@ class _Client(asyncio.Protocol):
                 self.failures.append(self._buffer[:300].decode(errors="replace"))
             self._buffer.clear()
             self._length = -1
-            self._send()
+            if self._pause:
+                asyncio.get_running_loop().call_later(self._pause, self._send)
+            else:
+                self._send()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._length >= 0 or self._buffer or error is not None:
@@ -141,7 +147,7 @@ async def measure(load: Load) -> Measured:
     clients = []
     for _ in range(load.clients):
         _, client = await loop.create_connection(
-            lambda: _Client(requests, began + load.seconds), load.host, load.port
+            lambda: _Client(requests, began + load.seconds, load.pause), load.host, load.port
         )
         clients.append(client)
     await asyncio.gather(*(client.done for client in clients))
@@ -161,6 +167,14 @@ async def measure(load: Load) -> Measured:
 
 def _quantile(times: Sequence[float], part: float) -> float:
     return times[min(len(times) - 1, int(part * len(times)))] if times else 0.0
+
+
+def sent(load: Load) -> Measured:
+    """Have another process send it, and return what came of it."""
+    command = [sys.executable, "-m", "benchmarks.api.load"]
+    asked = json.dumps(asdict(load))
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
+    return Measured.of_json(done.stdout)
 
 
 def main() -> int:
