@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from npas.spec import ImageOptions, Labels, Spec
 from npas_store import datasets, tables
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy import inspect
 
 from npas_api.schemas import Shape
 
@@ -64,7 +65,9 @@ class Dataset(Shape):
     upload_sha256: str | None
     received_bytes: int = Field(description="of those, how many are here")
     facts: dict[str, Any] | None = Field(description="num_classes, input_size, ..., once ready")
-    report: dict[str, Any] | None = Field(description="what the check found, once ready")
+    report: dict[str, Any] | None = Field(
+        description="what the check found, once ready; null in lists, where it may be long"
+    )
     reason: dict[str, Any] | None = Field(
         description="why it is invalid, or waits: code, message, hint, field"
     )
@@ -77,8 +80,10 @@ class Dataset(Shape):
 
     @classmethod
     def of(cls, row: tables.Dataset) -> Self:
-        """Return the shape of a row."""
-        fields = {name: getattr(row, name, None) for name in cls.model_fields}
+        """Return the shape of a row, which may have been read without its report."""
+        left_out = inspect(row).unloaded
+        fields = {name: getattr(row, name, None) for name in cls.model_fields.keys() - left_out}
+        fields.setdefault("report", None)
         own = f"/v1/datasets/{row.id}"
         urls = DatasetUrls(self=own, content=f"{own}/content", thumbnails=f"{own}/thumbnails")
         return cls.model_validate({**fields, "dataset": datasets.PREFIX + row.id, "urls": urls})

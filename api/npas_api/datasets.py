@@ -216,7 +216,8 @@ def _known(
     if known == dataset_id:
         return None
     row = idempotency.known(session, key)
-    assert row is not None
+    if row is None:
+        raise errors.DatasetNotFoundError("what was made under this key was deleted just now")
     if row.request_fingerprint != asked:
         raise reused(known)
     return datasets.look_up(session, known)

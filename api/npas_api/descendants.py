@@ -195,8 +195,9 @@ def _create(
     planned = Plan.from_json(plan)
     with transaction() as session:
         migrate.require(session)
-        starts.hold_start(session, spec)
         try:
+            lineage.hold(session, origin)  # before the file: who deletes takes them in this order
+            starts.hold_start(session, spec)
             job = lineage.descend(session, spec, planned, key, origin, estimate=estimate)
         except lineage.NoParentError:
             raise dependencies.no_job(origin.parent_id) from None

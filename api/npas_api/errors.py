@@ -310,6 +310,12 @@ class NotReadyError(ApiError):
     status = 503
 
 
+class StorageUnavailableError(ApiError):
+    """The service's disk does not take it for now; try again soon."""
+
+    status = 503
+
+
 class InsufficientStorageError(ApiError):
     """The service's disk has too little room for this."""
 

@@ -5,6 +5,7 @@ however the request ends; HEAD tells how much that is, and the next part begins 
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -22,6 +23,8 @@ from npas_api.dataset_shapes import Dataset as Shape
 from npas_api.datasets import DatasetId, look_up, no_dataset
 from npas_api.errors import FieldError
 from npas_api.openapi import problems_of
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -91,7 +94,7 @@ def received_content(dataset_id: DatasetId) -> Response:
         *(errors.InvalidContentRangeError, errors.UploadLengthError, errors.DatasetNotFoundError),
         *(errors.UploadStalledError, errors.UploadOffsetError, errors.UploadBusyError),
         *(errors.UploadEndedError, errors.UnsupportedMediaTypeError),
-        errors.InsufficientStorageError,
+        *(errors.InsufficientStorageError, errors.StorageUnavailableError),
     ),
     openapi_extra=_BODY,
 )
@@ -211,6 +214,15 @@ def _refusing(row: Dataset) -> Iterator[None]:
         raise errors.InsufficientStorageError(
             f"the server's disk has no room for more ({error}); what came before is kept: delete "
             "something, ask with HEAD where to go on, and send the rest"
+        ) from None
+    except FileNotFoundError:  # its folder went while it was opened
+        raise errors.UploadEndedError(f"{row.id} takes no more bytes: it was deleted") from None
+    except OSError as error:
+        log.error("bytes of %s cannot be written: %s", row.id, error)
+        raise errors.StorageUnavailableError(
+            f"the server's disk does not take it ({error.strerror}); what came before is kept: "
+            "ask with HEAD where to go on, and send the rest later",
+            headers={"Retry-After": "10"},
         ) from None
 
 

@@ -103,7 +103,7 @@ async def _ask_all(
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(work())
-    except* errors.ApiError as several:
+    except* Exception as several:  # of the library and the database, too
         refusal = several.exceptions[0]
     else:
         return

@@ -203,7 +203,8 @@ def _known(session: Session, spec: SweepSpec, key: str) -> Sweep:
         IdempotencyKeyReusedError: it belongs to another request.
     """
     known = idempotency.known(session, key)
-    assert known is not None
+    if known is None:
+        raise errors.SweepNotFoundError("what was made under this key was deleted just now")
     if not sweeps.is_sweep_of(session, known, spec):
         raise reused(known.resource)
     return _shaped(session, sweep(session, known.resource))

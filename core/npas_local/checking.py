@@ -6,6 +6,7 @@ the dataset ends as ready or as refused with a reason, and its folder is deleted
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ from npas_store.checks import INVALID, Check
 from npas_store.database import UNREACHABLE, transaction
 from npas_store.settings import settings
 from npas_store.transitions import reason
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
 from npas_local import privileges
@@ -37,10 +39,12 @@ _LOOK_SECONDS = 0.05
 _MORE_SECONDS = 10
 """Of a processor, between the signal of a limit and the end."""
 _MAX_FILES = 128
-_MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_MAX_ANSWER_BYTES = 1024 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_SECONDS = 30.0
 _ARRAYS = 3
 """Memory that a check needs, in sizes of the arrays that it makes."""
+_MEND = "mend the file, and send it again as another dataset"
 _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG")
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP)
 
@@ -93,6 +97,15 @@ class Checker:
     def _check(self, check: Check) -> None:
         """Check a dataset and record what came of it."""
         try:
+            self._try(check)
+        except DataError as error:  # of the database: names of a kind that it does not keep
+            log.warning("what was found of %s cannot be stored: %s", check.dataset_id, error)
+            why = reason(INVALID, "a name in it has characters that cannot be stored", hint=_MEND)
+            if _write(lambda session: checks.refuse(session, check, why)):
+                uploads.clear_up(check.dataset_id)
+
+    def _try(self, check: Check) -> None:
+        try:
             with _kept(check) as counts, _room(check) as folder:
                 answer = self._answer(check, folder, counts)
                 _record(check, folder, answer)
@@ -104,8 +117,12 @@ class Checker:
             _write(lambda session: checks.fail(session, check, told))
         except OSError as error:
             log.warning("the check of %s waits: %s", check.dataset_id, error)
-            why = reason("disk_full", f"the server's disk cannot take it now: {error.strerror}")
-            _write(lambda session: checks.give_back(session, check, why, _FULL_SECONDS))
+            if error.errno in _FULL:
+                why = reason("disk_full", f"the server's disk has no room: {error.strerror}")
+                _write(lambda session: checks.give_back(session, check, why, _FULL_SECONDS))
+            else:
+                told = f"the server's disk fails: {error}"
+                _write(lambda session: checks.fail(session, check, told))
         except RefusedError as error:
             log.info("%s is refused: %s", check.dataset_id, error)
             told_why = error.reason
@@ -127,6 +144,7 @@ class Checker:
             while process.poll() is None:
                 if self._stopping.is_set() or not counts.is_set():
                     raise StoppedError
+                _require_room(0)
                 if time.monotonic() > deadline:
                     raise _exceeded("time")
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -174,6 +192,16 @@ def _start(check: Check, folder: Path) -> "subprocess.Popen[bytes]":
             )
         except subprocess.SubprocessError as error:
             raise LostError(f"no process can be started: {error}") from error
+
+
+def _require_room(num_bytes: int) -> None:
+    """Make sure that so many bytes may be written.
+
+    Raises:
+        OSError: the disk would have less room left than the settings say.
+    """
+    if uploads.spare_bytes() < num_bytes:
+        raise OSError(errno.ENOSPC, "NPAS_FREE_MEGABYTES of room are to be left on it")
 
 
 def _limit() -> None:
@@ -245,6 +273,9 @@ def _read_answer(folder: Path) -> dict[str, Any]:
     """Return the answer; whoever wrote it may have been taken over by what it read."""
     with _product(folder / ANSWER).open("rb") as file:
         text = file.read(_MAX_ANSWER_BYTES + 1)
+    if len(text) > _MAX_ANSWER_BYTES:
+        told = f"what there is to tell of it has more than {_MAX_ANSWER_BYTES:,} bytes"
+        raise RefusedError(reason(INVALID, told, hint="use fewer or shorter names of classes"))
     try:
         answer = json.loads(text)
     except ValueError as error:
@@ -272,10 +303,12 @@ def _product(path: Path) -> Path:
 def _record(check: Check, folder: Path, answer: Mapping[str, Any]) -> None:
     """Store what a check found, or raise what it did not like."""
     if answer.get("full"):
-        raise OSError(0, "no room left on the disk")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if "found" not in answer:
         raise _refused(answer)
-    content = blobs.put(_product(folder / CONTENT))
+    product = _product(folder / CONTENT)
+    _require_room(product.stat().st_size)  # for a moment there are two of it
+    content = blobs.put(product)
     picture = folder / THUMBNAILS
     report = dict(answer["found"])
     found = checks.Found(
@@ -307,8 +340,7 @@ def _refused(answer: Mapping[str, Any]) -> RefusedError:
         return _exceeded(limit)
     if refused := answer.get("refused"):
         field = str(refused.get("field", ""))
-        hint = "mend the file, and send it again as another dataset"
-        return RefusedError(reason(INVALID, str(refused["message"]), hint=hint, field=field))
+        return RefusedError(reason(INVALID, str(refused["message"]), hint=_MEND, field=field))
     log.error("a check failed:\n%s", answer.get("failed"))
     return RefusedError(
         reason(

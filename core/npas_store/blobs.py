@@ -48,8 +48,13 @@ def is_name(name: str) -> bool:
 
 
 def is_draft(name: str) -> bool:
-    """Tell whether a file of this name, in the store, is one that `put` is writing, or was."""
+    """Tell whether a file of this name, in the store, is one of `draft_of`."""
     return _DRAFT.fullmatch(name) is not None
+
+
+def draft_of(file: Path) -> Path:
+    """Return a new name beside a blob's: of one that is being written, or about to be deleted."""
+    return file.with_name(f".{file.name}.{secrets.token_hex(4)}")
 
 
 def measure(file: Path) -> Blob:
@@ -94,7 +99,7 @@ def put(file: Path) -> Blob:
     if state(blob) == "stored":
         return blob
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{blob.sha256}.{secrets.token_hex(4)}")
+    draft = draft_of(target)
     try:
         with file.open("rb") as source, draft.open("xb") as sink:
             shutil.copyfileobj(source, sink)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from npas.errors import DataError
 from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from npas_store import blobs, garbage, homes
 from npas_store.database import UNREACHABLE, reading, transaction
@@ -95,14 +95,14 @@ def look_up(session: Session, dataset_id: str) -> Dataset:
 def listing_page(
     session: Session, wanted: Wanted, *, after: str | None, limit: int
 ) -> tuple[Sequence[Dataset], bool]:
-    """Return some datasets, the newest first, and whether there are more.
+    """Return some datasets, the newest first, without their reports, and whether there are more.
 
     Args:
         wanted: which.
         after: id of the last one of the page before.
         limit: rows at most; > 0.
     """
-    query = select(Dataset)
+    query = select(Dataset).options(defer(Dataset.report, raiseload=True))
     if wanted.name is not None:
         query = query.where(Dataset.name == wanted.name)
     if wanted.states:

@@ -38,6 +38,9 @@ def delete_job(job_id: str) -> Freed:
         NotEndedError: it has not ended.
     """
     with transaction() as session:
+        # Children first: who changes one needs its parent for a moment, to hold on to its id.
+        children = select(Job.id).where(Job.parent_id == job_id).order_by(Job.id)
+        session.execute(children.with_for_update()).all()
         state = session.scalar(select(Job.state).where(Job.id == job_id).with_for_update())
         if state is None:
             raise NoSuchJobError(f"there is no job {job_id!r}")

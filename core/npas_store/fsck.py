@@ -16,7 +16,7 @@ from sqlalchemy import delete, select
 
 from npas_store import blobs, events, garbage, homes, migrate, resume_files
 from npas_store.database import UNREACHABLE, reading, transaction, why_unreachable
-from npas_store.removal import remove_file, remove_folder
+from npas_store.removal import is_young, remove_file, remove_folder
 from npas_store.settings import SettingError, settings
 from npas_store.states import TERMINAL
 from npas_store.tables import Artifact, Dataset, Event, Job, ResumeFile
@@ -56,7 +56,7 @@ def findings(*, seconds: float = garbage.GRACE_SECONDS) -> Iterator[Finding]:
     yield from _starts()
     yield from _resume_files()
     yield from _unneeded_blobs(seconds)
-    yield from _unneeded_folders()
+    yield from _unneeded_folders(seconds)
 
 
 def _artifacts() -> Iterator[Finding]:
@@ -156,11 +156,13 @@ def _is_named(sha256: str) -> bool:
         return bool(garbage.referenced(session, [sha256]))
 
 
-def _unneeded_folders() -> Iterator[Finding]:
+def _unneeded_folders(seconds: float) -> Iterator[Finding]:
     repair: Repair
     for folder in sorted(settings().jobs.glob("job_*")):
         with reading() as session:
             if resume_files.orphans(session, [folder]):
+                if is_young(folder, seconds):
+                    continue
                 told, repair = "folder of a job that is gone", partial(remove_folder, folder)
             elif resume_files.untidy(session, [folder]):
                 told, repair = "files of a job that ended", partial(_retire, folder.name)

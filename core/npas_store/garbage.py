@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from errno import EISDIR
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -82,14 +83,38 @@ def collect(hashes: Iterable[str]) -> Freed:
     """
     freed = Freed()
     for batch in _batches(dict.fromkeys(hashes)):
-        with transaction() as session:
-            if not _alone(session):
-                log.info("blobs are being named; what nobody names is deleted later")
-                return freed
-            homes.check(session)
-            for sha256 in set(batch) - referenced(session, batch):
-                freed += _delete(blobs.path(sha256))
+        aside: dict[Path, Path] = {}
+        try:
+            with transaction() as session:
+                if not _alone(session):
+                    log.info("blobs are being named; what nobody names is deleted later")
+                    return freed
+                homes.check(session)
+                for sha256 in set(batch) - referenced(session, batch):
+                    _put_aside(blobs.path(sha256), aside)
+        except BaseException:  # the lock may be lost, and a row name one of them since
+            for file, moved in aside.items():
+                with contextlib.suppress(OSError):
+                    moved.rename(file)
+            raise
+        for moved in aside.values():
+            freed += _delete(moved)
     return freed
+
+
+def _put_aside(file: Path, aside: dict[Path, Path]) -> None:
+    """Give a blob the name of a draft, which is deleted once the lock was held to the end."""
+    moved = blobs.draft_of(file)
+    try:
+        if file.is_dir():
+            raise IsADirectoryError(EISDIR, "a folder lies there", str(file))
+        file.rename(moved)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("what nobody needs cannot be deleted: %s", error)
+        return
+    aside[file] = moved
 
 
 def _delete(file: Path) -> Freed:

@@ -53,6 +53,10 @@ class NoSuchJobError(LookupError):
     """There is no job with this id."""
 
 
+_TRIES = 5
+"""To make a job under a key that others use and delete meanwhile."""
+
+
 class OtherSchemaError(Exception):
     """The database is at another revision than the caller knows."""
 
@@ -135,19 +139,22 @@ def create_once(
         OtherSchemaError: the database is at another revision.
     """
     values = _columns(session, spec, plan, origin) | {"estimate": estimate}
-    job = submission.write(
-        session,
-        values,
-        plan_json or plan.to_json(),
-        idempotency_key=idempotency_key,
-        schema=schema,
-    )
-    if job is not None:
-        return job, True
-    known = None if idempotency_key is None else idempotency.known(session, idempotency_key)
-    if known is None:
-        raise OtherSchemaError(f"the database is not at {schema}")
-    return get(session, known.resource), False
+    for _ in range(_TRIES):
+        job = submission.write(
+            session,
+            values,
+            plan_json or plan.to_json(),
+            idempotency_key=idempotency_key,
+            schema=schema,
+        )
+        if job is not None:
+            return job, True
+        if idempotency_key is None:
+            break
+        if known := idempotency.known(session, idempotency_key):
+            return get(session, known.resource), False
+        # Else what was made under the key was deleted just now, and the key with it.
+    raise OtherSchemaError(f"the database is not at {schema}")
 
 
 def _columns(session: Session, spec: JobSpec, plan: "Plan", origin: Origin | None) -> Json:

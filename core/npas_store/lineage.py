@@ -61,7 +61,7 @@ def descend(
         NoParentError: it was deleted.
         NoSuchJobError: the key belongs to what is no job.
     """
-    parent = _kept(session, origin.parent_id)
+    parent = hold(session, origin)
     earlier = _plan_to_go_on_with(session, parent) if origin.relation == "retry" else None
     job = jobs.create(
         session, spec, earlier or plan, idempotency_key, origin=origin, estimate=estimate
@@ -80,11 +80,16 @@ def descend(
     return job
 
 
-def _kept(session: Session, job_id: str) -> Job:
-    """Return a job that is not deleted until the end of the transaction."""
-    job = session.get(Job, job_id, with_for_update={"read": True, "key_share": True})
+def hold(session: Session, origin: Origin) -> Job:
+    """Return the job that another is made of, which is not deleted until the transaction ends.
+
+    Raises:
+        NoParentError: it was deleted.
+    """
+    locks = {"read": True, "key_share": True}
+    job = session.get(Job, origin.parent_id, with_for_update=locks)
     if job is None:
-        raise NoParentError(f"there is no job {job_id!r}")
+        raise NoParentError(f"there is no job {origin.parent_id!r}")
     return job
 
 

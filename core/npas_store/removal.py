@@ -1,6 +1,7 @@
 """Deletes files and folders, and counts what that freed; what is gone already is no error."""
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -68,3 +69,11 @@ def _remove_empty(folder: Path) -> None:
 def _unless_gone(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def is_young(folder: Path, seconds: float) -> bool:
+    """Tell whether a folder was changed less than so many seconds ago; so if it is gone."""
+    try:
+        return time.time() - folder.stat().st_mtime < seconds
+    except FileNotFoundError:
+        return True

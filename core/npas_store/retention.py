@@ -2,16 +2,18 @@
 
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from npas_store import deletion, garbage, homes, logs, resume_files
+from npas_store import deletion, garbage, homes, logs, removal, resume_files
 from npas_store.database import reading, transaction
 from npas_store.jobs import NoSuchJobError
 from npas_store.removal import Freed, remove_folder
@@ -159,11 +161,20 @@ def _folders(until: float) -> Freed:
             orphans = resume_files.orphans(session, batch)
             untidy = resume_files.untidy(session, batch)
         for folder in orphans:
-            freed += remove_folder(folder)
+            freed += _remove_orphan(folder)
         with transaction() as session:
             for job_id in untidy:
                 resume_files.retire(session, job_id)
     return freed
+
+
+def _remove_orphan(folder: Path) -> Freed:
+    """Delete the folder of a job that is gone, not that of one whose row is on its way."""
+    if removal.is_young(folder, garbage.GRACE_SECONDS):
+        return Freed()
+    with reading() as session:  # again: this process may have slept since
+        is_orphan = bool(resume_files.orphans(session, [folder]))
+    return remove_folder(folder) if is_orphan else Freed()
 
 
 def _old_logs(until: float) -> Freed:
@@ -198,7 +209,8 @@ def _drafts(_until: float) -> Freed:
     """Delete what backups that were cut off left."""
     freed = Freed()
     for folder in settings().home.glob("backup.*/"):
-        if time.time() - folder.stat().st_mtime > _DAY_SECONDS:
+        is_ours = re.fullmatch(r"backup\.[0-9a-f]{8}", folder.name)
+        if is_ours and time.time() - folder.stat().st_mtime > _DAY_SECONDS:
             freed += remove_folder(folder)
     return freed
 

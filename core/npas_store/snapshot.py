@@ -16,6 +16,7 @@ from npas_store.settings import settings
 from npas_store.tables import Dataset, Job, ResumeFile
 
 _TRIES = 5
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +49,8 @@ def taken(folder: Path) -> Iterator[Snapshot]:
     for tries in range(1, _TRIES + 1):
         with reading() as session, reading() as guard:
             garbage.hold(guard)  # no blob goes until all have their second name
-            _stay(session)
+            for each in (session, guard):
+                _stay(each)
             homes.check(session)
             name = session.scalar(select(func.pg_export_snapshot()))
             missing = [*_link_all(session, folder)]
@@ -61,7 +63,7 @@ def taken(folder: Path) -> Iterator[Snapshot]:
 
 
 def _stay(session: Session) -> None:
-    """Have the server wait for this transaction, whose snapshot a dump will read for long."""
+    """Have the server wait for this transaction, which lasts long: for a dump, or all links."""
     session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
@@ -77,15 +79,30 @@ def _link_all(session: Session, folder: Path) -> Iterator[str]:
             yield from _link(blobs.path(str(sha256)), folder)
     for path in session.scalars(select(ResumeFile.path)):
         yield from _link(settings().jobs / path, folder)
-    arriving = select(Dataset.id).where(Dataset.state.in_(("uploading", "processing")))
-    for dataset_id in session.scalars(arriving):
-        # Until its first bytes have come, an upload has no file.
-        [*_link(uploads.content(dataset_id), folder)]
+    arriving = select(Dataset.id, Dataset.received_bytes).where(
+        Dataset.state.in_(("uploading", "processing"))
+    )
+    for dataset_id, received in session.execute(arriving):
+        _copy(uploads.content(dataset_id), received, folder)
     for job_id in session.scalars(select(Job.id)):
         for parts in logs.of_claims(job_id).values():
             for part in parts:
                 # One that is dropped just now is no loss.
                 [*_link(part.path, folder)]
+
+
+def _copy(file: Path, num_bytes: int, folder: Path) -> None:
+    """Copy the beginning of a file that somebody writes; an upload without bytes has none."""
+    target = folder / file.relative_to(settings().home)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    left = num_bytes
+    with (
+        contextlib.suppress(FileNotFoundError),
+        file.open("rb") as source,
+        target.open("wb") as sink,
+    ):
+        while data := source.read(min(left, _CHUNK_BYTES)):
+            left -= sink.write(data)
 
 
 def _link(file: Path, folder: Path) -> Iterator[str]:

@@ -12,16 +12,16 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from npas_store import datasets
+from npas_store import blobs, datasets, homes
 from npas_store.database import reading, transaction
 from npas_store.settings import settings
 from npas_store.tables import Dataset, new_id
@@ -158,13 +158,19 @@ class Part:
         """
         _arriving(dataset_id)
         with _telling_of_full_disks():
-            folder_of(dataset_id).mkdir(parents=True, exist_ok=True)
+            folder = folder_of(dataset_id)
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                blobs.sync_folder(folder.parent)
             file = os.open(content(dataset_id), os.O_RDWR | os.O_CREAT, 0o600)
+            blobs.sync_folder(folder)
         try:
             _take(file)
             row = _arriving(dataset_id)  # again: only now nobody else changes it
             if start != row.received_bytes:
                 raise OffsetError(row.received_bytes)
+            if os.fstat(file).st_size < row.received_bytes:
+                _reset(row, os.fstat(file).st_size)
             os.ftruncate(file, row.received_bytes)
             os.lseek(file, row.received_bytes, os.SEEK_SET)
         except BaseException:
@@ -229,17 +235,31 @@ def expire_once() -> int:
         f"the bytes did not all arrive within {hours:g} hours",
         hint="send it again: POST /v1/datasets",
     )
-    late = Dataset.created_at < func.now() - timedelta(hours=hours)
-    ended = {"state": "invalid", "reason": why, "finished_at": func.now()}
+    full = reason(
+        "disk_full",
+        f"the server's disk had no room for what its check makes, for {hours:g} hours",
+        hint="send fewer or smaller images, or once there is room send it again",
+    )
+    ago = func.now() - timedelta(hours=hours)
+    waits = (Dataset.state == "processing", Dataset.reason["code"].astext == full["code"])
     with transaction() as session:
-        statement = update(Dataset).where(Dataset.state == "uploading", late).values(ended)
-        given_up = session.scalars(statement.returning(Dataset.id)).all()
+        homes.check(session)
+        given_up = [
+            *_end(session, why, Dataset.state == "uploading", Dataset.created_at < ago),
+            *_end(session, full, *waits, Dataset.received_at < ago),
+        ]
     _clear(settings().uploads, "", ("uploading", "processing"))
     _clear(settings().datasets, ".npz", ("ready",))
     for draft in settings().datasets.glob(".*"):
         if _age(draft) > _DRAFT_SECONDS:
             draft.unlink(missing_ok=True)
     return len(given_up)
+
+
+def _end(session: Session, why: Mapping[str, str], *where: ColumnElement[bool]) -> Sequence[str]:
+    ended = {"state": "invalid", "reason": dict(why), "finished_at": func.now()}
+    changed = update(Dataset).where(*where).values({**ended, "lease_until": None})
+    return session.scalars(changed.returning(Dataset.id)).all()
 
 
 def clear_up(dataset_id: str) -> None:
@@ -270,6 +290,19 @@ def _age(path: Path) -> float:
         return time.time() - path.stat().st_ctime
     except FileNotFoundError:
         return 0.0
+
+
+def _reset(row: Dataset, size: int) -> None:
+    """Record that bytes of an upload are gone from the disk; it goes on where they end.
+
+    Raises:
+        OffsetError: always; the client is told where to go on.
+    """
+    own = (Dataset.id == row.id, Dataset.state == "uploading")
+    continues = Dataset.received_bytes == row.received_bytes
+    with transaction() as session:
+        session.execute(update(Dataset).where(*own, continues).values(received_bytes=size))
+    raise OffsetError(size)
 
 
 def _arriving(dataset_id: str) -> Dataset:

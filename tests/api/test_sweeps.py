@@ -174,6 +174,12 @@ def test_create_refuses_what_cannot_be_and_blames_it(post, changes, code, pointe
     assert count(Sweep, Job) == [0, 0]
 
 
+def test_create_refuses_a_dataset_that_nobody_sent(post):
+    name = "uploaded:ds_" + "0" * 32
+    problem = post(dataset=name).json()
+    assert (problem["status"], problem["errors"][0]["pointer"]) == (422, "/dataset"), problem
+
+
 def test_plans_that_take_too_long_together_are_refused(post, monkeypatch):
     short = settings().model_copy(update={"sweep_seconds": 0.001})
     monkeypatch.setattr(sweep_planning, "settings", lambda: short)

@@ -297,6 +297,44 @@ def test_a_check_whose_dataset_is_deleted_ends(checking_now):
     assert left(dataset_id) == []
 
 
+def test_a_check_leaves_the_room_that_it_must(sent, in_environment):
+    dataset_id = sent(npz())
+    with in_environment(NPAS_FREE_MEGABYTES="1000000000"):
+        Checker().check_all()
+    found = row(dataset_id)
+    assert (found.state, found.reason["code"], found.check_number) == (
+        "processing",
+        "disk_full",
+        0,
+    )
+    assert left(dataset_id) == ["upload"]
+
+
+@pytest.mark.parametrize("name", ["ca\0t", "x" * 201, "a\nb"])
+def test_names_that_a_database_cannot_keep_are_refused(sent, name):
+    dataset_id = sent(npz(class_names=np.array([name + "!", "b", "c", "d"])))
+    Checker().check_all()
+    found = row(dataset_id)
+    assert (found.state, found.reason["code"]) == ("invalid", "invalid_data")
+    assert "the class" in found.reason["message"]
+
+
+def test_an_answer_that_the_database_refuses_is_the_files_fault(sent, monkeypatch):
+    dataset_id = sent(npz())
+    monkeypatch.setattr(checking, "_read_answer", lambda _: {"refused": {"message": "a\0b"}})
+    Checker().check_all()
+    found = row(dataset_id)
+    assert (found.state, found.reason["code"]) == ("invalid", "invalid_data")
+    assert "cannot be stored" in found.reason["message"]
+
+
+def test_an_answer_that_is_too_long_is_the_files_fault(sent, monkeypatch):
+    dataset_id = sent(npz())
+    monkeypatch.setattr(checking, "_MAX_ANSWER_BYTES", 100)
+    Checker().check_all()
+    assert (row(dataset_id).state, row(dataset_id).reason["code"]) == ("invalid", "invalid_data")
+
+
 def test_a_lost_upload_is_refused(sent):
     dataset_id = sent(npz())
     uploads.content(dataset_id).unlink()

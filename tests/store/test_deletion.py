@@ -7,7 +7,7 @@ from npas_store import artifacts, blobs, claims, deletion, idempotency, jobs, me
 from npas_store.database import reading, transaction
 from npas_store.removal import Freed
 from npas_store.tables import Job, Row
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 
 def rows():
@@ -90,6 +90,33 @@ def test_of_two_that_delete_a_job_one_does(deliver):
     for thread in threads:
         thread.join()
     assert sorted(told, key=str) == [3, None]
+
+
+def test_delete_of_a_parent_waits_for_who_changes_its_child(deliver, submit):
+    """Whoever changes a row again in one transaction needs the rows that it refers to."""
+    parent, child = deliver(model="1"), submit()
+    with transaction() as session:
+        session.execute(update(Job).where(Job.id == child.id).values(parent_id=parent.id))
+    told = []
+    with transaction() as session:
+        change = update(Job).where(Job.id == child.id)
+        session.execute(change.values(phase="training"))
+        deleting = threading.Thread(target=lambda: told.append(deletion.delete_job(parent.id)))
+        deleting.start()
+        until_somebody_waits()
+        session.execute(change.values(phase="evaluating"))
+    deleting.join()
+    assert told[0].files == 3
+    with reading() as session:
+        assert jobs.get(session, child.id).parent_id is None
+
+
+def until_somebody_waits():
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    while True:
+        with reading() as session:
+            if session.scalar(waiting):
+                return
 
 
 def test_key_of_a_deleted_job_makes_a_new_one(deliver, submit):

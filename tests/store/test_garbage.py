@@ -10,6 +10,7 @@ from npas_store.database import reading, transaction
 from npas_store.removal import Freed
 from npas_store.tables import Artifact, Dataset, Job
 from sqlalchemy import delete, select, text, update
+from sqlalchemy.exc import OperationalError
 
 
 @pytest.fixture
@@ -111,6 +112,30 @@ def test_collect_leaves_for_later_what_is_being_named_for_long(put):
         assert garbage.collect([blob.sha256]) == Freed()
         assert is_there(blob)
     assert garbage.collect([blob.sha256]).files == 1
+
+
+def test_collect_that_lost_its_lock_puts_back_what_a_row_names_now(put, submit, monkeypatch):
+    """It slept so long that the server ended its transaction, and somebody named the blob."""
+    file, blob = put("named meanwhile")
+    job, seen = submit(), []
+    referenced = garbage.referenced
+
+    def sleep(session, hashes):
+        found = referenced(session, hashes)
+        own = session.scalar(text("SELECT pg_backend_pid()"))
+        with transaction() as other:
+            other.execute(text("SELECT pg_terminate_backend(:own)"), {"own": own})
+        with transaction() as other:
+            garbage.secure(other, {file: blob})
+            artifacts.record(other, job.id, "model.safetensors", blob)
+        seen.append(is_there(blob))
+        return found
+
+    monkeypatch.setattr(garbage, "referenced", sleep)
+    with pytest.raises(OperationalError):
+        garbage.collect([blob.sha256])
+    assert seen == [True]
+    assert is_there(blob)
 
 
 def test_delivery_puts_again_what_was_deleted_since_it_was_put(put, submit):

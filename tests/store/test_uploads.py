@@ -1,9 +1,10 @@
 """What is never finished is given up, and nothing stays on the disk."""
 
+import contextlib
 from datetime import timedelta
 
 import pytest
-from npas_store import datasets, uploads
+from npas_store import datasets, homes, uploads
 from npas_store.database import reading, transaction
 from npas_store.settings import settings
 from npas_store.tables import Dataset
@@ -29,7 +30,8 @@ def part(store):
     part.write(b"abc")
     part.keep()
     yield row.id, part
-    part.close()
+    with contextlib.suppress(OSError):  # closed already
+        part.close()
 
 
 def age(dataset_id, hours):
@@ -54,6 +56,54 @@ def test_an_upload_that_is_not_whole_in_time_is_given_up(part):
         writing.keep()
     with pytest.raises(uploads.UploadEndedError):
         uploads.Part.open(dataset_id, 3)
+
+
+def test_a_check_that_waits_for_the_disk_for_too_long_is_given_up(part):
+    dataset_id, writing = part
+    writing.write(b"1234567")
+    writing.keep()
+    with transaction() as session:
+        row = datasets.look_up(session, dataset_id)
+        row.reason = {"code": "disk_full", "message": "no room"}
+        row.received_at = func.now() - timedelta(hours=23)
+    assert uploads.expire_once() == 0
+    with transaction() as session:
+        datasets.look_up(session, dataset_id).received_at = func.now() - timedelta(hours=25)
+    assert uploads.expire_once() == 1
+    with reading() as session:
+        row = datasets.look_up(session, dataset_id)
+    assert (row.state, row.reason["code"]) == ("invalid", "disk_full")
+    assert not uploads.folder_of(dataset_id).exists()
+
+
+def test_an_upload_goes_on_where_its_file_ends_after_a_power_cut(part):
+    dataset_id, writing = part
+    writing.close()
+    uploads.content(dataset_id).write_bytes(b"a")
+    with pytest.raises(uploads.OffsetError) as caught:
+        uploads.Part.open(dataset_id, 3)
+    assert caught.value.received == 1
+    again = uploads.Part.open(dataset_id, 1)
+    again.write(b"bcdefghij")
+    again.keep()
+    again.close()
+    assert uploads.content(dataset_id).read_bytes() == b"abcdefghij"
+
+
+def test_nothing_is_cleared_up_in_the_folder_of_another_database(part):
+    dataset_id, _ = part
+    orphan = uploads.folder_of("ds_" + "0" * 32)
+    orphan.mkdir(parents=True)
+    marker = settings().home / "id"
+    before = marker.read_text()
+    marker.write_text("another")
+    try:
+        with pytest.raises(homes.HomeError):
+            uploads.expire_once()
+    finally:
+        marker.write_text(before)
+    assert orphan.exists()
+    assert uploads.content(dataset_id).is_file()
 
 
 def test_whole_uploads_do_not_expire(part):

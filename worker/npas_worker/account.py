@@ -1,5 +1,6 @@
 """What a claim took, written down when it ends: a measurement, and how wrong its estimate was."""
 
+import logging
 from typing import Any
 
 import torch
@@ -7,9 +8,12 @@ from npas.jobs import devices
 from npas.jobs.workload import Workload
 from npas_store import estimates, jobs, machine, measurements
 from npas_store.settings import settings
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from npas_worker.stopwatch import Stopwatch
+
+log = logging.getLogger(__name__)
 
 
 class Account:
@@ -26,13 +30,25 @@ class Account:
     def close(
         self, session: Session, *, file_bytes: int | None = None, is_whole: bool = False
     ) -> dict[str, Any] | None:
-        """Write the measurement, if there is enough to learn from; return the estimate's error.
+        """Do as `_close`; what cannot be written of it costs no job its end.
 
         Args:
             session: of the transaction that ends the claim.
             file_bytes: of the model file; None where none is delivered.
             is_whole: whether all work of the job is done.
         """
+        try:
+            return self._close(session, file_bytes=file_bytes, is_whole=is_whole)
+        except SQLAlchemyError:  # the transaction is over, or Postgres is away
+            raise
+        except Exception:  # of a device that is broken, or an estimate of another release
+            log.exception("what job %s took cannot be written down", self._job_id)
+            return None
+
+    def _close(
+        self, session: Session, *, file_bytes: int | None, is_whole: bool
+    ) -> dict[str, Any] | None:
+        """Write the measurement, if there is enough to learn from; return the estimate's error."""
         job = jobs.get(session, self._job_id)
         if job.estimate is None:
             return None

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from npas.data._arrays import Arrays, Facts, bad
+from npas.data._class_names import wrong_class_name
 from npas.errors import DataError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -143,6 +144,8 @@ def read_labels(path: Path, headers: Mapping[str, Header]) -> Labels:
     names = tuple(str(name) for name in loaded.get(NAMES, ()))
     if len(set(names)) < len(names):
         raise bad(path, f"{NAMES} holds a name twice")
+    if wrong := wrong_class_name(names):
+        raise bad(path, wrong)
     return Labels(
         by_split=by_split,
         num_classes=_num_classes(path, by_split, names),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from npas.data._class_names import wrong_class_name
 from npas.data._importing import fitting
 from npas.data._importing.album import Album, Split
 from npas.data._importing.limits import ImportLimits, shown_bytes
@@ -106,6 +107,8 @@ def _classes(album: Album, notes: Notes, limits: ImportLimits) -> tuple[str, ...
     classes = tuple(album.class_names or sorted_classes(item.label for item in album.items))
     if len(classes) > limits.max_classes:
         raise notes.refusal(f"holds {len(classes):,} classes; at most {limits.max_classes:,}")
+    if wrong := wrong_class_name(classes):
+        raise notes.refusal(wrong)
     return classes
 
 
