@@ -3,7 +3,6 @@
 import functools
 import itertools
 import os
-import socket
 import sys
 import threading
 from collections import defaultdict
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import httpx
 from npas_local.processes import Child, Program
+from npas_local.testing import free_port
 from npas_store.settings import settings
 
 SETTINGS = {
@@ -70,7 +70,7 @@ def watched() -> Iterator[Peaks]:
 @contextmanager
 def serving(number: int) -> Iterator[list[str]]:
     """Run some APIs for the length of the block; yields their addresses."""
-    ports = [_free_port() for _ in range(number)]
+    ports = [free_port() for _ in range(number)]
     children = [
         Child(
             Program(
@@ -98,12 +98,6 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/livez").is_success
     except httpx.TransportError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def files(home: Path) -> set[str]:

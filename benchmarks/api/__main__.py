@@ -22,13 +22,13 @@ import npas
 from npas.spec import JobSpec
 from npas_local import embedded
 from npas_local.processes import Child, Program
-from npas_local.testing import environment
+from npas_local.testing import environment, free_port
 from npas_store import jobs, metrics, migrate
 from npas_store.database import transaction
 
 from benchmarks.api import peer
 from benchmarks.api.load import NUMBER, Measured
-from benchmarks.api.system import Requests, System, free_port, processes_below
+from benchmarks.api.system import Requests, System, processes_below
 from benchmarks.api.watchers import Watching, ended, started
 
 ASKED = {"architecture": "resnet-8", "budget": 80_000, "dataset": "digits", "method": "ssn"}

@@ -12,11 +12,12 @@ from typing import Any
 
 import psycopg
 from npas_local.processes import Child, Program
+from npas_local.testing import free_port
 from npas_store.settings import settings
 from sqlalchemy.engine import make_url
 
 from benchmarks.api.load import NUMBER
-from benchmarks.api.system import Requests, System, free_port
+from benchmarks.api.system import Requests, System
 
 _DATABASE = "mlflow"
 _PATH = "/api/2.0/mlflow"

@@ -1,7 +1,6 @@
 """An API that is measured: where it is, what it is asked, how full its table is."""
 
 import os
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -82,13 +81,6 @@ class System:
             measured = self.measure(self.create, clients=10, seconds=10)
             if not measured.answers or measured.failed:
                 raise RuntimeError(f"{self.name} makes no rows: {measured.first_failure}")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def processes_below(pid: int) -> list[int]:

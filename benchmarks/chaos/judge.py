@@ -2,13 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import npas
-from npas_store import artifacts, blobs, jobs, listings, outbox
+from npas_store import artifacts, blobs, fsck, jobs, listings, outbox
 from npas_store.database import reading
 from npas_store.tables import Artifact, Attempt, Job
 
@@ -146,6 +146,23 @@ def _end(attempts: Mapping[tuple[str, int], Attempt], hit: Hit) -> str:
         return "cancelled before a network was saved"
     # The next claim may itself be lost before it has read a file.
     return "went on from a file" if any(a.resumed_from_step for a in after) else "began again"
+
+
+def leaks(hit: Set[str]) -> Iterator[str]:
+    """Yield what rows and files do not agree on, but for what a fault did.
+
+    What a kill left unneeded waits for its hour; here it is taken away at once.
+
+    Args:
+        hit: digests of delivered files that were damaged or deleted.
+    """
+    for finding in [*fsck.findings(seconds=0)]:
+        if finding.kind == "unneeded" and finding.repair is not None:
+            finding.repair()
+    for finding in fsck.findings(seconds=0):
+        is_struck = finding.file.name in hit or finding.told.startswith("resume file")
+        if not is_struck:
+            yield f"{finding.kind}: {finding.file} ({finding.told})"
 
 
 def remains(home: Path) -> Iterator[str]:

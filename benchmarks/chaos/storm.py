@@ -56,9 +56,9 @@ def run(folder: Path, weather: Weather) -> Outcome:
             service.round()
         _until_calm(service)
         outcome = judge.judged(service, hits, right)
-        home = service.disk.folder
+        home, leaks = service.disk.folder, [*judge.leaks(service.hit)]
         service.stop()
-        return outcome.with_remains(judge.remains(home))
+        return outcome.with_remains([*leaks, *judge.remains(home)])
 
 
 def _struck(service: Service, weather: Weather, chance: random.Random) -> list[Hit]:

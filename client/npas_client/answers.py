@@ -1,10 +1,12 @@
 """What the service returns, as values."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from npas.delivery.report import Report
 from npas.spec import JobSpec
 from pydantic import BaseModel, ConfigDict, Field
+
+Found = TypeVar("Found")
 
 
 class Answer(BaseModel):

@@ -14,7 +14,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,7 @@ import httpx
 from npas.plans import Plan
 
 from npas_client import download, errors, stream
-from npas_client.answers import Artifact, Deletion, Estimate, Event, Job
+from npas_client.answers import Artifact, Deletion, Estimate, Event, Found, Job
 from npas_client.datasets import DatasetCalls
 from npas_client.descendants import DescendantCalls
 from npas_client.sweeps import SweepCalls
@@ -191,7 +191,13 @@ class Client(SweepCalls, DescendantCalls, DatasetCalls):
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = RECONNECT_SECONDS
-        while not (job := self._get_patiently(job_id, deadline)).is_terminal:
+
+        def ask() -> Job:
+            return self._patiently(
+                lambda: self.get(job_id), deadline, told=f"{job_id} had not ended"
+            )
+
+        while not (job := ask()).is_terminal:
             if deadline is not None and time.monotonic() + pause > deadline:
                 raise TimeoutError(f"{job_id} is {job.state} after {timeout:g} s; it goes on")
             time.sleep(pause * random.uniform(0.8, 1.2))
@@ -217,7 +223,7 @@ class Client(SweepCalls, DescendantCalls, DatasetCalls):
                 for event in self._stream(job_id, after):
                     after = event.seq
                     yield event
-            if self._get_patiently(job_id).is_terminal:
+            if self._patiently(lambda: self.get(job_id)).is_terminal:
                 with contextlib.suppress(*_AWAY):
                     rest = self.events(job_id, after=after)
                     yield from rest
@@ -283,20 +289,27 @@ class Client(SweepCalls, DescendantCalls, DatasetCalls):
             self._http, url, Path(path), sha256=found[name].sha256, num_bytes=found[name].bytes
         )
 
-    def _get_patiently(self, job_id: str, deadline: float | None = None) -> Job:
-        """Return the job as soon as the service answers: it may be started again just now.
+    def _patiently(
+        self,
+        ask: Callable[[], Found],
+        deadline: float | None = None,
+        told: str = "there was no answer",
+    ) -> Found:
+        """Return an answer as soon as the service gives one: it may be started again just now.
 
         Args:
+            ask: asks for it.
             deadline: of the monotonic clock; None: there is only the patience.
+            told: what is said when it is over.
         """
         since = time.monotonic()
         while True:
             try:
-                return self.get(job_id)
+                return ask()
             except _AWAY as error:
                 now = time.monotonic()
                 if deadline is not None and now > deadline:
-                    raise TimeoutError(f"{job_id} had not ended by then: {error}") from error
+                    raise TimeoutError(f"{told} by then: {error}") from error
                 left = self.patience - (now - since)
                 if left <= 0:
                     raise

@@ -18,7 +18,7 @@ import httpx
 from pydantic import Field
 
 from npas_client import download, errors
-from npas_client.answers import Answer
+from npas_client.answers import Answer, Found
 
 PART_BYTES = 8 * 1024 * 1024
 """Bytes of one request; what a connection that breaks costs at most."""
@@ -73,6 +73,9 @@ class DatasetCalls(ABC):
     @abstractmethod
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response: ...
 
+    @abstractmethod
+    def _patiently(self, ask: Callable[[], Found]) -> Found: ...
+
     def upload_dataset(
         self,
         path: str | Path,
@@ -111,9 +114,9 @@ class DatasetCalls(ABC):
         }
         dataset = self._unfinished(asked) or self._announced(asked)
         self._send_bytes(dataset, file, progress or (lambda _arrived, _all: None))
-        while not (dataset := self.dataset(dataset.id)).is_terminal:
+        while not (found := self._patiently(lambda: self.dataset(dataset.id))).is_terminal:
             time.sleep(POLL_SECONDS)
-        return dataset
+        return found
 
     def dataset(self, dataset_id: str) -> Dataset:
         """Return a dataset as it is now."""

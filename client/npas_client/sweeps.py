@@ -13,15 +13,14 @@ import logging
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
 from npas.spec.sweep import SweepSpec
 from pydantic import Field
 
-from npas_client import errors
-from npas_client.answers import Answer, Deletion
+from npas_client.answers import Answer, Deletion, Found
 
 PLANNING_SECONDS = 600.0
 """For an answer to a sweep, all of whose jobs are planned first."""
@@ -109,6 +108,9 @@ class SweepCalls(ABC):
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response: ...
 
     @abstractmethod
+    def _patiently(self, ask: Callable[[], Found]) -> Found: ...
+
+    @abstractmethod
     def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]: ...
 
     def sweep(
@@ -161,22 +163,14 @@ class SweepCalls(ABC):
         Raises:
             UnreachableError: the service was away for longer than `patience`.
         """
-        seen, heard = None, time.monotonic()
-        while True:
-            try:
-                found = self.sweep_status(sweep_id)
-            except (errors.UnreachableError, errors.UnavailableError) as error:
-                if time.monotonic() - heard > self.patience:
-                    raise
-                log.warning("%s; waiting for it to come back", error)
-            else:
-                heard = time.monotonic()
-                if found != seen:
-                    seen = found
-                    yield found
-                if found.is_terminal:
-                    return
-            time.sleep(POLL_SECONDS)
+        seen = None
+        while seen is None or not seen.is_terminal:
+            found = self._patiently(lambda: self.sweep_status(sweep_id))
+            if found != seen:
+                seen = found
+                yield found
+            if not found.is_terminal:
+                time.sleep(POLL_SECONDS)
 
     def frontier(
         self, sweep_id: str, *, within: float | None = None, across: bool = False

@@ -1,6 +1,7 @@
 """For tests and benchmarks that run the service: its settings, its loops, its processes."""
 
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,13 @@ def _forget() -> None:
     database.forget()
     settings.cache_clear()
     broker.app.cache_clear()
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def tend(children: Iterable[Child]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import delete, select
 
-from npas_store import blobs, events, garbage, homes, migrate, resume_files
+from npas_store import blobs, events, garbage, homes, migrate, resume_files, uploads
 from npas_store.database import UNREACHABLE, reading, transaction, why_unreachable
 from npas_store.removal import is_young, remove_file, remove_folder
 from npas_store.settings import SettingError, settings
@@ -57,6 +57,9 @@ def findings(*, seconds: float = garbage.GRACE_SECONDS) -> Iterator[Finding]:
     yield from _resume_files()
     yield from _unneeded_blobs(seconds)
     yield from _unneeded_folders(seconds)
+    for path in uploads.unneeded():
+        told, repair = "of a dataset that does not need it", partial(uploads.delete, path)
+        yield Finding(kind="unneeded", file=path, told=told, repair=repair)
 
 
 def _artifacts() -> Iterator[Finding]:

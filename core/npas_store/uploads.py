@@ -248,8 +248,8 @@ def expire_once() -> int:
             *_end(session, why, Dataset.state == "uploading", Dataset.created_at < ago),
             *_end(session, full, *waits, Dataset.received_at < ago),
         ]
-    _clear(settings().uploads, "", ("uploading", "processing"))
-    _clear(settings().datasets, ".npz", ("ready",))
+    for path in unneeded():
+        delete(path)
     for draft in settings().datasets.glob(".*"):
         if _age(draft) > _DRAFT_SECONDS:
             draft.unlink(missing_ok=True)
@@ -267,18 +267,22 @@ def clear_up(dataset_id: str) -> None:
     shutil.rmtree(folder_of(dataset_id), ignore_errors=True)
 
 
-def _clear(place: Path, suffix: str, states: tuple[str, ...]) -> None:
-    """Delete the files and folders of datasets that are not in one of these states."""
+def unneeded() -> Iterator[Path]:
+    """Yield the files and folders of datasets that are gone, or in a state that needs none."""
+    yield from _unneeded(settings().uploads, "", ("uploading", "processing"))
+    yield from _unneeded(settings().datasets, ".npz", ("ready",))
+
+
+def _unneeded(place: Path, suffix: str, states: tuple[str, ...]) -> Iterator[Path]:
     found = {path.name.removesuffix(suffix): path for path in place.glob(f"ds_*{suffix}")}
     with reading() as session:
         query = select(Dataset.id).where(Dataset.id.in_(found), Dataset.state.in_(states))
         kept = set(session.scalars(query))
-    for dataset_id, path in found.items():
-        if dataset_id not in kept:
-            _delete(path)
+    yield from (path for dataset_id, path in found.items() if dataset_id not in kept)
 
 
-def _delete(path: Path) -> None:
+def delete(path: Path) -> None:
+    """Delete what `unneeded` told of."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from npas_api.__main__ import GRACE_SECONDS
+from npas_local.testing import free_port
 from npas_store import broker
 from npas_store.database import transaction
 from npas_store.tables import Job
@@ -20,12 +20,6 @@ from sqlalchemy import func, text, update
 pytestmark = pytest.mark.usefixtures("store")
 
 COMMAND = [sys.executable, "-m", "npas_api"]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

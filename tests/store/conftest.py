@@ -65,7 +65,7 @@ def submit(store: Path, spec: JobSpec) -> Callable[..., Job]:
 @pytest.fixture
 def settled(store: Path) -> Path:
     """A store whose folder has no files of other tests."""
-    for part in ("blobs", "jobs"):
+    for part in ("blobs", "jobs", "uploads", "datasets"):
         shutil.rmtree(store / part, ignore_errors=True)
     return store
 

@@ -79,17 +79,23 @@ def test_what_nobody_needs_is_told_and_deleted(deliver, settled, tmp_path):
     draft.touch()
     orphan = settled / "jobs" / "job_0" / "e1"
     orphan.mkdir(parents=True)
+    upload = settled / "uploads" / ("ds_" + "0" * 32)
+    upload.mkdir(parents=True)
     assert found() == [
         ("unneeded", "blob that no row names"),
         ("unneeded", "draft"),
         ("unneeded", "files"),
         ("unneeded", "folder"),
+        ("unneeded", "of"),
     ]
     # What may have a row on its way has an hour.
-    assert {each.told for each in fsck.findings()} == {"files of a job that ended"}
+    assert {each.told for each in fsck.findings()} == {
+        "files of a job that ended",
+        "of a dataset that does not need it",
+    }
     repair()
     assert found() == []
-    assert (blob.exists(), draft.exists(), orphan.exists()) == (False, False, False)
+    assert not any(path.exists() for path in (blob, draft, orphan, upload))
     assert blob_of(job).exists()
 
 
