@@ -24,9 +24,6 @@ from npas_local import archive, embedded
 from npas_local.attachment import attached
 from npas_local.processes import StartError
 
-STAGING = "backup."
-"""How the folder in a home begins in which a backup is put together."""
-
 
 class BackupError(Exception):
     """No backup was made; the message says why."""
@@ -41,7 +38,7 @@ def back_up(target: Path, found: Settings) -> Sequence[str]:
     if target.exists():
         raise BackupError(f"{target} is there already; choose another name, or remove it")
     draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-    staging = found.home / f"{STAGING}{secrets.token_hex(4)}"
+    staging = found.home / f"{snapshot.STAGING}{secrets.token_hex(4)}"
     try:
         staging.mkdir(parents=True)
         with snapshot.taken(staging) as moment:

@@ -19,8 +19,8 @@ class QueuePlace:
 
     Attributes:
         position: jobs that can be taken now and come before it; 0: it is the next.
-        code: what it waits for, for programs: pause, worker_absent, worker_unfit, worker_busy or
-            turn.
+        code: what it waits for, for programs: pause, worker_absent, worker_unfit, disk_full,
+            worker_busy or turn.
         waiting_for: the same in words.
     """
 

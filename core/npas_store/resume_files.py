@@ -115,7 +115,7 @@ def adopt(session: Session, parent_id: str, job_id: str) -> int | None:
     Returns:
         The steps of the newest; None: there is none.
     """
-    kept = folder(job_id, 0) / "resume"
+    kept = folder(job_id, 0) / _KEPT_IN
     steps, links = [], []
     for row in reversed(_newest_first(session, parent_id)):
         link = kept / Path(row.path).name

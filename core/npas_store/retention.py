@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from npas_store import deletion, garbage, homes, logs, removal, resume_files
+from npas_store import deletion, garbage, homes, logs, removal, resume_files, snapshot
 from npas_store.database import reading, transaction
 from npas_store.jobs import NoSuchJobError
 from npas_store.removal import Freed, remove_folder
@@ -208,8 +208,8 @@ def _ended(job_ids: Iterable[str]) -> list[tuple[str, bool]]:
 def _drafts(_until: float) -> Freed:
     """Delete what backups that were cut off left."""
     freed = Freed()
-    for folder in settings().home.glob("backup.*/"):
-        is_ours = re.fullmatch(r"backup\.[0-9a-f]{8}", folder.name)
+    for folder in settings().home.glob(f"{snapshot.STAGING}*/"):
+        is_ours = re.fullmatch(re.escape(snapshot.STAGING) + "[0-9a-f]{8}", folder.name)
         if is_ours and time.time() - folder.stat().st_mtime > _DAY_SECONDS:
             freed += remove_folder(folder)
     return freed

@@ -15,6 +15,9 @@ from npas_store.database import reading
 from npas_store.settings import settings
 from npas_store.tables import Dataset, Job, ResumeFile
 
+STAGING = "backup."
+"""How the folder in a home begins in which a backup is put together; 8 hex digits follow."""
+
 _TRIES = 5
 _CHUNK_BYTES = 1 << 20
 

@@ -1,4 +1,7 @@
-"""Every change of a job's state goes through here: a transition row and an event, always both."""
+"""Changes of a job's state: a transition row and an event, always both.
+
+All but the first state, which `submission.write` writes with the job.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +34,7 @@ def moved(
     session: Session,
     job: Job,
     *,
-    before: str | None,
+    before: str,
     message: str,
     why: Mapping[str, Any] | None = None,
 ) -> None:
@@ -39,7 +42,7 @@ def moved(
 
     Args:
         job: as it is after the change.
-        before: the state it left; None for a new one.
+        before: the state it left.
         message: the event's sentence.
         why: a `reason`, where there is one.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import npas
 import pytest
+from npas_api.app import create_app
 from npas_store.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +99,22 @@ def test_readme_lists_every_setting_with_its_default():
     for name, field in Settings.model_fields.items():
         if field.default_factory is None and field.default is not None:
             assert defaults[f"NPAS_{name.upper()}"] == str(field.default)
+
+
+def test_readme_names_every_request_with_its_parameters():
+    rows = re.findall(r"^\| `(/[^`]+)` \| (.*?) \| (.*?) ?\|$", README, re.MULTILINE)
+    told = {path: (requests, parameters) for path, requests, parameters in rows}
+    paths = create_app().openapi()["paths"]
+    assert len(told) == len(rows)
+    assert {re.sub(r"\{\w+_id\}", "{id}", path) for path in paths} == told.keys()
+    for path, item in paths.items():
+        requests, parameters = told[re.sub(r"\{\w+_id\}", "{id}", path)]
+        methods = set(re.findall(r"`([A-Z]+)`", requests))
+        described = {name.upper() for name in item}
+        assert described <= methods <= described | {"HEAD", "PATCH"}, path
+        known = [each for way in item.values() for each in way.get("parameters", ())]
+        named = re.findall(r"`(\w+)(?:\[KEY\])?`", parameters)
+        assert sorted(named) == sorted(e["name"] for e in known if e["in"] == "query"), path
 
 
 def test_readme_says_how_small_a_network_can_get():

@@ -75,6 +75,20 @@ def test_page_tells_the_reasons_of_datasets():
     assert sorted(told) == sorted(codes_of_reasons(of_datasets=True))
 
 
+@pytest.mark.parametrize(
+    ("title", "file", "given"),
+    [
+        ("Of points that a sweep left out", "api/npas_api/sweep_planning.py", r'_reason\("(\w+)"'),
+        ("Of jobs that wait", "core/npas_store/queue_places.py", r'return "(\w+)", '),
+    ],
+)
+def test_page_tells_the_codes_of(title, file, given):
+    _, _, rest = PAGE.read_text().partition(f"\n## {title}\n")
+    section, _, _ = rest.partition("\n## ")
+    told = re.findall(r"^\| `(\w+)` \|", section, re.M)
+    assert told == [*dict.fromkeys(re.findall(given, (ROOT / file).read_text()))]
+
+
 def test_codes_are_unique():
     codes = [code for known in CAUSES for code in known.codes]
     assert len(set(codes)) == len(codes)
