@@ -58,7 +58,7 @@ def findings(*, seconds: float = garbage.GRACE_SECONDS) -> Iterator[Finding]:
     yield from _unneeded_blobs(seconds)
     yield from _unneeded_folders(seconds)
     for path in uploads.unneeded():
-        told, repair = "of a dataset that does not need it", partial(uploads.delete, path)
+        told, repair = "file of a dataset that needs none", partial(uploads.delete, path)
         yield Finding(kind="unneeded", file=path, told=told, repair=repair)
 
 

@@ -84,14 +84,14 @@ def test_what_nobody_needs_is_told_and_deleted(deliver, settled, tmp_path):
     assert found() == [
         ("unneeded", "blob that no row names"),
         ("unneeded", "draft"),
+        ("unneeded", "file"),
         ("unneeded", "files"),
         ("unneeded", "folder"),
-        ("unneeded", "of"),
     ]
     # What may have a row on its way has an hour.
     assert {each.told for each in fsck.findings()} == {
         "files of a job that ended",
-        "of a dataset that does not need it",
+        "file of a dataset that needs none",
     }
     repair()
     assert found() == []
