@@ -40,6 +40,13 @@ def record(session: Session, machine: str, kind: str, facts: Mapping[str, Any]) 
         session.execute(delete(Measurement).where(*chosen, Measurement.id < oldest_kept))
 
 
+def is_known(session: Session, machine: str, kind: str, *, hours: float) -> bool:
+    """Tell whether something of a kind was measured on a machine in the last hours."""
+    recent = Measurement.at > func.now() - timedelta(hours=hours)
+    of_kind = (Measurement.machine == machine, Measurement.kind == kind)
+    return session.scalar(select(Measurement.id).where(*of_kind, recent).limit(1)) is not None
+
+
 def of_workers(session: Session) -> tuple[list[str], Sequence[Measurement]]:
     """Return the machines of the workers that are there, and what was measured on them.
 

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from npas_store import machine
+from npas_store import machine, measurements
+from npas_store.database import transaction
 from npas_worker.proof import Proof, read_answer
 
 
@@ -20,6 +21,11 @@ def test_proof_holds_where_device_and_folders_work(in_environment):
         proof = proven()
     assert (proof.is_fit, proof.trouble) == (True, None)
     assert proof.memory_bytes == machine.memory_bytes()
+    assert len(proof.speed["loops"]) == 2
+    with transaction() as session:
+        measurements.record(session, proof.machine, measurements.PROBE, proof.speed)
+    with in_environment(NPAS_DEVICE="cpu"):
+        assert proven().speed is None  # it is known for today
     proof.demand()
     assert not proof.is_fit
 

@@ -1,9 +1,9 @@
 """Proves that a training could run here: `python -m npas_worker.probe [--speed]`.
 
 It does what every training does, in small: reach the database, write into the home, compute on the
-device; and says how fast that is, if that is asked for. It runs in a process of its own, because a
-sick device can hang or kill whoever touches it, and because whoever has touched a GPU keeps some
-of it.
+device; and says how fast that is, if that is asked for and was not found out lately. It runs in a
+process of its own, because a sick device can hang or kill whoever touches it, and because whoever
+has touched a GPU keeps some of it.
 """
 
 import importlib
@@ -15,14 +15,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from npas_store import estimates, homes, machine
-from npas_store.database import UNREACHABLE, why_unreachable
+from npas_store import estimates, homes, machine, measurements
+from npas_store.database import UNREACHABLE, reading, why_unreachable
 from npas_store.room import LEAST_FREE_BYTES
 from npas_store.settings import SettingError, settings
 
 from npas_worker import speed
 
 SPEED = "--speed"
+_LATELY_HOURS = 24
 
 
 class UnfitError(Exception):
@@ -36,7 +37,7 @@ def main() -> int:
         for folder in (settings().jobs, settings().blobs, settings().datasets):
             write_into(folder)
         found = compute(settings().device)
-        if SPEED in sys.argv[1:]:
+        if SPEED in sys.argv[1:] and not is_measured(found["machine"]):
             found |= {"speed": measure(settings().device, settings().threads)}
     except (SettingError, UnfitError, OSError) as error:
         sys.stdout.write(f"{error}\n")
@@ -46,6 +47,12 @@ def main() -> int:
         return 1
     sys.stdout.write(json.dumps(found) + "\n")
     return 0
+
+
+def is_measured(machine: str) -> bool:
+    """Tell whether a worker of this machine was timed lately: it need not wait for it again."""
+    with reading() as session:
+        return measurements.is_known(session, machine, measurements.PROBE, hours=_LATELY_HOURS)
 
 
 def write_into(folder: Path) -> None:
