@@ -19,6 +19,8 @@ from typing import Any
 from npas_client.client import Client
 from npas_client.local import LocalService
 
+from benchmarks.timing import publish
+
 _ARCHITECTURES = ("resnet-8", "resnet-14", "wrn-10-1", "wrn-16-2", "densenet-10-8", "vit-2-32-4")
 _METHODS = ("dense", "uniform", "ssn", "block_mix")
 _ORDER = ("probe", "machine", "family", "kind")
@@ -52,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="npas-estimates-") as folder:
         home = Path(folder)
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for spec in requests(asked.jobs, random.Random(asked.seed)):
                 judged.append(judge(client, spec))
                 print(f"{spec['architecture']}, {spec['method']}: {judged[-1]}", file=sys.stderr)
-    print(table(judged))
+    publish("estimates", table(judged), write=asked.write)
     return 0
 
 

@@ -28,6 +28,7 @@ from npas_store import migrate
 
 from benchmarks.hostile_files import KINDS, HostileFile, made
 from benchmarks.hostile_service import CAPS, SETTINGS, files, serving, watched
+from benchmarks.timing import publish
 
 MEGABYTE = 2**20
 _PATIENCE_SECONDS = 900.0
@@ -307,6 +308,7 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--apis", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="npas-hostile-") as folder:
         home = Path(folder)
@@ -329,9 +331,9 @@ def main() -> int:
     faults += [f"left on the disk: {path}" for path in sorted(left)]
     too_much = [kind for kind, most in CAPS.items() if peaks.most[kind] > most * MEGABYTE]
     faults += [f"{kind} used more memory than it may" for kind in too_much]
-    print(table(results, peaks.most))
-    print(f"\n{len(results)} uploads in {seconds:.0f} s, {len(faults)} faults")
-    print("\n".join(faults))
+    told = f"{len(results)} uploads in {seconds:.0f} s, {len(faults)} faults"
+    text = "\n".join([table(results, peaks.most), "", told, *faults])
+    publish("hostile-uploads", text, write=given.write)
     return 1 if faults else 0
 
 

@@ -43,6 +43,9 @@ def ratios(work: Mapping[str, Work], baseline: str, *, rounds: int) -> dict[str,
     }
 
 
+_PAGE = Path(__file__).parents[1] / "docs/benchmarks.md"
+
+
 def machine() -> str:
     """Return the machine in words: processor, cores, versions."""
     model = platform.processor() or platform.machine()
@@ -75,3 +78,10 @@ def write_section(page: Path, name: str, text: str) -> None:
         raise ValueError(f"{page} has no section {name}")
     head, _, rest = old.partition(start)
     page.write_text(head + start + text.rstrip() + "\n" + end + rest.partition(end)[2])
+
+
+def publish(name: str, text: str, *, write: bool) -> None:
+    """Print what was measured; with `write` it becomes a section of docs/benchmarks.md, too."""
+    print(text, flush=True)
+    if write:
+        write_section(_PAGE, name, f"{machine()}\n\n{text}")

@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--watchers", type=int, default=500)
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     parser.add_argument("--watch-seconds", type=float, default=60.0)
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
