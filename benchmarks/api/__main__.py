@@ -30,6 +30,7 @@ from benchmarks.api import peer
 from benchmarks.api.load import NUMBER, Measured
 from benchmarks.api.system import Requests, System, processes_below
 from benchmarks.api.watchers import Watching, ended, started
+from benchmarks.timing import publish
 
 ASKED = {"architecture": "resnet-8", "budget": 80_000, "dataset": "digits", "method": "ssn"}
 EPOCHS = (100, 10_000)
@@ -124,6 +125,7 @@ def compare(
                         measured = system.measure(asked, clients=count, seconds=seconds)
                         found[system.name].append(measured)
             yield _line(operation, count, list(found.values()))
+            print(operation, count, file=sys.stderr, flush=True)
 
 
 def _line(operation: str, clients: int, found: Sequence[Sequence[Measured]]) -> str:
@@ -236,14 +238,11 @@ def _measure(stack: contextlib.ExitStack, home: Path, given: argparse.Namespace)
         system.fill(given.rows)
     asked["create"] = {system.name: system.create for system in systems}
     asked["create, each planned anew"] = {own.name: new_plans(20_000)}
-    print(
-        f"npas {npas.__version__}, {given.processes} processes each, {os.cpu_count()} processors"
-    )
-    lines = compare(asked, systems, clients=given.clients, runs=given.runs, seconds=given.seconds)
-    for line in lines:
-        print(line, flush=True)
-    for line in watch(own, child, watchers=given.watchers, seconds=given.watch_seconds):
-        print(line, flush=True)
+    lines = [f"npas and MLflow with {given.processes} processes each, {given.rows:,} rows", ""]
+    lines += compare(asked, systems, clients=given.clients, runs=given.runs, seconds=given.seconds)
+    told = watch(own, child, watchers=given.watchers, seconds=given.watch_seconds)
+    lines += ["", *(f"* {line}" for line in told)]
+    publish("api", "\n".join(lines), write=given.write)
 
 
 if __name__ == "__main__":
