@@ -3,7 +3,9 @@
 It is installed in an environment of its own (`mlflow`, `psycopg2-binary`), whose Python is named.
 """
 
+import contextlib
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from benchmarks.api.system import Requests, System
 
 _DATABASE = "mlflow"
 _PATH = "/api/2.0/mlflow"
+_TRIES = 5
 
 
 @contextmanager
@@ -101,6 +104,9 @@ def _post(system: System, path: str, body: dict[str, Any]) -> dict[str, Any]:
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request) as answer:
-        found: dict[str, Any] = json.loads(answer.read())
-        return found
+    for _ in range(_TRIES):
+        with contextlib.suppress(ConnectionError), urllib.request.urlopen(request) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+            return found
+        time.sleep(1)  # one of its processes was started again
+    raise RuntimeError(f"{system.name} does not answer {path}")
