@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 from npas_local.processes import Child, Program
-from npas_local.testing import free_port
+from npas_local.testing import any_port
 from npas_store.settings import settings
 
 SETTINGS = {
@@ -70,7 +70,7 @@ def watched() -> Iterator[Peaks]:
 @contextmanager
 def serving(number: int) -> Iterator[list[str]]:
     """Run some APIs for the length of the block; yields their addresses."""
-    ports = [free_port() for _ in range(number)]
+    ports = [any_port() for _ in range(number)]
     children = [
         Child(
             Program(

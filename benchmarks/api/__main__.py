@@ -17,14 +17,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import npas
 from npas.spec import JobSpec
 from npas_local import embedded
 from npas_local.processes import Child, Program
-from npas_local.testing import environment, free_port
+from npas_local.testing import any_port, environment
 from npas_store import jobs, metrics, migrate
 from npas_store.database import transaction
+from npas_store.settings import settings
 
 from benchmarks.api import peer
 from benchmarks.api.load import NUMBER, Measured
@@ -41,7 +43,7 @@ MEGABYTE = 1 << 20
 @contextmanager
 def ours(home: Path, processes: int) -> Iterator[tuple[System, Child]]:
     """Run our API for the length of the block."""
-    port = free_port()
+    port = any_port()
     told = {"NPAS_PORT": str(port), "NPAS_API_PROCESSES": str(processes)}
     child = Child(
         Program(
@@ -53,7 +55,12 @@ def ours(home: Path, processes: int) -> Iterator[tuple[System, Child]]:
     )
     body = json.dumps({**ASKED, "labels": {"team": "vision", "run": NUMBER.decode()}})
     create = Requests.same(("POST", "/v1/jobs", body))
-    system = System(name="npas", port=port, create=create, table=".jobs")
+    system = System(
+        name="npas",
+        port=port,
+        create=create,
+        table=urlsplit(settings().database_url or "").path[1:] + ".jobs",
+    )
     child.start()
     try:
         for _ in range(10 * processes):  # each process that takes one of these is ready

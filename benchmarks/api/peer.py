@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 from npas_local.processes import Child, Program
-from npas_local.testing import free_port
+from npas_local.testing import any_port
 from npas_store.settings import settings
-from sqlalchemy.engine import make_url
 
 from benchmarks.api.load import NUMBER
 from benchmarks.api.system import Requests, System
@@ -33,15 +33,15 @@ def mlflow(python: Path, processes: int) -> Iterator[System]:
     Args:
         python: of the environment that it is installed in.
     """
-    url = make_url(settings().database_url or "")
-    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+    url = settings().database_url or ""
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {_DATABASE}")
-    own = url.set(database=_DATABASE, drivername="postgresql+psycopg2")
-    port = free_port()
+    own = urlsplit(url)._replace(scheme="postgresql+psycopg2", path=f"/{_DATABASE}").geturl()
+    port = any_port()
     command: list[str | Path] = [
         *(python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", str(processes), "--default-artifact-root", str(settings().home / "mlruns")),
-        *("--backend-store-uri", own.render_as_string(hide_password=False)),
+        *("--backend-store-uri", own),
     ]
     log = settings().home / "logs" / "mlflow.log"
     child = Child(Program("mlflow", command, log=log, environment={"PATH": f"{python.parent}"}))

@@ -9,7 +9,6 @@ from typing import Self
 
 import psycopg
 from npas_store.settings import settings
-from sqlalchemy.engine import make_url
 
 from benchmarks.api.load import Load, Measured, sent
 
@@ -34,7 +33,7 @@ class System:
         name: for people.
         port: on 127.0.0.1.
         create: makes a row of its table.
-        table: database and table.
+        table: database and table, of the server of the settings.
     """
 
     name: str
@@ -67,9 +66,7 @@ class System:
     def num_rows(self) -> int:
         """Count the rows of its table."""
         database, _, table = self.table.partition(".")
-        url = make_url(settings().database_url or "").set(database=database or None)
-        address = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        with psycopg.connect(address) as connection:
+        with psycopg.connect(settings().database_url or "", dbname=database) as connection:
             found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
         assert found is not None
         return int(found[0])

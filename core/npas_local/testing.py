@@ -36,7 +36,7 @@ def _forget() -> None:
     broker.app.cache_clear()
 
 
-def free_port() -> int:
+def any_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -61,7 +61,7 @@ def descend(
         NoParentError: it was deleted.
         NoSuchJobError: the key belongs to what is no job.
     """
-    parent = hold(session, origin)
+    parent = hold_parent(session, origin)
     earlier = _plan_to_go_on_with(session, parent) if origin.relation == "retry" else None
     job = jobs.create(
         session, spec, earlier or plan, idempotency_key, origin=origin, estimate=estimate
@@ -80,7 +80,7 @@ def descend(
     return job
 
 
-def hold(session: Session, origin: Origin) -> Job:
+def hold_parent(session: Session, origin: Origin) -> Job:
     """Return the job that another is made of, which is not deleted until the transaction ends.
 
     Raises:

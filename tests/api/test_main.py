@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from npas_api.__main__ import GRACE_SECONDS
-from npas_local.testing import free_port
+from npas_local.testing import any_port
 from npas_store import broker
 from npas_store.database import transaction
 from npas_store.tables import Job
@@ -25,7 +25,7 @@ COMMAND = [sys.executable, "-m", "npas_api"]
 @contextmanager
 def running(**environment):
     """Run the API until the block ends; yields the process and an HTTP client for it."""
-    port = free_port()
+    port = any_port()
     variables = {**os.environ, "NPAS_PORT": str(port), **environment}
     with subprocess.Popen(COMMAND, env=variables, stderr=subprocess.PIPE, text=True) as process:
         try:

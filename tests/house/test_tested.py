@@ -49,6 +49,7 @@ TESTED_BY = {
     "core/npas/train/epoch.py": "tests/train/test_trainer.py",
     "core/npas/train/optimizer.py": "tests/train/test_trainer.py",
     "worker/npas_worker/account.py": "tests/client/test_estimates.py",
+    "core/npas_local/probing.py": "tests/local/test_serve.py",
     "core/npas_store/submission.py": "tests/store/test_jobs.py",
     "core/npas_store/snapshot.py": "tests/local/test_backup.py",
     "worker/npas_worker/listener.py": "tests/worker/test_training.py",
