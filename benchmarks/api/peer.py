@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg
 from npas_local.processes import Child, Program
 from npas_local.testing import any_port
 from npas_store.settings import settings
 
 from benchmarks.api.load import NUMBER
-from benchmarks.api.system import Requests, System
+from benchmarks.api.system import Requests, System, psql
 
 _DATABASE = "mlflow"
 _PATH = "/api/2.0/mlflow"
@@ -34,8 +33,7 @@ def mlflow(python: Path, processes: int) -> Iterator[System]:
         python: of the environment that it is installed in.
     """
     url = settings().database_url or ""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {_DATABASE}")
+    psql(url, f"CREATE DATABASE {_DATABASE}")
     own = urlsplit(url)._replace(scheme="postgresql+psycopg2", path=f"/{_DATABASE}").geturl()
     port = any_port()
     command: list[str | Path] = [

@@ -1,13 +1,15 @@
 """An API that is measured: where it is, what it is asked, how full its table is."""
 
 import os
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlsplit
 
-import psycopg
+from npas_local import embedded
 from npas_store.settings import settings
 
 from benchmarks.api.load import Load, Measured, sent
@@ -66,10 +68,8 @@ class System:
     def num_rows(self) -> int:
         """Count the rows of its table."""
         database, _, table = self.table.partition(".")
-        with psycopg.connect(settings().database_url or "", dbname=database) as connection:
-            found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-        assert found is not None
-        return int(found[0])
+        url = urlsplit(settings().database_url or "")._replace(path=f"/{database}").geturl()
+        return int(psql(url, f"SELECT count(*) FROM {table}"))
 
     def fill(self, rows: int) -> None:
         """Make rows until there are so many."""
@@ -78,6 +78,12 @@ class System:
             measured = self.measure(self.create, clients=10, seconds=10)
             if not measured.answers or measured.failed:
                 raise RuntimeError(f"{self.name} makes no rows: {measured.first_failure}")
+
+
+def psql(url: str, statement: str) -> str:
+    """Have a server's own client run a statement, and return what it prints."""
+    command = [embedded.binaries() / "psql", url, "-Atc", statement]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def processes_below(pid: int) -> list[int]:
