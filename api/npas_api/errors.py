@@ -82,6 +82,12 @@ class SweepNotFoundError(ApiError):
     status = 404
 
 
+class ClaimNotFoundError(ApiError):
+    """The job was never claimed so often."""
+
+    status = 404
+
+
 class PlanNotFoundError(ApiError):
     """The job has no plan of this version."""
 

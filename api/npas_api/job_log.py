@@ -50,7 +50,8 @@ class LogQuery(BaseModel):
             "content": {TEXT: {"schema": {"type": "string"}}},
         },
         **problems_of(
-            errors.NotAcceptableError, errors.JobNotFoundError, errors.InvalidRequestError
+            *(errors.NotAcceptableError, errors.JobNotFoundError),
+            *(errors.ClaimNotFoundError, errors.InvalidRequestError),
         ),
     },
 )
@@ -70,6 +71,9 @@ def job_log(
     found = logs.of_claims(job_id)
     wanted = [row for row in attempts if query.claim in (None, row.claim_number)]
     numbers = [row.claim_number for row in wanted]
+    if query.claim is not None and not numbers:
+        told = f"{job_id} has no claim {query.claim}; it was claimed {len(attempts)} times"
+        raise errors.ClaimNotFoundError(told)
     start = _start(query, numbers, found)
     response = StreamingResponse(
         _decoded(_text(wanted, found, start)),

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -82,8 +83,9 @@ class System:
 
 def psql(url: str, statement: str) -> str:
     """Have a server's own client run a statement, and return what it prints."""
-    command = [embedded.binaries() / "psql", url, "-Atc", statement]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    command: list[str | Path] = [embedded.binaries() / "psql", url, "-Atc", statement]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return str(done.stdout).strip()
 
 
 def processes_below(pid: int) -> list[int]:

@@ -111,7 +111,8 @@ def main() -> int:
     except UNREACHABLE as error:
         sys.stderr.write(f"npas: {why_unreachable(error)}\n")
         return 2
-    sys.stdout.write(f"npas: restored {num_files} files into {found.home}; npas serve runs it\n")
+    told = f"restored {num_files} files; NPAS_HOME={found.home} npas serve runs it"
+    sys.stdout.write(f"npas: {told}\n")
     return 0
 
 

@@ -49,7 +49,8 @@ def test_log_has_all_claims_in_order(client, job_id):
 def test_log_of_one_claim(client, job_id):
     answer = client.get(f"/v1/jobs/{job_id}/log", params={"claim": 1})
     assert lines(answer) == ["=== claim 1 by a test: worker_lost ===", "one", "two"]
-    assert client.get(f"/v1/jobs/{job_id}/log", params={"claim": 3}).text == ""
+    problem = client.get(f"/v1/jobs/{job_id}/log", params={"claim": 3}).json()
+    assert (problem["code"], problem["status"]) == ("claim_not_found", 404)
 
 
 @pytest.mark.parametrize(

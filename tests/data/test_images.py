@@ -141,4 +141,7 @@ def test_program_prints_what_was_found(data_folder, monkeypatch, capsys):
     assert '"num_train": 32' in capsys.readouterr().out
     assert main(["images:absent"]) == 1
     assert "put a folder absent" in capsys.readouterr().err
+    assert main(["images:mine", "images:absent"]) == 1
+    assert main(["digits"]) == 0  # comes with the library
+    assert "data folder: " in capsys.readouterr().out
     assert Path(data_folder / ".imported").is_dir()

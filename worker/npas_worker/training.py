@@ -195,4 +195,6 @@ def _ending(
         hint = "raise time_limit for more of them"
         return "succeeded", message, transitions.reason("timeout", message, hint=hint)
     message = f"cancelled after {done} epochs; the best network so far is kept"
+    if not done:
+        message = "cancelled before an epoch was finished; the network is kept as it began"
     return "cancelled", message, transitions.reason("user_cancelled", message)

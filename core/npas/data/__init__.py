@@ -179,12 +179,15 @@ def fetch(name: str, folder: Path | str | None = None) -> None:
 
     Raises:
         UnknownNameError: no such dataset.
-        DataError: this one cannot be downloaded; the message says what to do instead.
+        DataError: this one is not here and cannot be downloaded; the message says what to do
+            instead.
     """
-    full_name, source, _ = _source(name)
-    if source.fetch is None:
-        raise DataError(f"{full_name} is not downloaded: {source.how}", field="/dataset")
+    full_name, source, argument = _source(name)
     folder = _folder(folder)
+    if source.fetch is None:
+        if source.present(folder, argument):
+            return
+        raise DataError(f"{full_name} cannot be downloaded: {source.how}", field="/dataset")
     folder.mkdir(parents=True, exist_ok=True)
     source.fetch(folder)
 

@@ -10,6 +10,8 @@ import npas.data
 from npas.data import images, npz
 from npas.errors import NpasError
 
+_IMAGES = "images:"
+
 
 def main(names: list[str] | None = None) -> int:
     """Fetch the names, or list what there is without any.
@@ -18,16 +20,14 @@ def main(names: list[str] | None = None) -> int:
         the exit status.
     """
     try:
-        for name in sys.argv[1:] if names is None else names:
-            kind, _, argument = name.partition(":")
-            if kind == "images":
-                found = images.report(npas.data.default_folder(), argument)
-                sys.stdout.write(f"{found.model_dump_json(indent=2)}\n")
-                return 0
-            npas.data.fetch(name)
+        given = sys.argv[1:] if names is None else names
+        for name in given:
+            _bring(name)
     except (NpasError, OSError) as error:  # no disk, no network
         sys.stderr.write(f"{error}\n")
         return 1
+    if any(name.startswith(_IMAGES) for name in given):
+        return 0
     sys.stdout.write(f"data folder: {npas.data.default_folder()}\n")
     for row in npas.data.catalogue():
         state = "here" if row["available"] else row["how"]
@@ -35,6 +35,15 @@ def main(names: list[str] | None = None) -> int:
     for name, source in (("npz:NAME", npz.SOURCE), ("images:NAME", images.SOURCE)):
         sys.stdout.write(f"{name:16} {source.title}: {source.how}\n")
     return 0
+
+
+def _bring(name: str) -> None:
+    """Download a dataset; of images, print what is found in them."""
+    if not name.startswith(_IMAGES):
+        npas.data.fetch(name)
+        return
+    found = images.report(npas.data.default_folder(), name.removeprefix(_IMAGES))
+    sys.stdout.write(f"{found.model_dump_json(indent=2)}\n")
 
 
 if __name__ == "__main__":

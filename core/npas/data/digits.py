@@ -45,7 +45,7 @@ SOURCE = Source(
     facts=lambda _folder, _argument: FACTS,
     read=_read,
     present=lambda _folder, _argument: FILE.is_file(),
-    how="it comes along: install npas again",
+    how="it comes with npas; where it is missing, install npas again",
     crop_padding=1,  # of 8 pixels; more would shift strokes out of the image
     flip=False,
 )
