@@ -34,9 +34,9 @@ quick: install
 	NPAS_TEST_EFFORT=0.05 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m 'not servers and not training and not slow'
 
 # The tests of one file stay in one process: they may share servers. Many of them wait, so one
-# process more than there are processors keeps those busy.
+# process more than there are processors keeps those busy. NPAS_TEST_EFFORT=1 tries all examples.
 test: check
-	PYTEST_XDIST_AUTO_NUM_WORKERS=$$(( $$(nproc) + 1 )) $(BIN)/python -m pytest -n auto \
+	NPAS_TEST_EFFORT=$${NPAS_TEST_EFFORT:-0.5} PYTEST_XDIST_AUTO_NUM_WORKERS=$$(( $$(nproc) + 1 )) $(BIN)/python -m pytest -n auto \
 		--maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Hours of faults over the whole service, seeded; prints a table. As root, disks fail as well.

@@ -1,4 +1,4 @@
-"""Ten thousand bad requests for a job: each is refused by naming the field, none does harm.
+"""Thousands of bad requests for a job: each is refused by naming the field, none does harm.
 
 Most are made from a valid request by damaging it in one place, so that it is known which field the
 refusal must name. The others are made by Schemathesis from the service's own OpenAPI document.
@@ -18,7 +18,7 @@ from npas_store.tables import Event, Job, OutboxMessage, PlanVersion, Transition
 from schemathesis import GenerationMode
 from sqlalchemy import select
 
-NUM_DAMAGED, NUM_GENERATED, NUM_BAD = 10_800, 120, 10_000
+NUM_DAMAGED, NUM_GENERATED, NUM_BAD = 3_300, 60, 3_000
 
 BASES = (
     {
@@ -255,7 +255,7 @@ def send_generated(url, tally):
         run()
 
 
-def test_ten_thousand_bad_requests_do_no_harm(store, url, client):
+def test_thousands_of_bad_requests_do_no_harm(store, url, client):
     assert store.is_dir()
     tally = Tally()
     send_damaged(client, tally)

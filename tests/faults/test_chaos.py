@@ -4,6 +4,6 @@ from benchmarks.chaos.storm import Weather, run
 
 
 def test_chaos_every_job_ends_once_with_the_undisturbed_files(tmp_path):
-    outcome = run(tmp_path, Weather(num_jobs=3, num_faults=8, epochs=20, seed=1))
+    outcome = run(tmp_path, Weather(num_jobs=2, num_faults=5, epochs=20, seed=1))
     assert outcome.wrong == ()
     assert outcome.num_faults > 0, "nothing struck"
