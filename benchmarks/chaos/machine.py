@@ -1,5 +1,6 @@
 """What the storm does to disk and processes of its machine, and how it looks for remains."""
 
+import errno
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DISK_BYTES = 640 * 2**20
+_TRIES = 100
 
 
 class Disk:
@@ -37,11 +39,23 @@ class Disk:
         filler = self.folder / "filler"
         try:
             with filler.open("wb") as file:
-                free = shutil.disk_usage(self.folder).free
-                os.posix_fallocate(file.fileno(), 0, max(1, free))
+                self._fill(file.fileno())
             yield
         finally:
             filler.unlink(missing_ok=True)
+
+    def _fill(self, file: int) -> None:
+        """Give a file all the room that there is, however others take some of it meanwhile."""
+        taken = 0
+        for _ in range(_TRIES):
+            if (free := shutil.disk_usage(self.folder).free) == 0:
+                return
+            try:
+                os.posix_fallocate(file, taken, free)
+                taken += free
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
 
     @contextmanager
     def read_only(self, name: str) -> Iterator[None]:
