@@ -39,7 +39,7 @@ test: check
 	NPAS_TEST_EFFORT=$${NPAS_TEST_EFFORT:-0.5} PYTEST_XDIST_AUTO_NUM_WORKERS=$$(( $$(nproc) + 1 )) $(BIN)/python -m pytest -n auto \
 		--maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Hours of faults over the whole service, seeded; prints a table. As root, disks fail as well.
+# Hundreds of faults over the whole service, seeded; prints a table. As root, disks fail as well.
 chaos: install
 	$(BIN)/python -m benchmarks.chaos
 

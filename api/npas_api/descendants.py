@@ -196,9 +196,8 @@ def _create(
     with transaction() as session:
         migrate.require(session)
         try:
-            lineage.hold_parent(
-                session, origin
-            )  # before the file: who deletes takes them in this order
+            # The job before the file it delivered: who deletes takes them in this order.
+            lineage.hold_parent(session, origin)
             starts.hold_start(session, spec)
             job = lineage.descend(session, spec, planned, key, origin, estimate=estimate)
         except lineage.NoParentError:
