@@ -5,6 +5,7 @@ from npas import methods, registry
 from npas.errors import PlanError
 from npas.methods import Allocation, Method
 from npas.testing import Effort, check_method_table_law, table_laws
+from npas.testing.effort import SHARE
 
 METHODS = registry.names("npas.methods")
 EFFORT = Effort(tables=25)
@@ -136,6 +137,7 @@ def wrong(monkeypatch):
 @pytest.mark.usefixtures("wrong")
 @pytest.mark.parametrize(("mistake", "law", "told"), [(m, *of) for m, of in MISTAKES.items()])
 def test_suite_sees_a_mistake(monkeypatch, mistake, law, told):
+    monkeypatch.delenv(SHARE, raising=False)
     effort = Effort(tables=40, is_shrunk=False)
     check_method_table_law(law, "dense", {}, effort=Effort(tables=5))
     monkeypatch.setattr(Wrong, "mistake", mistake)

@@ -10,6 +10,7 @@ from npas.errors import PlanError, UnknownNameError
 from npas.plans import Bank
 from npas.sharing.group import SharedGroup
 from npas.testing import RECIPE_LAWS, Effort, check_recipe, check_recipe_law, group_of
+from npas.testing.effort import SHARE
 
 RECIPES = registry.names("npas.recipes")
 FILES = {path.stem: path for path in Path(__file__).with_name("twins").glob("*.py")}
@@ -120,6 +121,7 @@ def wrong(monkeypatch):
 @pytest.mark.usefixtures("wrong")
 @pytest.mark.parametrize(("mistake", "told"), MISTAKES.items())
 def test_suite_sees_a_mistake(monkeypatch, mistake, told):
+    monkeypatch.delenv(SHARE, raising=False)
     monkeypatch.setattr(Wrong, "mistake", mistake)
     with pytest.raises(AssertionError, match=told):
         check_recipe("mix", TWINS["mix"], effort=Effort(groups=8, is_shrunk=False))
