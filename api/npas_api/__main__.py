@@ -60,7 +60,7 @@ def serve(sockets: list[socket.socket] | None) -> int:
     Args:
         sockets: bound; None: what the settings say.
     """
-    app = create_app()
+    app = create_app(chores=several.chores())
     config = uvicorn.Config(
         app,
         host=settings().host,

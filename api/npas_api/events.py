@@ -135,6 +135,7 @@ async def _stream(
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PING_SECONDS - (time.monotonic() - pinged)):
                         await changed.wait()
+                await hub.turn()
 
 
 def _last_words(watched: Watched) -> bytes | None:

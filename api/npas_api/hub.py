@@ -33,6 +33,8 @@ MAX_RECENT_BYTES = 64 * 1024
 """Of the newest events of one job; at most `sightings.MOST` of them."""
 READERS = 2
 """Watchers who read the table at once."""
+TURNS = 8
+"""Watchers who are served before everybody else's requests have their turn again."""
 
 _AWAY = (*UNREACHABLE, PoolTimeoutError)
 
@@ -122,6 +124,7 @@ class Hub:
         self._watched: dict[str, Watched] = {}
         self._asked: dict[str, asyncio.Future[Watched | Exception]] = {}
         self._called = asyncio.Event()
+        self._turns = asyncio.Semaphore(TURNS)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._looking: asyncio.Task[None] | None = None
         self._looker = ThreadPoolExecutor(1, "hub")
@@ -174,6 +177,11 @@ class Hub:
         finally:
             watched.watchers -= 1
             watched.left_at = time.monotonic()
+
+    async def turn(self) -> None:
+        """Wait for a watcher's turn: hundreds wake at once, and none of them waits for I/O."""
+        async with self._turns:
+            await asyncio.sleep(0)
 
     async def after(self, watched: Watched, seq: int) -> Sequence[Frame]:
         """Return the next events of a job after a number; none if there are none yet.

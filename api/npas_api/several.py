@@ -1,8 +1,9 @@
 """Several processes that serve one address, where one is not enough.
 
 Each listens there by itself, and the kernel spreads connections over them (SO_REUSEPORT). Each has
-the planner and the chores that one alone has. One that dies or falls silent is started again; they
-end with this process, however it ends.
+the planner and the chores that one alone has, but for checks of datasets, which the first does: a
+check may take gigabytes. One that dies or falls silent is started again; they end with this
+process, however it ends.
 """
 
 import contextlib
@@ -14,13 +15,15 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from npas_local.probing import Probe, watch
 from npas_local.processes import Child, Program
 from npas_store.settings import settings
+
+from npas_api import background
 
 PRIVATE = "NPAS_API_SOCKET"
 """Environment variable: path of the socket at which one of several is asked how it is."""
@@ -39,6 +42,12 @@ def own_sockets() -> list[socket.socket]:
     private = socket.socket(socket.AF_UNIX)
     private.bind(os.environ[PRIVATE])
     return [*_bound(settings().port, reuse=True), private]
+
+
+def chores() -> Sequence[Callable[[], background.BackgroundLoop]]:
+    """Return what this process does beside serving, whether it is alone or one of several."""
+    is_first = Path(os.environ.get(PRIVATE, "0")).name == "0"
+    return [chore for chore in background.CHORES if is_first or chore != background.checking]
 
 
 def serve_several(number: int) -> int:

@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.chaos.faults import FAULTS
 from benchmarks.chaos.storm import Weather, run
 from benchmarks.timing import publish
 
@@ -27,6 +28,8 @@ def main() -> int:
         outcome = run(Path(folder), weather)
     ended = ", ".join(f"{count} {state}" for state, count in sorted(outcome.states.items()))
     told = [outcome.table(), "", *outcome.wrong]
+    if missing := FAULTS.keys() - {fault for fault, *_ in outcome.ends}:
+        told.append(f"never struck: {', '.join(sorted(missing))}")
     told.append(
         f"{outcome.num_faults} faults over {outcome.states.total()} jobs in "
         f"{time.monotonic() - began:.0f} s: {ended}; {len(outcome.wrong)} things wrong"

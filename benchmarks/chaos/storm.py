@@ -1,6 +1,7 @@
 """The storm itself: jobs are asked for, faults strike, then the service lives until it is calm."""
 
 import random
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -82,9 +83,16 @@ def _struck(service: Service, weather: Weather, chance: random.Random) -> list[H
                     claim_number=target.job.claim_number,
                 )
             )
+            _tell(f"{len(hits)} of {weather.num_faults} faults: {name}, {target.stage}", service)
         else:
             refused[name] += 1
     return hits
+
+
+def _tell(what: str, service: Service) -> None:
+    """Show progress on standard error."""
+    told = f"{what}; {len(service.left)} jobs are still to be asked for"
+    print(f"{time.strftime('%H:%M:%S')} {told}", file=sys.stderr, flush=True)
 
 
 def _in_turn(names: Sequence[str], chance: random.Random) -> Iterator[str]:

@@ -6,12 +6,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import groupby
 from types import SimpleNamespace
 
 import pytest
 from npas.spec import JobSpec
 from npas_api.errors import JobNotFoundError
-from npas_api.hub import MAX_RECENT_BYTES, Hub, Watched
+from npas_api.hub import MAX_RECENT_BYTES, TURNS, Hub, Watched
 from npas_local import embedded
 from npas_store import events, jobs, migrate, sightings
 from npas_store.database import UNREACHABLE, transaction
@@ -246,3 +247,24 @@ def test_sightings_hold_the_newest_events_of_each_job_alone(submit):
     assert found.keys() == {one, other}
     assert [e.seq for e in found[one].events] == list(range(22, MOST + 22))
     assert (found[one].last, found[other].last, found[other].events) == (MOST + 21, 1, [])
+
+
+def test_many_watchers_who_are_woken_at_once_leave_others_their_turn():
+    served = []
+
+    async def watch(hub):
+        await hub.turn()
+        served.append("watcher")
+
+    async def other():
+        while served.count("watcher") < 5 * TURNS:
+            served.append("other")
+            await asyncio.sleep(0)
+
+    async def act():
+        hub = Hub()
+        await asyncio.gather(*(watch(hub) for _ in range(5 * TURNS)), other())
+
+    asyncio.run(act())
+    in_a_row = [len(list(group)) for who, group in groupby(served) if who == "watcher"]
+    assert max(in_a_row) <= TURNS

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from npas_api import background
+from npas_api.several import PRIVATE, chores
 from npas_local.testing import any_port
 
 COMMAND = [sys.executable, "-m", "npas_api"]
@@ -44,6 +46,16 @@ def listeners(port):
     return sum(
         line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in lines
     )
+
+
+def test_first_of_several_alone_checks_datasets(monkeypatch):
+    everything = list(background.CHORES)
+    assert background.checking in everything
+    assert chores() == everything  # one process is alone
+    monkeypatch.setenv(PRIVATE, "/tmp/npas-api-x/0")
+    assert chores() == everything
+    monkeypatch.setenv(PRIVATE, "/tmp/npas-api-x/1")
+    assert chores() == [chore for chore in everything if chore != background.checking]
 
 
 @pytest.fixture
