@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from npas_local.log_size import keep_small
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 
@@ -45,7 +47,7 @@ class Program:
     Attributes:
         name: for people.
         command: program and arguments.
-        log: file its output is added to; None: it shares ours.
+        log: file its output is added to, which is kept small; None: it shares ours.
         environment: all of it; None: ours.
         become: called in the new process before the program, to change who it is.
         prepare: called here before every start.
@@ -125,6 +127,8 @@ class Child:
 
     def tend(self) -> bool:
         """Start it again if it died, a little later each time; return whether that was done."""
+        if self.program.log:
+            keep_small(self.program.log)
         if self.is_alive():
             return False
         now = time.monotonic()

@@ -71,6 +71,8 @@ class Training:
     def _run(self) -> int:
         try:
             outcome = self._train()
+            if outcome.finished:
+                self._listener.phase("publishing")
             self._writer.close()
             if not outcome.finished:
                 self._writer.write_now(self._account.close)
@@ -139,11 +141,6 @@ class Training:
 
     def _deliver(self, outcome: library.Outcome) -> None:
         """Store the files, then make them and the end of the job visible at once."""
-        self._writer.write_now(
-            lambda session: claims.report(
-                session, self._job_id, self._claim_number, {"phase": "publishing"}
-            )
-        )
         stored = {name: blobs.put(path) for name, path in outcome.files.items()}
 
         model, is_whole = stored["model.safetensors"], not outcome.stopped_early
