@@ -8,7 +8,7 @@ from pathlib import Path
 import npas
 import pytest
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, claims, garbage, jobs, resume_files
+from npas_store import artifacts, blobs, claims, events, garbage, jobs, resume_files
 from npas_store.database import reading, transaction
 from npas_store.transitions import reason
 from npas_worker.supervisor import Supervisor, killed_by
@@ -28,8 +28,10 @@ def test_training_ends_with_artifacts_and_a_clean_folder(claimed):
     assert job.parameters <= job.budget_parameters
     with reading() as session:
         names = [row.name for row in artifacts.listing(session, job.id)]
+        told = events.after(session, job.id, 0, 1000, types=["phase"])
     assert {"model.safetensors", "plan.json", "report.json", "metrics.csv"} <= set(names)
     assert not resume_files.folder(job.id, 1).exists()
+    assert [event.message for event in told][-3:] == ["training", "evaluating", "publishing"]
 
 
 def test_only_a_training_that_was_lost_casts_doubt_on_the_machine(claimed, in_environment):
