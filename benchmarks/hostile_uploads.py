@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from npas_local import embedded
-from npas_local.testing import environment
+from npas_local.environment import environment
 from npas_store import migrate
 
 from benchmarks.hostile_files import KINDS, HostileFile, made

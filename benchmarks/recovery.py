@@ -24,8 +24,9 @@ from pathlib import Path
 import npas
 from npas.spec import JobSpec
 from npas_local import embedded
+from npas_local.environment import environment
 from npas_local.processes import Child, Program
-from npas_local.testing import environment, parent, trainings
+from npas_local.testing import parent, trainings
 from npas_store import jobs, migrate, workers
 from npas_store.database import reading, transaction
 from npas_store.settings import settings

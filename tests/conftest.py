@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from npas_local.testing import environment
+from npas_local.environment import environment
 
 TIERS = {
     "servers": ("api", "client", "docker", "faults", "local", "packaging", "store", "worker"),

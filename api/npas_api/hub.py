@@ -18,7 +18,7 @@ from itertools import islice
 
 from fastapi.sse import format_sse_event
 from npas_store import events, sightings
-from npas_store.database import UNREACHABLE, glancing
+from npas_store.database import UNREACHABLE, autocommitting
 from npas_store.sightings import MOST, SeenEvent, Sighting
 from npas_store.states import is_terminal
 from npas_store.tables import Event
@@ -258,10 +258,10 @@ def _odd(error: Exception) -> Exception | None:
 
 
 def _sightings(known: Mapping[str, int]) -> dict[str, Sighting]:
-    with glancing() as session:
+    with autocommitting() as session:
         return sightings.look(session, known)
 
 
 def _page(job_id: str, seq: int) -> list[Frame]:
-    with glancing() as session:
+    with autocommitting() as session:
         return [Frame.of(event) for event in events.after(session, job_id, seq, MOST)]

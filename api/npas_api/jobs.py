@@ -17,7 +17,7 @@ from npas_store import (
     queue_places,
     submission,
 )
-from npas_store.database import glancing, reading, transaction
+from npas_store.database import autocommitting, reading, transaction
 from npas_store.tables import Job
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
@@ -98,7 +98,7 @@ def list_jobs(query: Annotated[pagination.JobQuery, Query()], request: Request) 
     """List jobs, the newest first; filters can be combined."""
     wanted, order = pagination.filtered(query), pagination.ordered(query)
     after = pagination.placed(query.after, order)
-    with glancing() as session:
+    with autocommitting() as session:
         page = listings.jobs(session, wanted, order=order, after=after, limit=query.limit)
     following = pagination.following(page, order)
     data = [schemas.Job.of(job, job.transitions) for job in page.jobs]
@@ -114,7 +114,7 @@ def list_jobs(query: Annotated[pagination.JobQuery, Query()], request: Request) 
 )
 def get_job(job_id: dependencies.JobId) -> Response:
     """Look at a job; its ETag names the version of what users can change, for If-Match."""
-    with glancing() as session:
+    with autocommitting() as session:
         job = listings.view(session, job_id)
         if job is None:
             raise dependencies.no_job(job_id)
@@ -223,7 +223,7 @@ def _create(wanted: _Wanted, planned: Planned, plan: Plan | None = None) -> _Mad
 def _opened(spec: JobSpec) -> AbstractContextManager[Session]:
     """Return a session to create a job in: a transaction where something has to be held for it."""
     needs_one = spec.start is not None or spec.dataset.name.startswith(datasets.PREFIX)
-    return transaction() if needs_one else glancing()
+    return transaction() if needs_one else autocommitting()
 
 
 def _same(job: Job, spec: JobSpec) -> Job:

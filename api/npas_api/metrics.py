@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 from npas_store import metrics
-from npas_store.database import glancing
+from npas_store.database import autocommitting
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json, to_json
 
@@ -48,7 +48,7 @@ def job_metrics(job_id: dependencies.JobId, query: Annotated[MetricQuery, Query(
     If there are more rows than `max_points`, those that hold the highest and the lowest values of
     each stretch are kept, and the first and the last: peaks survive.
     """
-    with glancing() as session:
+    with autocommitting() as session:
         curve = metrics.curve(session, job_id)
     if curve is None:
         raise dependencies.no_job(job_id)

@@ -27,7 +27,7 @@ from npas.jobs.workload import Workload
 from npas.spec import JobSpec, PlanRequest
 from npas_local.processes import die_with
 from npas_store import blobs, datasets, workers
-from npas_store.database import glancing
+from npas_store.database import autocommitting
 from npas_store.settings import settings
 from starlette.requests import ClientDisconnect, Request
 
@@ -312,7 +312,7 @@ def _process(control: socket.socket) -> subprocess.Popen[bytes]:
 
 def largest_memory() -> int | None:
     """Return the bytes of memory of the workers' largest device; None: nothing is known."""
-    with glancing() as session:
+    with autocommitting() as session:
         return workers.largest_memory_bytes(session)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from npas_store import listings
-from npas_store.database import glancing
+from npas_store.database import autocommitting
 
 from npas_api import content_negotiation, errors, pagination, schemas
 from npas_api.openapi import problems_of
@@ -24,7 +24,7 @@ def list_results(
 ) -> schemas.ResultPage:
     """List delivered networks, the most accurate first; filters can be combined."""
     wanted, order = pagination.filtered(query), pagination.ordered(query)
-    with glancing() as session:
+    with autocommitting() as session:
         page = listings.results(
             session,
             wanted,

@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 import npas
 from npas.spec import JobSpec
 from npas_local import embedded
+from npas_local.environment import environment
 from npas_local.processes import Child, Program
-from npas_local.testing import any_port, environment
+from npas_local.testing import any_port
 from npas_store import jobs, metrics, migrate
 from npas_store.database import transaction
 from npas_store.settings import settings

@@ -11,9 +11,10 @@ from typing import Any
 
 import httpx
 from npas_local import embedded
+from npas_local.environment import environment
 from npas_local.processes import Child, Program
 from npas_local.serve import free_port
-from npas_local.testing import environment, parent, trainings
+from npas_local.testing import parent, trainings
 from npas_store import jobs, migrate
 from npas_store.database import UNREACHABLE, reading
 from npas_store.settings import settings

@@ -1,16 +1,15 @@
 """The database of a home at hand, whether its service runs or not."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from npas_store import migrate
-from npas_store.database import forget
 from npas_store.homes import HomeError
-from npas_store.settings import Settings, settings
+from npas_store.settings import Settings
 
 from npas_local import embedded
+from npas_local.environment import environment
 from npas_local.lock import HomeInUseError, locked
 
 
@@ -42,28 +41,6 @@ def attached(found: Settings) -> Iterator[None]:
             url = servers.database_url
         except HomeInUseError:
             url = embedded.url_of(found.home)
-        with using(url, found):
+        with environment(NPAS_DATABASE_URL=url, NPAS_HOME=str(found.home)):
             migrate.require()
             yield
-
-
-@contextmanager
-def using(database_url: str, found: Settings) -> Iterator[None]:
-    """Have the store use a database for the length of the block."""
-    told = {"NPAS_DATABASE_URL": database_url, "NPAS_HOME": str(found.home)}
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
-    _read_anew()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            del os.environ[name]
-            if value is not None:
-                os.environ[name] = value
-        _read_anew()
-
-
-def _read_anew() -> None:
-    forget()
-    settings.cache_clear()

@@ -16,7 +16,7 @@ from npas_store.migrate import SchemaError
 from npas_store.settings import SettingError, Settings, settings
 
 from npas_local import archive, embedded
-from npas_local.attachment import using
+from npas_local.environment import environment
 from npas_local.lock import RESTORING, HomeInUseError, locked
 from npas_local.processes import StartError
 
@@ -80,7 +80,10 @@ def _cleared(home: Path) -> Path:
 
 def _fill(aside: Path, found: Settings) -> None:
     """Make a database of the dump, of this version, joined to the home."""
-    with embedded.running(aside, redis=False) as servers, using(servers.database_url, found):
+    with (
+        embedded.running(aside, redis=False) as servers,
+        environment(NPAS_DATABASE_URL=servers.database_url, NPAS_HOME=str(found.home)),
+    ):
         command: list[str | Path] = [
             embedded.binaries() / "pg_restore",
             f"--dbname={servers.database_url}",

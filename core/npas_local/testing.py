@@ -1,39 +1,16 @@
-"""For tests and benchmarks that run the service: its settings, its loops, its processes."""
+"""For tests and benchmarks that run the service: its loops, its processes."""
 
-import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-from npas_store import broker, database, outbox, reaper
+from npas_store import database, outbox, reaper
 from npas_store.broker import BrokerDownError
-from npas_store.settings import settings
 
 from npas_local.processes import Child
 
 _PAUSE = 0.1  # seconds
-
-
-@contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """Set environment variables for the length of the block, and have settings read anew."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    _forget()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        _forget()
-
-
-def _forget() -> None:
-    database.forget()
-    settings.cache_clear()
-    broker.app.cache_clear()
 
 
 def any_port() -> int:

@@ -181,7 +181,7 @@ def reading() -> Iterator[Session]:
 
 
 @contextmanager
-def glancing() -> Iterator[Session]:
+def autocommitting() -> Iterator[Session]:
     """Open a session in which each statement is a transaction of its own, committed at once.
 
     It is one round trip where `reading` is three: for who needs a single statement.

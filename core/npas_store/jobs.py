@@ -120,8 +120,8 @@ def create_once(
 
     With an idempotency key that was used before, the job that it made is returned and nothing is
     written; `is_asked_by`, or `Origin.is_of`, tells whether it was the same request. It is one
-    statement, so a session of `database.glancing` will do where nothing has to be held until then:
-    a dataset that a user sent, or what the job is made of.
+    statement, so a session of `database.autocommitting` will do where nothing has to be held until
+    then: a dataset that a user sent, or what the job is made of.
 
     Args:
         plan: the allocation the job was accepted with; the worker trains it, or refines it.
