@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import npas
+from npas_local.embedded import Servers
 from npas_store import artifacts, blobs, fsck, jobs, listings, outbox
 from npas_store.database import reading
 from npas_store.tables import Artifact, Attempt, Job
@@ -165,10 +166,20 @@ def leaks(hit: Set[str]) -> Iterator[str]:
             yield f"{finding.kind}: {finding.file} ({finding.told})"
 
 
-def remains(home: Path) -> Iterator[str]:
-    """Yield what is left though the service was stopped and all jobs have ended."""
+def remains(home: Path, servers: Servers) -> Iterator[str]:
+    """Yield what is left though the service was stopped and all jobs have ended.
+
+    Args:
+        home: the service's folder.
+        servers: that still run; who was started again has our environment.
+    """
+    own = {child.pid for child in servers.children.values()}
     give_up = time.monotonic() + _GONE_SECONDS
-    while (left := processes_of(home)) and time.monotonic() < give_up:
+    while (left := _others(home, own)) and time.monotonic() < give_up:
         time.sleep(0.2)
     yield from (f"process {pid} still runs: {command}" for pid, command in left.items())
     yield from (f"a draft was left: {path}" for path in home.glob("blobs/**/.*") if path.is_file())
+
+
+def _others(home: Path, own: Set[int]) -> dict[int, str]:
+    return {pid: command for pid, command in processes_of(home).items() if pid not in own}

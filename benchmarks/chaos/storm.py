@@ -57,9 +57,10 @@ def run(folder: Path, weather: Weather) -> Outcome:
             service.round()
         _until_calm(service)
         outcome = judge.judged(service, hits, right)
-        home, leaks = service.disk.folder, [*judge.leaks(service.hit)]
+        leaks = [*judge.leaks(service.hit)]
         service.stop()
-        return outcome.with_remains([*leaks, *judge.remains(home)])
+        remains = judge.remains(service.disk.folder, service.servers)
+        return outcome.with_remains([*leaks, *remains])
 
 
 def _struck(service: Service, weather: Weather, chance: random.Random) -> list[Hit]:
