@@ -110,6 +110,14 @@ class Sender:
             self.put(row, content[start:], start)
         return self.ended(row)
 
+    def give_up(self, row: Mapping[str, Any]) -> None:
+        """Delete a dataset that will never be whole: there may be only so many of them.
+
+        Raises:
+            httpx.HTTPStatusError: it cannot be deleted.
+        """
+        self.client.delete(row["urls"]["self"]).raise_for_status()
+
 
 def whole(sender: Sender, file: HostileFile) -> Result:
     """Send a file as it is."""
@@ -158,6 +166,7 @@ def too_many_bytes(sender: Sender, file: HostileFile) -> Result:
     row = sender.announce(file).json()
     more = file.content + b"more"
     answer = sender.put(row, more if len(more) % 2 else iter([file.content, b"more"]))
+    sender.give_up(row)
     return _refusal("", answer, 400)
 
 
@@ -176,7 +185,9 @@ def lying_range(sender: Sender, file: HostileFile) -> Result:
     size = len(file.content)
     lies = (f"bytes 0-9/{size + 1}", "bytes 9-0/10", f"bytes 0-{size}/{size}", "x", "bytes */*")
     given = lies[size % len(lies)]
-    return _refusal("", sender.put(row, b"0123456789", None, **{"Content-Range": given}), 400)
+    answer = sender.put(row, b"0123456789", None, **{"Content-Range": given})
+    sender.give_up(row)
+    return _refusal("", answer, 400)
 
 
 def overlapping_parts(sender: Sender, file: HostileFile) -> Result:
@@ -216,6 +227,7 @@ def deserted(sender: Sender, file: HostileFile) -> Result:
     row = sender.announce(file).json()
     sender.break_off(row, file.content[: len(file.content) // 2])
     found = sender.state(row)["state"]
+    sender.give_up(row)
     fault = "" if found == "uploading" else found
     return Result(kind="", outcome=f"{found}, then deleted", fault=fault)
 
