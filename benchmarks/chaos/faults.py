@@ -1,5 +1,6 @@
 """Everything that the storm does to the service. Each fault says whether it could be done."""
 
+import contextlib
 import os
 import random
 import signal
@@ -76,12 +77,14 @@ def _api(made: Strike) -> int:
     return made.service.api.pid
 
 
-def _frozen(find: Callable[[Strike], int]) -> Fault:
-    """Return the fault that has a process stand still for longer than a lease."""
+def _frozen(*find: Callable[[Strike], int]) -> Fault:
+    """Return the fault that has processes stand still for longer than a lease."""
 
     def strike(made: Strike) -> bool:
         try:
-            with frozen(find(made)):
+            with contextlib.ExitStack() as stack:
+                for each in find:
+                    stack.enter_context(frozen(each(made)))
                 made.service.live_for(_OVER_LEASE_SECONDS)
         except ProcessLookupError:
             return False
@@ -238,6 +241,7 @@ FAULTS: Mapping[str, Fault] = {
     "freeze training": _frozen(_training),
     "freeze supervisor": _frozen(_supervisor),
     "freeze worker": _frozen(_worker),
+    "freeze worker, supervisor and training": _frozen(_worker, _supervisor, _training),
     "freeze Postgres": _frozen(_server("postgres")),
     "freeze Redis": _frozen(_server("redis")),
     "empty Redis": _empty_redis,
