@@ -115,7 +115,7 @@ async def receive_content(request: Request, response: Response, dataset_id: Data
                 await asyncio.shield(run_in_threadpool(part.close))
     if part.received == part.total:
         for loop in request.app.state.loops:
-            loop.wake()  # its check need not wait for the next round
+            loop.wake()  # where this process checks, it does so at once
     response.headers.update(_told(part.kept, part.total))
     return Shape.of(await run_in_threadpool(look_up, dataset_id))
 

@@ -27,6 +27,8 @@ from npas_api import background
 
 PRIVATE = "NPAS_API_SOCKET"
 """Environment variable: path of the socket at which one of several is asked how it is."""
+INDEX = "NPAS_API_INDEX"
+"""Environment variable: which of several it is, from 0."""
 _PATIENCE_SECONDS = 8
 _ANSWER_SECONDS = 2
 
@@ -46,7 +48,7 @@ def own_sockets() -> list[socket.socket]:
 
 def chores() -> Sequence[Callable[[], background.BackgroundLoop]]:
     """Return what this process does beside serving, whether it is alone or one of several."""
-    is_first = Path(os.environ.get(PRIVATE, "0")).name == "0"
+    is_first = os.environ.get(INDEX, "0") == "0"
     return [chore for chore in background.CHORES if is_first or chore != background.checking]
 
 
@@ -61,7 +63,7 @@ def serve_several(number: int) -> int:
         signal.signal(sign, lambda *_: stop.set())
     with _address() as port, tempfile.TemporaryDirectory(prefix="npas-api-") as folder:
         places = [Path(folder) / str(index) for index in range(number)]
-        children = [_child(index, port, place) for index, place in enumerate(places)]
+        children = [member(index, port, place) for index, place in enumerate(places)]
         probes = [
             Probe(child, functools.partial(_answers, place), settings().silent_seconds)
             for child, place in zip(children, places, strict=True)
@@ -80,13 +82,20 @@ def serve_several(number: int) -> int:
     return 0
 
 
-def _child(index: int, port: int, place: Path) -> Child:
-    environment = {**os.environ, "NPAS_PORT": str(port), PRIVATE: str(place)}
+def member(index: int, port: int, place: Path) -> Child:
+    """Return one of several.
+
+    Args:
+        index: which.
+        port: of all.
+        place: of its own socket.
+    """
+    own = {"NPAS_PORT": str(port), PRIVATE: str(place), INDEX: str(index)}
     return Child(
         Program(
             f"api-{index}",
             [sys.executable, "-m", "npas_api"],
-            environment=environment,
+            environment={**os.environ, **own},
             prepare=functools.partial(place.unlink, missing_ok=True),
             patience_seconds=_PATIENCE_SECONDS,
         )

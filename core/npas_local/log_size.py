@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 MOST_BYTES = 10 * 2**20
-"""A log that is larger becomes the older one, which lies beside it; the one before that goes."""
+"""The end of a log that is larger becomes the older one, which lies beside it; the rest goes."""
 
 
 def older(log: Path) -> Path:
@@ -15,16 +15,23 @@ def older(log: Path) -> Path:
 
 
 def keep_small(log: Path, most_bytes: int = MOST_BYTES) -> bool:
-    """Move what a log holds into the older one, if it is too much; return whether it was.
+    """Move the last bytes of a log that is too large into the older one; return whether it was.
 
     The file itself stays, because programs have it open, to append to it. What they say between
-    the copy and the cut is lost. Where the copy cannot be written, everything stays as it is.
+    the copy and the cut is lost. Where there is no room for a copy, nothing is written and the
+    older one goes.
     """
     draft = log.with_name(f".{log.name}.draft")
     try:
-        if log.stat().st_size <= most_bytes:
+        size = log.stat().st_size
+        if size <= most_bytes:
             return False
-        shutil.copyfile(log, draft)
+        if shutil.disk_usage(log.parent).free < 2 * most_bytes:
+            older(log).unlink(missing_ok=True)
+            return False
+        with log.open("rb") as said, draft.open("wb") as kept:
+            said.seek(size - most_bytes)
+            shutil.copyfileobj(said, kept)
         draft.replace(older(log))
         os.truncate(log, 0)
     except OSError:

@@ -47,7 +47,7 @@ class Program:
     Attributes:
         name: for people.
         command: program and arguments.
-        log: file its output is added to, which is kept small; None: it shares ours.
+        log: file its output is added to, kept small by `tend`; None: it shares ours.
         environment: all of it; None: ours.
         become: called in the new process before the program, to change who it is.
         prepare: called here before every start.

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from npas_api import background
-from npas_api.several import PRIVATE, chores
+from npas_api.several import chores, member
 from npas_local.testing import any_port
 
 COMMAND = [sys.executable, "-m", "npas_api"]
@@ -48,14 +48,16 @@ def listeners(port):
     )
 
 
-def test_first_of_several_alone_checks_datasets(monkeypatch):
+def test_first_of_several_alone_checks_datasets(monkeypatch, tmp_path):
     everything = list(background.CHORES)
     assert background.checking in everything
     assert chores() == everything  # one process is alone
-    monkeypatch.setenv(PRIVATE, "/tmp/npas-api-x/0")
-    assert chores() == everything
-    monkeypatch.setenv(PRIVATE, "/tmp/npas-api-x/1")
-    assert chores() == [chore for chore in everything if chore != background.checking]
+    for index in range(3):
+        with monkeypatch.context() as patch:
+            for name, value in member(index, 1, tmp_path).program.environment.items():
+                patch.setenv(name, value)
+            assert (background.checking in chores()) == (index == 0)
+            assert len(chores()) == len(everything) - (index > 0)
 
 
 @pytest.fixture

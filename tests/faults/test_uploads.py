@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from npas_client import datasets
 from npas_client.client import Client
+from npas_client.errors import UnavailableError, UnreachableError
 from npas_local.processes import Child, Program
 from npas_local.testing import any_port
+from npas_store import datasets as kept
 from npas_store import fsck
+from npas_store.database import reading
 
 PART_BYTES = 8 * 1024
 KILLS = 2
@@ -25,25 +28,22 @@ SECONDS = 300
 def api(store):
     """An API that is started again whenever it dies; yields its process and its address."""
     port = any_port()
-    environment = {**os.environ, "NPAS_PORT": str(port), "NPAS_RETRY_SECONDS": "0.1"}
+    told = {"NPAS_PORT": str(port), "NPAS_RETRY_SECONDS": "0.1", "NPAS_LEASE_SECONDS": "3"}
     command, log = [sys.executable, "-m", "npas_api"], store / "logs" / "api.log"
-    child, over = (
-        Child(Program("api", command, log=log, environment=environment)),
-        threading.Event(),
-    )
+    child = Child(Program("api", command, log=log, environment={**os.environ, **told}))
+    over = threading.Event()
 
-    def tend():
-        while not over.wait(0.05):
+    def tend():  # in one thread to the end: who started it must outlive it
+        while not over.wait(0.02):
             if not child.is_alive():
                 child.start()
+        child.stop()
 
-    thread = threading.Thread(target=tend)
-    child.start()
+    thread = threading.Thread(target=tend, daemon=True)
     thread.start()
     yield child, f"http://127.0.0.1:{port}"
     over.set()
     thread.join()
-    child.stop()
 
 
 @pytest.fixture
@@ -59,45 +59,83 @@ def file(tmp_path):
     return path
 
 
-def kill(child):
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child.pid, signal.SIGKILL)
+class Killer:
+    """Kills the API at moments of an upload.
+
+    Attributes:
+        killed: process ids.
+    """
+
+    def __init__(self, child, store, moments):
+        self._child, self._store, self._moments = child, store, moments
+        self._chance, self._threads, self.killed = random.Random(3), [], []
+
+    def progress(self, arrived, total):
+        """Kill soon after certain bytes, and once the check has begun."""
+        if arrived == total and not self._moments:
+            self._moments.append(total)
+            self._begin(self._in_the_check)
+        elif self._moments and self._moments[0] < arrived < total:
+            self._moments.pop(0)
+            self._begin(self._soon)
+
+    def _begin(self, kill):
+        self._threads.append(threading.Thread(target=kill, daemon=True))
+        self._threads[-1].start()
+
+    def _soon(self):
+        time.sleep(self._chance.uniform(0, 0.02))
+        self._kill()
+
+    def _in_the_check(self):
+        deadline = time.monotonic() + SECONDS
+        while not list(self._store.glob("uploads/*/check-1")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self._kill()
+
+    def _kill(self):
+        pid = self._child.pid
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self.killed.append(pid)
 
 
 def test_dataset_arrives_whole_however_often_the_api_is_killed(api, file, store, monkeypatch):
     child, url = api
     monkeypatch.setattr(datasets, "PART_BYTES", PART_BYTES)
-    chance, killed, checked = random.Random(3), [], []
-    moments = sorted(chance.sample(range(file.stat().st_size), KILLS))
-
-    def progress(arrived, total):
-        if arrived == total and not checked:
-            checked.append(threading.Timer(chance.uniform(0, 0.3), kill, [child]))
-            checked[0].start()
-        elif moments and arrived > moments[0] and arrived < total:
-            moments.pop(0)
-            killed.append(threading.Timer(chance.uniform(0, 0.02), kill, [child]))
-            killed[-1].start()
-
+    size = file.stat().st_size
+    killer = Killer(child, store, [size * n // (KILLS + 1) for n in range(1, KILLS + 1)])
+    sent = []
     with Client(url, patience=SECONDS) as client:
-        wait_until_up(client)
-        found = client.upload_dataset(file, progress=progress)
-        assert (len(killed), len(checked)) == (KILLS, 1)
-        assert found.state == "ready", found.reason
-        assert (found.facts["num_train"], found.facts["num_test"]) == (500, 100)
-        assert [each.id for each in client.datasets()] == [found.id]
+        until(lambda: is_up(client))
+        upload = threading.Thread(
+            target=lambda: sent.append(client.upload_dataset(file, progress=killer.progress)),
+            daemon=True,
+        )
+        upload.start()
+        upload.join(SECONDS)
+        assert sent, "it never ended"
+        assert sent[0].state == "ready", sent[0].reason
+        assert (sent[0].facts["num_train"], sent[0].facts["num_test"]) == (500, 100)
+        assert len(set(killer.killed)) == KILLS + 1
+        with reading() as session:
+            assert kept.look_up(session, sent[0].id).check_number == 2
+        assert [each.id for each in client.datasets()] == [sent[0].id]
+        until(lambda: not list(store.glob("uploads/*")))
         assert list(fsck.findings(seconds=0)) == []
-        client.delete_dataset(found.id)
-    assert not list(store.glob("uploads/*/*"))
+        client.delete_dataset(sent[0].id)
 
 
-def wait_until_up(client):
+def is_up(client):
+    try:
+        next(client.datasets(), None)
+    except (UnreachableError, UnavailableError):
+        return False
+    return True
+
+
+def until(holds):
     deadline = time.monotonic() + SECONDS
-    while True:
-        try:
-            next(client.datasets(), None)
-        except datasets._AWAY:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        else:
-            return
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,5 +1,6 @@
 """A program's log stays small while it writes; what it said last is kept."""
 
+import shutil
 import sys
 import time
 
@@ -46,3 +47,21 @@ def test_a_small_log_or_one_that_cannot_be_copied_stays_as_it_is(tmp_path):
     assert not keep_small(log, 99)
     assert log.read_text() == "x" * 100
     assert {path.name for path in tmp_path.iterdir()} == {"some.log", "some.log.1"}
+
+
+def test_of_a_large_log_the_end_is_kept(tmp_path):
+    log = tmp_path / "some.log"
+    log.write_text("a" * 1000 + "z" * 100)
+    assert keep_small(log, 100)
+    assert (older(log).read_text(), log.read_text()) == ("z" * 100, "")
+
+
+def test_nothing_is_written_where_there_is_no_room(tmp_path):
+    log = tmp_path / "some.log"
+    log.write_text("x" * 100)
+    older(log).write_text("y" * 100)
+    most = shutil.disk_usage(tmp_path).total  # so much is never free twice
+    with log.open("ab") as file:
+        file.truncate(most + 1)  # a hole: it takes no room
+    assert not keep_small(log, most)
+    assert [path.name for path in tmp_path.iterdir()] == ["some.log"]
