@@ -68,29 +68,23 @@ class Killer:
 
     def __init__(self, child, store, moments):
         self._child, self._store, self._moments = child, store, moments
-        self._chance, self._threads, self.killed = random.Random(3), [], []
+        self._chance, self.killed = random.Random(3), []
 
     def progress(self, arrived, total):
         """Kill soon after certain bytes, and once the check has begun."""
         if arrived == total and not self._moments:
             self._moments.append(total)
-            self._begin(self._in_the_check)
+            threading.Thread(target=self._in_the_check, daemon=True).start()
         elif self._moments and self._moments[0] < arrived < total:
             self._moments.pop(0)
-            self._begin(self._soon)
-
-    def _begin(self, kill):
-        self._threads.append(threading.Thread(target=kill, daemon=True))
-        self._threads[-1].start()
+            threading.Thread(target=self._soon, daemon=True).start()
 
     def _soon(self):
         time.sleep(self._chance.uniform(0, 0.02))
         self._kill()
 
     def _in_the_check(self):
-        deadline = time.monotonic() + SECONDS
-        while not list(self._store.glob("uploads/*/check-1")) and time.monotonic() < deadline:
-            time.sleep(0.005)
+        until(lambda: list(self._store.glob("uploads/*/check-1")))
         self._kill()
 
     def _kill(self):
@@ -143,4 +137,4 @@ def until(holds):
     deadline = time.monotonic() + SECONDS
     while not holds():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.01)

@@ -11,7 +11,7 @@ TALK = """
 import itertools, time
 
 for number in itertools.count():
-    print(number, flush=True)
+    print(f"{number:07}", flush=True)  # eight bytes: a cut at a multiple is between lines
     time.sleep(0.0005)
 """
 
