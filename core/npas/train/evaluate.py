@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from npas.data import Inputs
+from npas.ensembles.calibration import BINS, binned, calibration_error
 from npas.errors import NonFiniteLossError
 from npas.tasks import Metric, Task, mean_log_probs, task_of
 from npas.train.adjustments import IMAGES_AT_ONCE
-
-BINS = 15
-"""Equal-width bins of confidence for the calibration error, as in Guo et al., 2017."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +111,7 @@ class _Tally:
         # Answers (images or cells), top1, top5, nll.
         self.sums = torch.zeros(4, dtype=torch.float64, device=device)
         self.yes = torch.zeros(3, dtype=torch.float64, device=device)  # said, is, both
-        self.bins = torch.zeros(2, BINS, dtype=torch.float64, device=device)  # right, confidence
+        self.bins = torch.zeros(3, BINS, dtype=torch.float64, device=device)
         self.said: list[Tensor] = []
 
     def add(self, logits: dict[str, Tensor], targets: Tensor) -> None:
@@ -135,14 +133,10 @@ class _Tally:
         self.sums[3] += nll.sum()
         said, wanted = best.indices[:, 0] == 1, labels == 1
         self.yes += torch.stack([said.sum(), wanted.sum(), (said & wanted).sum()])
-        # Bin i is (i/15, (i+1)/15].
-        index = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
-        self.bins[0].index_add_(0, index, hits[:, 0].double())
-        self.bins[1].index_add_(0, index, confidence)
+        self.bins += binned(confidence, hits[:, 0])
 
     def result(self) -> Evaluation:
         answers, top1, top5, nll = self.sums.tolist()
-        gap = (self.bins[0] - self.bins[1]).abs().sum().item()
         said, wanted, both = self.yes.tolist()
         is_f1 = self.task.metric == "f1"
         return Evaluation(
@@ -152,7 +146,7 @@ class _Tally:
             precision=both / max(1.0, said) if is_f1 else None,
             recall=both / max(1.0, wanted) if is_f1 else None,
             nll=nll / answers,
-            ece=gap / answers,
+            ece=calibration_error(self.bins),
             images=self.images,
             said=torch.cat(self.said).cpu() if self.said else None,
         )
