@@ -1,5 +1,6 @@
 """The best that can be had for each cost."""
 
+import itertools
 from collections.abc import Sequence
 
 
@@ -35,7 +36,7 @@ def mean_value(
     """
     steps = sorted({low, high, *(cost for cost, _ in points if low < cost < high)})
     total = 0.0
-    for start, end in zip(steps, steps[1:], strict=False):
+    for start, end in itertools.pairwise(steps):
         best = best_within(points, start)
         total += (end - start) * (nothing if best is None else best)
     return total / (high - low)

@@ -60,19 +60,19 @@ def predictions(
         batch_size: images at a time.
         device: where the networks are.
     """
-    modes = {network: network.training for network in networks.values()}
+    trained = [network for network in networks.values() if network.training]
     said: dict[str, list[Tensor]] = {name: [] for name in networks}
     try:
         with torch.inference_mode():
-            for network in modes:
+            for network in trained:
                 network.eval()
             for part in torch.split(images, batch_size):
                 x = inputs(part.to(device))
                 for name, network in networks.items():
-                    log_p = functional.log_softmax(network(x).double(), dim=1)
-                    said[name].append(log_p.float().cpu())
+                    answers = functional.log_softmax(network(x).double(), dim=1)
+                    said[name].append(answers.float().cpu())
     finally:
-        for network, mode in modes.items():
-            network.train(mode)
+        for network in trained:
+            network.train()
     log_p = {name: torch.cat(parts) for name, parts in said.items()}
     return Predictions(log_p=log_p, labels=labels.cpu())
