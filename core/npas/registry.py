@@ -1,4 +1,4 @@
-"""Finds methods, recipes, datasets, families and artifacts: one file each, the file name its name.
+"""Finds methods, recipes, datasets, families, artifacts, corruptions: one file each, by its name.
 
 Another distribution offers its own by an entry point of the group that is called like the
 package, such as "npas.methods": the name is the name, the value the module.

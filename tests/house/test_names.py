@@ -13,6 +13,7 @@ ONE_EACH = {
     "core/npas/data": "SOURCE",
     "core/npas/arch/families": "FAMILY",
     "core/npas/artifacts": "ARTIFACT",
+    "core/npas/corruptions": "CORRUPTION",
 }
 """Folder of a kind, and what each file in it that is found by name must define."""
 

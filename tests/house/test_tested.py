@@ -59,7 +59,7 @@ TESTED_BY = {
 }
 """Modules that no test names, and the test that goes through them."""
 
-KINDS = ("methods", "recipes", "data", "artifacts", "arch/families")
+KINDS = ("methods", "recipes", "data", "artifacts", "arch/families", "corruptions")
 """Folders whose files are found by name: the conformance tests go through all of them."""
 
 

@@ -1,0 +1,14 @@
+"""How bright a colour is."""
+
+from torch import Tensor
+
+RED, GREEN, BLUE = 0.299, 0.587, 0.114
+"""Shares of the channels, as ITU-R BT.601 and JPEG have them."""
+
+
+def luma(images: Tensor) -> Tensor:
+    """Return `(N, 1, S, S)` of images `(N, C, S, S)`; of one channel, itself."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.split(1, dim=1)
+    return red * RED + green * GREEN + blue * BLUE
