@@ -10,6 +10,7 @@ from npas.plans import Plan
 from npas.spec import JobSpec
 from npas.train import augment
 from npas.train.balance import check_balance
+from npas.train.ensemble import check_ensemble
 
 
 def admit(
@@ -38,6 +39,7 @@ def admit(
         InfeasibleBudgetError: the budget is below the method's minimum.
         TooLargeError: the training does not fit the memory.
     """
+    check_ensemble(spec.training, len(spec.members()))
     known = data.require(spec.dataset, folder)
     problem = PlanningProblem.of(spec, known)
     plan = continuation.planned(start, spec, problem)

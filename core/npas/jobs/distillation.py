@@ -33,10 +33,16 @@ class Ensemble(nn.Module):
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleDict(networks)
+        self.network_names = tuple(networks)
 
-    def members(self, x: Tensor) -> dict[str, Tensor]:
-        """Return each network's logits by name."""
-        return {name: network(x) for name, network in self.networks.items()}
+    def members(
+        self, x: Tensor | Mapping[str, Tensor], names: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Return networks' logits by name, see `npas.sharing.model.SharedModel.members`."""
+        return {
+            name: self.networks[name](x if isinstance(x, Tensor) else x[name])
+            for name in (self.network_names if names is None else names)
+        }
 
 
 class Teaching:

@@ -5,15 +5,15 @@ import json
 
 from npas import arch
 from npas.plans import Plan
-from npas.spec import TrainingSpec
+from npas.spec import EnsembleSpec, TrainingSpec
 
 
 def kind_of(plan: Plan, training: TrainingSpec) -> str:
     """Return a text that is the same of trainings that cost the same a step and image.
 
     Names for people, and a digest of the networks with their sizes, the method with its options,
-    the precision, and whether there is a teacher. How long it trains and with which budget is
-    counted, and does not belong to it.
+    the precision, whether there is a teacher, and how networks are trained together. How long it
+    trains and with which budget is counted, and does not belong to it.
     """
     names = " + ".join(network.architecture.name for network in plan.networks)
     described = [
@@ -21,6 +21,8 @@ def kind_of(plan: Plan, training: TrainingSpec) -> str:
         *(plan.method, plan.options, training.precision),
         training.distillation is not None,
     ]
+    if training.ensemble != EnsembleSpec():
+        described.append(training.ensemble.model_dump(mode="json"))
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
     return f"{names}, {plan.method}, {training.precision}, {digest[:8]}"
 

@@ -23,6 +23,7 @@ from npas.jobs.distillation import own_epochs
 from npas.plans import Plan
 from npas.spec import JobSpec, NetworkSpec
 from npas.train.batches import largest_batch
+from npas.train.ensemble import num_trained
 
 _BYTES = 4  # of a float32 number
 _LEAST_BATCH = 2
@@ -131,8 +132,12 @@ def _copies(spec: JobSpec) -> int:
 
 
 def _activations(networks: Sequence[NetworkSpec], spec: JobSpec, batch: int) -> int:
-    """Return the bytes that the forward passes of networks keep of one batch."""
-    kept = sum(footprint(each.architecture, batch=batch).kept_bytes for each in networks)
+    """Return the bytes that forward passes keep of one batch: of the largest that take part."""
+    each = [footprint(network.architecture, batch=batch).kept_bytes for network in networks]
+    ensemble = spec.training.ensemble
+    fixed = 1 if ensemble.first_always else 0
+    others = sorted(each[fixed:], reverse=True)[: num_trained(ensemble, len(each)) - fixed]
+    kept = sum(each[:fixed] + others)
     return kept if spec.training.precision == "float32" else kept // 2
 
 

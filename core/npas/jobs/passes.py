@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from npas.arch.footprint import footprint
 from npas.plans import Plan
@@ -17,18 +18,22 @@ class Pass:
     kept_bytes: int = 0
 
 
-def one_pass(networks: Sequence[NetworkSpec], *, batch: int) -> Pass:
-    """Return the forward pass of networks side by side.
+def one_pass(
+    networks: Sequence[NetworkSpec], *, batch: int, chances: Sequence[Fraction] | None = None
+) -> Pass:
+    """Return the forward pass of networks side by side, what it costs in the mean.
 
     Args:
         networks: with all sizes; may be none.
         batch: images at a time.
+        chances: how likely each takes part, 0 to 1; None: all do.
     """
     found = [footprint(network.architecture, batch=batch) for network in networks]
+    weighed = list(zip(found, [1] * len(found) if chances is None else chances, strict=True))
     return Pass(
-        macs=sum(each.macs for each in found),
-        operations=sum(each.operations for each in found),
-        kept_bytes=sum(each.kept_bytes for each in found) // batch,
+        macs=int(sum(each.macs * chance for each, chance in weighed)),
+        operations=int(sum(each.operations * chance for each, chance in weighed)),
+        kept_bytes=int(sum(each.kept_bytes * chance for each, chance in weighed)) // batch,
     )
 
 

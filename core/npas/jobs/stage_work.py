@@ -16,7 +16,9 @@ from npas.plans import Plan
 from npas.spec import NetworkSpec, TrainingSpec
 from npas.train.adjustments import IMAGES_AT_ONCE
 from npas.train.batches import largest_batch, num_batches, num_held_out
+from npas.train.ensemble import chances, num_trained
 
+_TAUGHT = (StageName.SEARCH, StageName.TRAIN)
 _PASSES = 3  # a step is a forward pass and a backward pass, which computes twice as much
 
 
@@ -53,19 +55,16 @@ class StageCounter:
 
     def stages(self) -> Iterator[StageWork]:
         """Yield those that the job has, in their order."""
-        held_out, shared = (
-            self._training.validation_fraction,
-            one_pass(self._plan.networks, batch=self.batch),
-        )
+        held_out, shared = self._training.validation_fraction, self._plan.networks
         if self._contest is not None:
             yield self._race(self._contest)
         if taught := own_epochs(self._training):
-            dense = one_pass(self._problem.networks, batch=self.batch)
+            dense = self._problem.networks
             yield self._stage(StageName.TEACH, dense, taught, held_out, is_shared=False)
         if self.search_epochs:
             yield self._stage(StageName.SEARCH, shared, self.search_epochs, held_out)
         yield self._stage(StageName.TRAIN, shared, self._training.epochs, held_out)
-        yield self._evaluation(shared)
+        yield self._evaluation(one_pass(shared, batch=self.batch))
 
     @property
     def search_epochs(self) -> int:
@@ -92,13 +91,13 @@ class StageCounter:
         epochs = sum(size * length for size, length in rounds)
         fraction = max(self._training.validation_fraction, contest.held_out)
         graded = sum(size for size, _ in rounds) * self._split(fraction)[1]
-        dense = one_pass(self._problem.networks, batch=self.batch)
+        dense = self._problem.networks
         return self._stage(StageName.RACE, dense, epochs, fraction, graded=graded)
 
     def _stage(
         self,
         name: StageName,
-        network: Pass,
+        networks: Sequence[NetworkSpec],
         epochs: int,
         fraction: float,
         *,
@@ -109,7 +108,8 @@ class StageCounter:
 
         Args:
             name: of the stage.
-            network: that is trained.
+            networks: that are trained; where some of them take part in a step, it counts as the
+                mean of all steps.
             epochs: of the stage.
             fraction: of the training images that is held out, and graded after each epoch.
             is_shared: whether its weights are composed.
@@ -118,22 +118,36 @@ class StageCounter:
         images, held_out = self._split(fraction)
         steps = epochs * num_batches(images, self._training.batch_size)
         batches = epochs * _num_evaluated(held_out)
-        passes = _PASSES * epochs * images + epochs * held_out + graded
-        learns = name in (StageName.SEARCH, StageName.TRAIN)
-        teacher = self._teacher if learns else Pass()
+        all_of_them = one_pass(networks, batch=self.batch)
+        likely = chances(self._training.ensemble, len(networks))
+        trained = one_pass(networks, batch=self.batch, chances=likely)
+        learned, looked_at = _PASSES * epochs * images, epochs * held_out + graded
+        teacher = self._teaching(len(networks)) if name in _TAUGHT else Pass()
         made = self._composing if is_shared else Pass()
         return StageWork(
             stage=name,
             steps=steps,
-            operations=(_PASSES * steps + batches) * network.operations
-            + _PASSES * steps * made.operations
+            operations=_PASSES * steps * (trained.operations + made.operations)
+            + batches * all_of_them.operations
             + steps * teacher.operations,
-            macs=passes * network.macs
+            macs=learned * trained.macs
+            + looked_at * all_of_them.macs
             + _PASSES * steps * made.macs
             + epochs * images * teacher.macs,
-            kept_bytes=passes * network.kept_bytes
+            kept_bytes=learned * trained.kept_bytes
+            + looked_at * all_of_them.kept_bytes
             + _PASSES * steps * made.kept_bytes
             + epochs * images * teacher.kept_bytes,
+        )
+
+    def _teaching(self, networks: int) -> Pass:
+        """Return what the teacher computes of an image of every batch of a step."""
+        spec = self._training.ensemble
+        times = num_trained(spec, networks) if spec.batches == "own" else 1
+        return Pass(
+            macs=times * self._teacher.macs,
+            operations=times * self._teacher.operations,
+            kept_bytes=times * self._teacher.kept_bytes,
         )
 
     def _evaluation(self, shared: Pass) -> StageWork:

@@ -43,7 +43,7 @@ def teacher_model(context: RunContext) -> Ensemble:
 
 
 def teacher_trainer(context: RunContext, model: nn.Module) -> Trainer:
-    """Return the trainer of the teacher: as asked, by the labels alone."""
+    """Return the trainer of the teacher: as asked, without a teacher of its own."""
     alone = context.spec.training.model_copy(update={"distillation": None})
     return _trainer(context, model, alone, StageName.TEACH)
 

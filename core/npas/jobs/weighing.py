@@ -27,6 +27,7 @@ from npas.jobs.workload import Workload
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.spec import JobSpec, NetworkSpec
+from npas.train.ensemble import check_ensemble
 
 _RESUME_FILES = 3  # two that are kept, and one that is written
 _MODEL_FILES = 2  # in the folder of the job, and where artifacts are kept
@@ -40,7 +41,11 @@ def weigh(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Workload:
         spec: the job, which can be done with the data that are here.
         plan: of the job.
         folder: data folder; None: the default one.
+
+    Raises:
+        InvalidSpecError: what is asked of several networks cannot be done with as many.
     """
+    check_ensemble(spec.training, len(plan.networks))
     known = data.facts(spec.dataset, folder)
     problem, training = PlanningProblem.of(spec, known), spec.training
     teacher = taught_by(training, problem.networks, folder)

@@ -69,6 +69,7 @@ class _Compose(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         """Return the composed weights as differentiable tensors."""
         ctx.banks, ctx.composed, ctx.parameters = banks, composed, parameters
+        ctx.set_materialize_grads(False)  # to tell weights that took no part from gradients of 0
         return tuple(weight.detach() for weight in composed.weights)
 
     @staticmethod
@@ -82,7 +83,10 @@ class _Compose(torch.autograd.Function):
                 "a template or coefficient was changed between forward and backward; "
                 "run forward again after the optimiser's step"
             )
-        return (None, None, *ctx.banks.pull_back(gradients, composed))
+        found = zip(
+            ctx.banks.pull_back(gradients, composed), ctx.banks.are_read(gradients), strict=True
+        )
+        return (None, None, *(gradient if is_read else None for gradient, is_read in found))
 
 
 class SharedGroup(nn.Module):
@@ -223,6 +227,20 @@ class SharedGroup(nn.Module):
                     summed = scaled.new_zeros(len(alpha) + 1, alpha.shape[1])
                     of_coefficients.append(summed.index_add_(0, self._rows(index), scaled)[:-1])
         return of_templates + of_coefficients
+
+    def are_read(self, gradients: Sequence[Tensor | None]) -> list[bool]:
+        """Return for all parameters, in the order of `parameters()`, if a weight that took part is
+        made of them; the others get no gradient, so that no optimiser moves them.
+
+        Args:
+            gradients: one per slot, None where the weight took no part.
+        """
+        templates = [
+            any(gradients[reader.slot] is not None for reader in readers)
+            for readers in self._composer.readers
+        ]
+        has = zip(templates, self._has_coefficients, strict=True)
+        return templates + [is_read for is_read, has_rows in has if has_rows]
 
     def forward(self) -> tuple[Tensor, ...]:
         """Return the weights of all slots, connected to the banks where gradients are wanted."""

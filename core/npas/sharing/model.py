@@ -6,7 +6,7 @@ The networks underneath see plain tensors, composed group by group; see `npas.sh
 import copy
 import itertools
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -81,12 +81,23 @@ class SharedModel(nn.Module):
         for module in self._recurrent:
             show_weights_to_kernels(module)
 
-    def members(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the logits (B, classes) of every network for images (B, channels, H, W)."""
+    def members(
+        self, x: Tensor | Mapping[str, Tensor], names: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the logits (B, classes) of networks for images (B, channels, H, W), by name.
+
+        Args:
+            x: images for all of them, or for each network of `names` its own.
+            names: the networks to run; None: all. The others cost no time, and what only they
+                read gets no gradient.
+
+        Raises:
+            UnknownNameError: the plan has no network of a name.
+        """
         self.compose()
         return {
-            name: network(x)
-            for name, network in zip(self.network_names, self.networks, strict=True)
+            name: self.network(name)(x if isinstance(x, Tensor) else x[name])
+            for name in (self.network_names if names is None else names)
         }
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:

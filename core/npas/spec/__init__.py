@@ -12,18 +12,17 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     StringConstraints,
     field_validator,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
 
 from npas import registry
+from npas.spec.base import Spec as Spec
 from npas.spec.declared import LayerList
+from npas.spec.ensemble import EnsembleSpec as EnsembleSpec
 
 MAX_PARAMETERS = 1_000_000_000
 """Largest dense network that is planned, in trainable parameters."""
@@ -42,24 +41,6 @@ AUTO: Auto = "auto"
 
 FIRST_DEFAULT = "superweights"
 """The method of a request that named none, in the first release; today's is in `PlanRequest`."""
-
-
-class Spec(BaseModel):
-    """Base of all requests: unknown fields are refused, values are frozen, NaN is not a number."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-    shorthand: ClassVar[Mapping[str, Any]] = {}
-    """JSON schema of a plain value that may stand for the whole; empty: there is none."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: Any, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Describe the shorthand, too, where it is read."""
-        whole = handler(core_schema)
-        is_read = cls.shorthand and handler.mode == "validation"
-        return {"anyOf": [dict(cls.shorthand), whole]} if is_read else whole
 
 
 def pointer(*parts: object) -> str:
@@ -89,7 +70,7 @@ class ArchitectureSpec(Spec):
     )
     layers: LayerList | None = Field(None, description="of a network named declared, and no other")
 
-    shorthand = {"type": "string"}
+    shorthand: ClassVar[Mapping[str, Any]] = {"type": "string"}
     _shorthand = model_validator(mode="before")(_named)
 
     @model_validator(mode="after")
@@ -121,7 +102,7 @@ class BudgetSpec(Spec):
     parameters: int | None = Field(None, ge=1, le=10 * MAX_PARAMETERS)
     fraction: float | None = Field(None, gt=0, le=10, description="of the dense size")
 
-    shorthand = {"type": "integer", "minimum": 1}
+    shorthand: ClassVar[Mapping[str, Any]] = {"type": "integer", "minimum": 1}
 
     @model_validator(mode="before")
     @classmethod
@@ -152,7 +133,7 @@ class MethodSpec(Spec):
 
     name: Name
 
-    shorthand = {"type": "string"}
+    shorthand: ClassVar[Mapping[str, Any]] = {"type": "string"}
     _shorthand = model_validator(mode="before")(_named)
 
     @field_validator("name")
@@ -193,7 +174,7 @@ class DatasetSpec(ImageOptions):
     train_images: int | None = Field(None, ge=10, description="use only so many, the first ones")
     test_images: int | None = Field(None, ge=1)
 
-    shorthand = {"type": "string"}
+    shorthand: ClassVar[Mapping[str, Any]] = {"type": "string"}
     _shorthand = model_validator(mode="before")(_named)
 
     @field_validator("name")
@@ -221,7 +202,7 @@ class DistillationSpec(Spec):
     temperature: float = Field(4.0, gt=0, le=100, description="divides the logits")
     weight: float = Field(0.9, ge=0, le=1, description="of the teacher; the labels get the rest")
 
-    shorthand = {"type": "string"}
+    shorthand: ClassVar[Mapping[str, Any]] = {"type": "string"}
 
     @model_validator(mode="before")
     @classmethod
@@ -266,6 +247,9 @@ class TrainingSpec(Spec):
     )
     distillation: DistillationSpec | None = Field(
         None, description="learn from a teacher's answers too, in the search as well"
+    )
+    ensemble: EnsembleSpec = Field(
+        default_factory=EnsembleSpec, description="how several networks are trained together"
     )
 
     @model_validator(mode="before")

@@ -25,6 +25,7 @@ FORMS = {
     ),
     "DatasetSpec": 'give a name, such as "digits", or {"name": "digits"} and its options',
     "DistillationSpec": 'give "dense", "checkpoint:NAME", or {"teacher": "dense"} and its options',
+    "EnsembleSpec": 'give an object of options, such as {"mutual": 0.5}',
     "MethodSpec": 'give a name, such as "block_mix", or {"name": "block_mix"} and its options',
     "NetworkSpec": 'give {"name": "a", "architecture": "wrn-16-2"}',
     "TrainingSpec": 'give an object of options, such as {"epochs": 20}',

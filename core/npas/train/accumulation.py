@@ -1,13 +1,22 @@
 """The gradient of a batch, in parts where the whole is too much for the memory."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from npas.train.evaluate import Tensors
 from npas.train.objective import Objective
 
 
 def accumulate(
-    objective: Objective, model: nn.Module, images: Tensor, labels: Tensor, *, parts: int
+    objective: Objective,
+    model: nn.Module,
+    images: Tensors,
+    labels: Tensors,
+    names: Sequence[str] | None = None,
+    *,
+    parts: int,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of a batch to that of the parameters.
 
@@ -17,18 +26,33 @@ def accumulate(
     Args:
         objective: what is minimised.
         model: in training mode, without gradients.
-        images: uint8 `(N, C, S, S)`, on the model's device.
-        labels: int64 `(N,)`, or uint8 `(N, S, S)` for cells.
+        images: uint8 `(N, C, S, S)`, on the model's device; or for each network its own N.
+        labels: int64 `(N,)`, or uint8 `(N, S, S)` for cells; or likewise.
+        names: networks that take part; None: all.
         parts: 1 to N, as equal as can be.
 
     Returns:
         the loss of the batch, detached, and the two counts of the task's metric.
     """
     losses, counts = [], []
-    for some, wanted in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        loss, hits = objective(model, some, wanted)
-        share = loss * (len(wanted) / len(labels))
+    size = _size(labels)
+    for some, wanted in zip(_cut(images, parts), _cut(labels, parts), strict=True):
+        loss, hits = objective(model, some, wanted, names)
+        share = loss * (_size(wanted) / size)
         share.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         losses.append(share.detach())
         counts.append(hits)
     return torch.stack(losses).sum(), torch.stack(counts).sum(dim=0)
+
+
+def _size(each: Tensors) -> int:
+    """Return the images of a batch; of own batches, of each network's, all of one size."""
+    return len(each) if isinstance(each, Tensor) else len(next(iter(each.values())))
+
+
+def _cut(each: Tensors, parts: int) -> Sequence[Tensors]:
+    """Return the parts of a batch; of own batches, those of all networks together."""
+    if isinstance(each, Tensor):
+        return each.tensor_split(parts)
+    cut = {name: one.tensor_split(parts) for name, one in each.items()}
+    return [{name: pieces[part] for name, pieces in cut.items()} for part in range(parts)]

@@ -49,25 +49,31 @@ class Batches:
             self.validation = x[held_out].to(home), y[held_out].to(home)
         self.per_epoch = num_batches(len(self._labels), spec.batch_size)
         self._epoch = -1
-        self._order: tuple[Tensor, ...] = ()
+        self._orders: dict[str | None, tuple[Tensor, ...]] = {}  # of that epoch, by network
 
     @property
     def labels(self) -> Tensor:
         """Return the labels of all images that are trained on."""
         return self._labels
 
-    def get(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+    def get(self, epoch: int, index: int, network: str | None = None) -> tuple[Tensor, Tensor]:
         """Return images, uint8 `(N, C, S, S)`, and labels `(N,)`.
+
+        Batches of one index have the same size, whatever network they are for.
 
         Args:
             epoch: from 0.
             index: of the batch in the epoch, from 0.
+            network: that has its own order of the images; None: the order of all.
         """
         if epoch != self._epoch:
-            draw = seeds.generator("order", self._seed, self._stage, epoch)
+            self._epoch, self._orders = epoch, {}
+        if network not in self._orders:
+            place = (self._seed, self._stage, epoch, *([] if network is None else [network]))
+            draw = seeds.generator("order", *place)
             order = torch.randperm(len(self._images), generator=draw).to(self._images.device)
-            self._epoch, self._order = epoch, order.tensor_split(self.per_epoch)
-        chosen = self._order[index]
+            self._orders[network] = order.tensor_split(self.per_epoch)
+        chosen = self._orders[network][index]
         return self._images[chosen].to(self._device), self._labels[chosen].to(self._device)
 
 

@@ -1,6 +1,7 @@
 """How good a network is: accuracy, and how far its probabilities can be believed."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,10 @@ from npas.ensembles.calibration import BINS, binned, calibration_error
 from npas.errors import NonFiniteLossError
 from npas.tasks import Metric, Task, mean_log_probs, task_of
 from npas.train.adjustments import IMAGES_AT_ONCE
+
+
+Tensors = Tensor | Mapping[str, Tensor]
+"""One tensor for all networks, or one for each by its name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,15 +49,28 @@ class Evaluation:
     said: Tensor | None = field(default=None, compare=False, repr=False)
 
 
-def members(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """Return each network's logits `(N, classes)` by name; a plain module is one network, "main".
+def network_names(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of a model's networks, in their order; a plain module is one, "main"."""
+    named: Any = getattr(model, "network_names", ("main",))
+    return tuple(named)
+
+
+def members(
+    model: nn.Module,
+    inputs: Tensors,
+    names: Sequence[str] | None = None,
+) -> dict[str, Tensor]:
+    """Return networks' logits `(N, classes)` by name; a plain module is one network, "main".
 
     Args:
         model: anything with a `members` method, or any classifier.
-        inputs: float `(N, C, S, S)`.
+        inputs: float `(N, C, S, S)`; or one for each of `names`.
+        names: the networks to run, which the model's `members` then takes, too; None: all.
     """
     method: Any = getattr(model, "members", None)
-    logits: dict[str, Tensor] = method(inputs) if callable(method) else {"main": model(inputs)}
+    if not callable(method):
+        return {"main": model(inputs if isinstance(inputs, Tensor) else inputs["main"])}
+    logits: dict[str, Tensor] = method(inputs) if names is None else method(inputs, names)
     return logits
 
 

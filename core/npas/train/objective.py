@@ -1,6 +1,6 @@
 """What a training step minimises: the members' losses, and what methods add to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from npas.data import Inputs
 from npas.spec import TrainingSpec
 from npas.tasks import kl_divergence, loss, mean_log_probs, task_of
-from npas.train.evaluate import members
+from npas.train.evaluate import Tensors, members
+from npas.train.mutual import learned_from_others
 from npas.train.teacher import Teacher
 
 Penalty = Callable[[nn.Module], Tensor]
@@ -21,7 +22,7 @@ class Objective:
     """Scores a model on a batch.
 
     Attributes:
-        spec: label_smoothing and distillation count.
+        spec: label_smoothing, distillation, and of its ensemble `mutual` count.
         inputs: turns bytes into the network's inputs.
         precision: float32, or bfloat16 for mixed precision.
         penalty: added to the loss; None adds nothing.
@@ -37,52 +38,99 @@ class Objective:
     teacher: Teacher | None = None
     class_weights: Tensor | None = None
 
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensors,
+        labels: Tensors,
+        names: Sequence[str] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the loss to minimise, and the two counts of the task's metric.
 
         Args:
             model: has `members(x)`, or is a plain network.
-            images: uint8 `(N, C, S, S)`, on the model's device.
-            labels: int64 `(N,)`, or uint8 `(N, S, S)` for cells.
+            images: uint8 `(N, C, S, S)`, on the model's device; or for each of `names` its own.
+            labels: int64 `(N,)`, or uint8 `(N, S, S)` for cells; or for each its own.
+            names: networks that take part; None: all.
 
         Returns:
-            the sum of the members' losses, each the mean over images and mixed with what the
-            teacher says, plus the penalty; and the counts, float64 `(2,)`, see
-            `npas.tasks.Task.hits`, of the members' mean probability.
+            the sum of the losses of the networks that take part, each the mean over images and
+            mixed with what the teacher says, and that with what the others say, plus the penalty;
+            and the counts, float64 `(2,)`, see `npas.tasks.Task.hits`, of the mean probability of
+            those networks; where each has images of its own, the sum of each network's counts.
         """
-        task, inputs = task_of(labels), self.inputs(images)
-        mixed = self.precision == torch.bfloat16
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=mixed):
-            logits = members(model, inputs)
+        logits = self._logits(model, images, names)
         answers = self._answers(images)
-        total = inputs.new_zeros(())
-        for each in logits.values():
-            own = loss(
-                each,
-                labels,
-                smoothing=self.spec.label_smoothing,
-                weights=self.class_weights,
+        own = {
+            name: self._own(
+                each, _of(labels, name), None if answers is None else _of(answers, name)
             )
-            total = total + (own if answers is None else self._taught(own, each, answers))
+            for name, each in logits.items()
+        }
+        total = next(iter(logits.values())).new_zeros((), dtype=torch.float32)
+        for each in self._mixed(own, logits).values():
+            total = total + each
         if self.penalty is not None:
             total = total + self.penalty(model)
         with torch.no_grad():
-            hits = task.hits(mean_log_probs(logits), labels)
-        return total, hits
+            return total, _hits(logits, labels)
 
-    def _answers(self, images: Tensor) -> Tensor | None:
+    def _logits(
+        self, model: nn.Module, images: Tensors, names: Sequence[str] | None
+    ) -> dict[str, Tensor]:
+        inputs = _mapped(self.inputs, images)
+        where = (inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))).device
+        mixed = self.precision == torch.bfloat16
+        with torch.autocast(where.type, torch.bfloat16, enabled=mixed):
+            return members(model, inputs, names)
+
+    def _answers(self, images: Tensors) -> Tensors | None:
         """Return the teacher's outputs for a batch, None without a teacher."""
-        spec = self.spec.distillation
-        if spec is None or self.teacher is None:
+        spec, teacher = self.spec.distillation, self.teacher
+        if spec is None or teacher is None:
             return None
-        return self.teacher.log_probs(
-            images, temperature=spec.temperature, precision=self.precision
+        temperature, precision = spec.temperature, self.precision
+        return _mapped(
+            lambda x: teacher.log_probs(x, temperature=temperature, precision=precision), images
         )
 
-    def _taught(self, own: Tensor, logits: Tensor, answers: Tensor) -> Tensor:
-        """Return the loss of the labels and of the teacher together."""
+    def _own(self, logits: Tensor, labels: Tensor, answers: Tensor | None) -> Tensor:
+        """Return one network's loss of the labels and, where there is one, of the teacher."""
+        own = loss(logits, labels, smoothing=self.spec.label_smoothing, weights=self.class_weights)
         spec = self.spec.distillation
-        assert spec is not None
+        if spec is None or answers is None:
+            return own
         apart = kl_divergence(logits, answers, temperature=spec.temperature)
         # Squared, so that the teacher's share of the gradient does not depend on the temperature.
         return (1 - spec.weight) * own + spec.weight * spec.temperature**2 * apart
+
+    def _mixed(self, own: dict[str, Tensor], logits: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the networks' losses mixed with what the others say, if they are to hear it."""
+        spec = self.spec.ensemble
+        if not spec.mutual or len(own) == 1:
+            return own
+        heard = learned_from_others(logits, temperature=spec.mutual_temperature)
+        return {name: (1 - spec.mutual) * own[name] + spec.mutual * heard[name] for name in own}
+
+
+def _mapped(function: Callable[[Tensor], Tensor], each: Tensors) -> Tensors:
+    """Return a function of the tensor that is for all networks, or of each network's."""
+    if isinstance(each, Tensor):
+        return function(each)
+    return {name: function(one) for name, one in each.items()}
+
+
+def _of(each: Tensors, name: str) -> Tensor:
+    """Return the tensor of one network."""
+    return each if isinstance(each, Tensor) else each[name]
+
+
+def _hits(logits: dict[str, Tensor], labels: Tensors) -> Tensor:
+    """Return the counts of the networks' mean, or, of own batches, the sum of their counts."""
+    if isinstance(labels, Tensor):
+        return task_of(labels).hits(mean_log_probs(logits), labels)
+    counts = [
+        task_of(labels[name]).hits(mean_log_probs({name: each}), labels[name])
+        for name, each in logits.items()
+    ]
+    return torch.stack(counts).sum(dim=0)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from npas.spec import TrainingSpec
 from npas.torch_internals import NORM_WITH_STATISTICS
 
+_MOMENTUM = "momentum_buffer"  # torch's name of it
 _NORMS = (NORM_WITH_STATISTICS, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -56,6 +57,12 @@ def optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
     return kind(groups, lr=spec.learning_rate, betas=(spec.momentum, 0.999), fused=True)
 
 
+def take_step(optimizer: torch.optim.Optimizer) -> None:
+    """Move the parameters that have a gradient; the others and their momenta stay as they are."""
+    _remember_from_zero(optimizer)
+    optimizer.step()
+
+
 def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """Return the optimiser's state of each parameter, as "slot/parameter name".
 
@@ -79,6 +86,21 @@ def load_optimizer_state(
         if name in parameters:
             parameter = parameters[name]
             optimizer.state[parameter][slot] = tensor.to(parameter.device, copy=True)
+
+
+def _remember_from_zero(optimizer: torch.optim.Optimizer) -> None:
+    """Give parameters that SGD moves for the first time, after others, a momentum of zeros.
+
+    Parameters may begin in different steps, but SGD in one pass takes their momenta all as given
+    or all as new. Zeros are what a new momentum begins with.
+    """
+    for group in optimizer.param_groups:
+        if not group.get("momentum"):
+            continue
+        moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+        new = [each for each in moved if _MOMENTUM not in optimizer.state.get(each, {})]
+        for each in new if len(new) < len(moved) else ():
+            optimizer.state[each][_MOMENTUM] = torch.zeros_like(each)
 
 
 def _norms_and_biases(model: nn.Module) -> set[str]:

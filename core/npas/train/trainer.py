@@ -15,15 +15,15 @@ from npas.errors import CheckpointError, NonFiniteLossError
 from npas.spec import TrainingSpec
 from npas.train.accumulation import accumulate
 from npas.train.adjustments import UNCHANGED, Adjustments
-from npas.train.augment import augmentation
 from npas.train.balance import check_balance, class_weights
 from npas.train.batches import Batches
 from npas.train.epoch import BestWeights, EpochSums, Row
 from npas.train.evaluate import evaluate
 from npas.train.objective import Objective, Penalty
-from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state
+from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state, take_step
 from npas.train.schedule import learning_rate
 from npas.train.state import State
+from npas.train.steps import Steps
 from npas.train.teacher import Teacher
 
 
@@ -89,7 +89,7 @@ class Trainer:
         """Prepare; nothing is trained yet.
 
         Args:
-            model: has `members(x)`, or is a plain classifier; on the device.
+            model: has `members(x)` and `network_names`, or is a plain classifier; on the device.
             dataset: its test split is never touched.
             spec: how to train.
             inputs: turns bytes into the network's inputs.
@@ -118,7 +118,7 @@ class Trainer:
         )
         self.rows: list[Row] = []
         self.step = 0
-        self._augment = augmentation(spec, dataset)
+        self._steps = Steps(model, dataset, spec, self.batches, seed=seed, stage=stage)
         self._sums = EpochSums(where)
         self._best = BestWeights()
 
@@ -259,17 +259,18 @@ class Trainer:
         epoch, index = divmod(self.step, self.steps_per_epoch)
         place = (self._setting.seed, self.stage, epoch, index)
         torch.manual_seed(seeds.number("step", *place))  # dropout draws from here
-        images, labels = self.batches.get(epoch, index)
-        images = self._augment(images, seeds.generator("augment", *place))
+        step = self._steps.get(epoch, index)
         rate = learning_rate(self._setting.spec, self.step, steps_per_epoch=self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * self.adjustments.learning_rate_factor
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        parts = self.adjustments.parts(len(labels))
-        loss, hits = accumulate(self.objective, self.model, images, labels, parts=parts)
-        self.optimizer.step()
-        self._sums.add(len(labels), loss, hits)
+        parts = self.adjustments.parts(step.size)
+        loss, hits = accumulate(
+            self.objective, self.model, step.images, step.labels, step.names, parts=parts
+        )
+        take_step(self.optimizer)
+        self._sums.add(step.size, loss, hits)
         self.step += 1
         if self.step % _STEPS_PER_LOSS_CHECK == 0:
             self._check_loss()
