@@ -18,6 +18,7 @@ from npas_api import (
     datasets,
     deletion,
     descendants,
+    ensembles,
     events,
     frontiers,
     health,
@@ -45,7 +46,7 @@ _DESCRIPTION = "Give it a network and a parameter budget; get back a trained net
 
 _PARTS = (
     *(plans, jobs, job_changes, job_log, descendants, deletion, events),
-    *(metrics, artifacts, results, sweeps, frontiers, sweep_tables),
+    *(ensembles, metrics, artifacts, results, sweeps, frontiers, sweep_tables),
     *(catalogues, datasets, receiving, health),
 )
 """Modules with routes."""

@@ -100,6 +100,12 @@ class ArtifactNotFoundError(ApiError):
     status = 404
 
 
+class EnsembleNotFoundError(ApiError):
+    """The job has nothing to say of several networks together, or not yet."""
+
+    status = 404
+
+
 class DatasetNotFoundError(ApiError):
     """There is no such dataset among those that were sent."""
 

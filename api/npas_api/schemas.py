@@ -83,6 +83,11 @@ class JobUrls(Shape):
     log: str
 
 
+def _in_short(report: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a report without its longest part, which has an address of its own."""
+    return report and {name: value for name, value in report.items() if name != "ensemble"}
+
+
 class Job(Shape):
     """A job, whole. A state or phase that a client does not know means: keep polling."""
 
@@ -122,8 +127,11 @@ class Job(Shape):
     adjustments: dict[str, Any] = Field(
         description="what losses made it do otherwise: micro_batches, learning_rate_factor"
     )
-    result: Annotated[dict[str, Any], described_by(Report)] | None = Field(
-        description="the report, once there is a network"
+    result: Annotated[
+        Annotated[dict[str, Any], described_by(Report)] | None, BeforeValidator(_in_short)
+    ] = Field(
+        description="the report, once there is a network, without what /ensemble and report.json "
+        "say of several networks together"
     )
     estimate: Estimate | None = Field(
         description="made when the job was accepted; null in jobs of earlier releases"

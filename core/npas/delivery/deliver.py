@@ -14,6 +14,8 @@ from npas import artifacts
 from npas.data import Dataset, ImportReport, Inputs
 from npas.delivery import checkpoint
 from npas.delivery.report import Report
+from npas.delivery.together import LADDER, Examiner, num_corrupted
+from npas.ensembles.ladder import Ladder
 from npas.errors import CheckpointError
 from npas.folding.fold import fold
 from npas.folding.loops import Looped
@@ -73,6 +75,7 @@ class Result:
         truncated: whether the request's time limit ended it.
         adjusted: what was done otherwise than asked, as fields of the report.
         images_at_once: for grading.
+        held_out: images and labels that nothing was trained on, both empty where there are none.
         start: what the training began with; None of random weights.
     """
 
@@ -89,6 +92,7 @@ class Result:
     truncated: bool
     adjusted: Sequence[Mapping[str, Any]]
     images_at_once: int
+    held_out: tuple[torch.Tensor, torch.Tensor]
     start: Mapping[str, Any] | None = None
 
 
@@ -109,7 +113,7 @@ def deliver(
     """
     path = folder / "model.safetensors"
     graded, loaded = _save_and_grade(model, result, path)
-    content = _report(result, graded, path) | {"networks": _members(loaded, result)}
+    content = _report(result, graded, path) | _of_networks(loaded, result)
     content["folding"], folded = _folding(loaded, graded, result, folder)
     report = Report.model_validate(content).model_dump(mode="json", exclude_unset=True)
     rows = (*result.training.search_rows, *result.training.rows)
@@ -187,7 +191,10 @@ def _save_and_grade(
     checkpoint.save(model, path, extra=about)
     loaded = _load(path, result.device)
     graded = _grade(loaded, result)
-    checkpoint.save(loaded, path, extra=about | {"accuracy": graded.score})
+    about["accuracy"] = graded.score
+    if (examiner := _examiner(loaded, result)) is not None:
+        about[LADDER] = examiner.ladder(*result.held_out).model_dump(mode="json")
+    checkpoint.save(loaded, path, extra=about)
     delivered = _load(path, result.device)
     for name, tensor in delivered.state_dict().items():
         if not torch.equal(tensor, loaded.state_dict()[name]):
@@ -212,10 +219,23 @@ def _grade(model: torch.nn.Module, result: Result) -> Evaluation:
     )
 
 
-def _members(model: SharedModel, result: Result) -> list[dict[str, Any]]:
-    """Grade each network of several by itself; a lone one is graded already."""
+def _examiner(model: SharedModel, result: Result) -> Examiner | None:
+    """Return what grades several networks that answer together; None where there is nothing to."""
+    if len(result.plan.networks) == 1 or result.dataset.task != "classes":
+        return None
+    return Examiner(
+        plan=model.plan,
+        networks=model.materialise(),
+        inputs=result.inputs,
+        device=result.device,
+        images_at_once=result.images_at_once,
+    )
+
+
+def _of_networks(model: SharedModel, result: Result) -> dict[str, Any]:
+    """Grade each network of several by itself, and all subsets; a lone one is graded already."""
     plain = model.materialise() if len(result.plan.networks) > 1 else {}
-    return [
+    networks = [
         {
             "name": network.name,
             "architecture": network.architecture.name,
@@ -223,6 +243,22 @@ def _members(model: SharedModel, result: Result) -> list[dict[str, Any]]:
         }
         for network in result.plan.networks
     ]
+    examiner = _examiner(model, result)
+    if examiner is None:
+        return {"networks": networks}
+    ensemble = examiner.report(
+        Ladder.model_validate(model.extra[LADDER]),
+        result.dataset.x_test,
+        result.dataset.y_test,
+        held_out=len(result.held_out[0]),
+        corrupt=num_corrupted(
+            result.spec.corrupted_images,
+            result.spec.training,
+            num_train=len(result.dataset.x_train),
+            num_test=len(result.dataset.x_test),
+        ),
+    )
+    return {"networks": networks, "ensemble": ensemble}
 
 
 def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from npas import tensor_file
 from npas.arch.footprint import Stored
 from npas.data import Facts
 from npas.delivery.checkpoint import FORMAT, METADATA_KEY
+from npas.delivery.together import LADDER
+from npas.ensembles.ladder import by_cost
 from npas.plans import Plan
 from npas.spec import JobSpec
 
@@ -43,6 +45,7 @@ def model_file_bytes(plan: Plan, state: Sequence[Stored], spec: JobSpec, facts: 
 
     Those are the accuracy, and mean and deviation of each channel; each may be written in up to
     17 characters less, or 5 more. Names of classes, which images of users have, are not counted.
+    Of several networks the longest ladder is counted: that all are asked, and all answer.
 
     Args:
         plan: of the delivered network.
@@ -60,6 +63,11 @@ def model_file_bytes(plan: Plan, state: Sequence[Stored], spec: JobSpec, facts: 
         "input_size": plan.networks[0].architecture.input_size,
         "seed": spec.seed,
     }
+    names = [network.name for network in plan.networks]
+    if len(names) > 1 and facts.task == "classes":
+        extra[LADDER] = by_cost(dict.fromkeys(names, 0)).model_dump(mode="json") | {
+            "threshold": _NUMBER
+        }
     note = {
         "format": FORMAT,
         "plan": json.loads(plan.to_json()),

@@ -1,14 +1,8 @@
 """What is told of a finished job: report.json, and `result` in the service."""
 
-from pydantic import BaseModel, ConfigDict
-
+from npas.delivery.ensemble_report import EnsembleReport
+from npas.delivery.report_part import Part
 from npas.plans import Ledger
-
-
-class Part(BaseModel):
-    """Of a report. A report of a later release may say more, which is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class SearchCost(Part):
@@ -333,6 +327,8 @@ class Report(Part):
         sha256: of model.safetensors.
         versions: of npas, torch and Python.
         networks: each by itself.
+        ensemble: all subsets of the networks, early answers, corrupted images; None of a lone
+            network, or for cells.
         folding: None where nothing was to be folded.
         truncated: whether its time limit ended it before all epochs.
         adjustments: what was done otherwise than asked, from when on each; empty: nothing.
@@ -378,6 +374,7 @@ class Report(Part):
     sha256: str
     versions: dict[str, str]
     networks: tuple[NetworkReport, ...]
+    ensemble: EnsembleReport | None = None
     folding: FoldingReport | None
     truncated: bool = False
     adjustments: tuple[AdjustmentReport, ...] = ()

@@ -127,6 +127,7 @@ def _deliver(
         truncated=record.is_truncated,
         adjusted=record.adjusted,
         images_at_once=context.adjustments.images_at_once,
+        held_out=trainer.batches.validation,
         start=_start(context, record),
     )
     report, files = deliver(shared_model(trainer), result, context.folder)

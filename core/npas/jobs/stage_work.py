@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from npas.data import Facts
 from npas.delivery.deliver import RECALIBRATION_IMAGES
+from npas.delivery.together import WAYS, num_corrupted
 from npas.jobs.bracket import rungs
 from npas.jobs.context import StageName
 from npas.jobs.distillation import own_epochs
@@ -13,7 +14,7 @@ from npas.methods import Contest
 from npas.planning.planner import own_minimum
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
-from npas.spec import NetworkSpec, TrainingSpec
+from npas.spec import Auto, NetworkSpec, TrainingSpec
 from npas.train.adjustments import IMAGES_AT_ONCE
 from npas.train.batches import largest_batch, num_batches, num_held_out
 from npas.train.ensemble import chances, num_trained
@@ -37,6 +38,7 @@ class StageCounter:
         facts: Facts,
         *,
         teacher: Sequence[NetworkSpec],
+        corrupted_images: int | Auto,
     ) -> None:
         """Count nothing yet.
 
@@ -46,7 +48,9 @@ class StageCounter:
             training: of the job.
             facts: of its dataset.
             teacher: networks that are learned from; none where nothing is distilled.
+            corrupted_images: as the job says.
         """
+        self._corrupted_images = corrupted_images
         self._plan, self._problem, self._training, self._facts = plan, problem, training, facts
         self._contest = problem.method.contest(problem.options)
         self.batch = largest_batch(facts.num_train, training, validation=facts.num_validation)
@@ -153,7 +157,7 @@ class StageCounter:
     def _evaluation(self, shared: Pass) -> StageWork:
         """Return the grading of what is delivered: the network, its members, a fold, a teacher."""
         problem, tests = self._problem, self._facts.num_test
-        images = tests * (1 + (len(problem.networks) > 1))
+        images = tests + (self._graded_together() if len(problem.networks) > 1 else 0)
         if problem.method.fold_at(problem.options) is not None:
             images += 3 * tests + min(RECALIBRATION_IMAGES, self._facts.num_train)
         return StageWork(
@@ -164,6 +168,20 @@ class StageCounter:
             macs=images * shared.macs + tests * self._teacher.macs,
             kept_bytes=images * shared.kept_bytes + tests * self._teacher.kept_bytes,
         )
+
+    def _graded_together(self) -> int:
+        """Return how many images several networks are asked for after their first grade."""
+        tests = self._facts.num_test
+        if self._facts.task != "classes":
+            return tests
+        held_out = self._split(self._training.validation_fraction)[1]
+        changed = num_corrupted(
+            self._corrupted_images,
+            self._training,
+            num_train=self._facts.num_train,
+            num_test=tests,
+        )
+        return 2 * tests + held_out + WAYS * changed
 
 
 def _num_evaluated(images: int) -> int:

@@ -49,7 +49,9 @@ def weigh(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Workload:
     known = data.facts(spec.dataset, folder)
     problem, training = PlanningProblem.of(spec, known), spec.training
     teacher = taught_by(training, problem.networks, folder)
-    counter = StageCounter(plan, problem, training, known, teacher=teacher)
+    counter = StageCounter(
+        plan, problem, training, known, teacher=teacher, corrupted_images=spec.corrupted_images
+    )
     state = list(shared_state(plan, [_tensors(each, counter) for each in plan.networks]))
     taught, searched = own_epochs(training), counter.search_epochs
     refined = problem.method.refine_after(problem.options, epochs=training.epochs)

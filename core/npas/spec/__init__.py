@@ -364,6 +364,11 @@ class JobSpec(PlanRequest):
     start: StartSpec | None = Field(
         None, description="weights to begin with; where they are of this very plan, it is kept"
     )
+    corrupted_images: Annotated[int, Field(ge=0, le=10_000)] | Auto = Field(
+        "auto",
+        description="test images that several networks are graded on in 75 corrupted ways too; "
+        "auto: as many as cost a tenth of the training, 1000 at most",
+    )
     labels: Labels = Field(default_factory=dict)
     priority: Priority = Field(
         0, description="jobs of a higher one are taken first; no say in what is trained"

@@ -14,7 +14,6 @@ from npas.errors import NonFiniteLossError
 from npas.tasks import Metric, Task, mean_log_probs, task_of
 from npas.train.adjustments import IMAGES_AT_ONCE
 
-
 Tensors = Tensor | Mapping[str, Tensor]
 """One tensor for all networks, or one for each by its name."""
 
