@@ -18,11 +18,17 @@ meaning since, see `npas.methods.maker_of`; all other plans are the same bytes a
 LayerKey = tuple[str, str]
 """The name of a network, and of a weight in it."""
 
-Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=5)]
+Side = Annotated[int, Field(ge=1, le=2**40)]
+"""One dimension: so small that a deviation can be found for a product of five."""
+
+Shape = Annotated[tuple[Side, ...], Field(min_length=2, max_length=5)]
 """(out, in, *kernel)."""
 
 Positive = Annotated[float | None, Field(gt=0, le=1e6, exclude_if=lambda value: value is None)]
 """A number that is left out of the JSON where nothing is said."""
+
+Place = Annotated[int | None, Field(ge=0, le=2**48, exclude_if=lambda value: value is None)]
+"""A number of something, counted from 0, likewise."""
 
 
 def kaiming(shape: tuple[int, ...]) -> float:
@@ -76,6 +82,9 @@ class Slot(Spec):
             number where the bank has no coefficients means that it is read as it is.
         deviation: standard deviation at which the layer's own network starts its weight; None:
             that of Kaiming, sqrt(2 / fan-in).
+        place: where the layer stood in the group that this one is a part of, for recipes that
+            make something else of the same banks in another place: its first row (stack), its
+            first weight (scatter). None: where it stands now.
     """
 
     network: str
@@ -83,6 +92,7 @@ class Slot(Spec):
     shape: Shape
     rows: tuple[int | None, ...]
     deviation: Positive = None
+    place: Place = None
 
     @property
     def key(self) -> LayerKey:

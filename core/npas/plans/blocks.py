@@ -67,6 +67,30 @@ class _Stairs:
         self._narrowness: list[int] = []
         """Minus the width of each step, so that both lists ascend."""
 
+    def clip(self, rects: tuple[Rect, ...]) -> tuple[Rect, ...]:
+        """Return what of one box's rectangles lies inside, cut where the union gets narrower."""
+        found: list[Rect] = []
+        offset = 0
+        for rect in rects:
+            top, right = rect.top, rect.right
+            step = bisect.bisect_right(self._narrowness, -right)  # before it, all of the width
+            step = max(step, bisect.bisect_right(self._bottoms, top))
+            bottom = self._bottoms[step - 1] if step else 0
+            while rect.left < right and top < rect.bottom:
+                bottom = min(bottom, rect.bottom)
+                if top < bottom:
+                    piece = Rect(
+                        top=top, bottom=bottom, left=rect.left, right=right, offset=offset
+                    )
+                    found.append(piece)
+                    offset += piece.area
+                    top = bottom
+                if step == len(self._bottoms):
+                    break
+                bottom, right = self._bottoms[step], -self._narrowness[step]
+                step += 1
+        return tuple(found)
+
     def add(self, shape: Shape) -> tuple[Rect, ...]:
         """Return the rectangles of a box that are new, and take it in."""
         height, width = box(shape)
@@ -186,3 +210,19 @@ def all_added(shapes: tuple[Shape, ...]) -> tuple[tuple[Rect, ...], ...]:
     """Return the rectangles of every block."""
     stairs = _Stairs()
     return tuple(stairs.add(shape) for shape in shapes)
+
+
+@functools.lru_cache(maxsize=1024)
+def all_read(shapes: tuple[Shape, ...], layers: tuple[Shape, ...]) -> tuple[tuple[Rect, ...], ...]:
+    """Return of every block's rectangles what some layer reads: all, if its own layers are there.
+
+    Args:
+        shapes: of the blocks, ordered and distinct.
+        layers: shapes of the layers, ordered and distinct, each one of `shapes`.
+    """
+    if layers == shapes:
+        return all_added(shapes)
+    union = _Stairs()
+    for layer in layers:
+        union.add(layer)
+    return tuple(union.clip(rects) for rects in all_added(shapes))

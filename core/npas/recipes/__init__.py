@@ -15,8 +15,11 @@ from npas import registry
 from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes._composer import BankInit as BankInit
+from npas.recipes._composer import BankPart as BankPart
 from npas.recipes._composer import Composer as Composer
+from npas.recipes._composer import Part as Part
 from npas.recipes._composer import Reader as Reader
+from npas.recipes._part import part_by_rows as part_by_rows
 from npas.recipes._start import fit_bank as fit_bank
 from npas.recipes._start import fresh_bank as fresh_bank
 from npas.recipes._start import readers_of as readers_of
@@ -84,3 +87,27 @@ def find(name: str) -> type[Composer]:
         UnknownNameError: there is none.
     """
     return cast(type[Composer], registry.load("npas.recipes", name, kind="recipe").RECIPE)
+
+
+def part(group: Group, slots: Sequence[int]) -> Part:
+    """Return some layers of a group as a group of their own, and what its banks are copies of.
+
+    With these copies it makes the same weights: its rows of mixing weights are those that the
+    whole group has for these layers. All layers give the group itself.
+
+    Args:
+        group: of a plan.
+        slots: indices of the layers, at least one.
+
+    Raises:
+        PlanError: the group is not what its recipe asks for, or the recipe can make no part.
+    """
+    chosen = sorted(set(slots))
+    if not chosen or chosen[0] < 0 or chosen[-1] >= len(group.slots):
+        raise PlanError(f"group {group.name}: no layers {list(slots)}")
+    composer = find(group.recipe)(group)
+    if len(chosen) == len(group.slots):
+        return Part(group, tuple(BankPart(index) for index in range(len(group.banks))))
+    if not hasattr(composer, "part"):
+        raise PlanError(f"group {group.name}: recipe {group.recipe} can make no part of a group")
+    return composer.part(chosen)

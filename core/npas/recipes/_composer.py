@@ -35,6 +35,41 @@ class BankInit(NamedTuple):
     coefficients: Tensor | None
 
 
+Index = slice | Tensor
+"""Some places along one dimension of a tensor, in the order in which they are taken."""
+
+ALL = slice(None)
+"""All places, in their order."""
+
+
+class BankPart(NamedTuple):
+    """What one bank of a part of a group is a copy of.
+
+    Attributes:
+        bank: of the whole group, an index.
+        rows: of its coefficients; of no meaning for a bank without.
+        templates: of that bank, and columns of its coefficients.
+        scalars: of each template.
+    """
+
+    bank: int
+    rows: Index = ALL
+    templates: Index = ALL
+    scalars: Index = ALL
+
+
+class Part(NamedTuple):
+    """Some layers of a group, with as much of its banks as they read.
+
+    Attributes:
+        group: of these layers alone.
+        banks: one per bank of that group.
+    """
+
+    group: Group
+    banks: tuple[BankPart, ...]
+
+
 class Composer(Protocol):
     """What RECIPE(group) returns: the two directions of one group's linear map.
 
@@ -88,4 +123,13 @@ class Composer(Protocol):
 
         Args:
             weights: one per slot, on the CPU.
+        """
+
+    def part(self, slots: Sequence[int]) -> Part:
+        """Return some of the layers as a group that makes the same weights of copies.
+
+        Its banks hold what these layers read, and as little else as can be. See `npas.recipes.part`.
+
+        Args:
+            slots: indices of the layers, ascending; some, and not all.
         """

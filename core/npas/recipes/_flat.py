@@ -1,10 +1,16 @@
 """Layers of any shape as readings of one flat bank: what the recipes `slice` and `embed` share.
 
+Of a part of a group the bank holds only what its layers read. How they read follows from the size
+of the whole bank; what is left of it lies in the same order without gaps.
+
 Axis letters: B scalars of the bank, N of one weight, M rows of mixing weights of one layer.
 """
 
+import bisect
+import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +20,7 @@ from torch import Tensor
 from npas.errors import PlanError
 from npas.plans import Group
 from npas.plans.windows import Reading, Upsample, reading
-from npas.recipes import Reader, settings_of
+from npas.recipes import BankPart, Part, Reader, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._flat_layouts import WAYS, FlatLayout
 from npas.recipes._start import normal
@@ -22,10 +28,17 @@ from npas.spec import Spec
 
 
 class FlatSettings(Spec):
-    """What a plan may say of a group that reads a flat bank."""
+    """What a plan may say of a group that reads a flat bank.
+
+    Attributes:
+        upsample: see `npas.plans.windows`.
+        max_windows: most windows of one layer.
+        whole: scalars of the bank of the group that this one is a part of; None: it has all.
+    """
 
     upsample: Upsample = "interpolate"
     max_windows: int = Field(8, ge=1)
+    whole: int | None = Field(None, ge=1, le=2**48)
 
 
 class Own(NamedTuple):
@@ -63,17 +76,17 @@ class Flat:
         self._bank = bank = group.banks[0]
         self._deviation = group.template_deviation(bank)
         self.row_length = group.row_length
+        self._group = group
         self._shapes = shapes = [slot.shape for slot in group.slots]
-        settings = settings_of(group, FlatSettings)
-        if any(bank.size < min(math.prod(s), math.prod(s[2:])) for s in shapes):
-            raise PlanError(f"group {group.name}: the bank is smaller than one kernel")
-        self.readings: list[Reading] = [
-            reading(shape, bank.size, **settings.model_dump()) for shape in shapes
-        ]
-        if max(each.span for each in self.readings) < bank.size:
+        self.readings = _readings(group, settings_of(group, FlatSettings))
+        self._whole = settings_of(group, FlatSettings).whole or bank.size
+        self._kept = _Kept(zip(shapes, self.readings, strict=True))
+        is_whole = max(each.span for each in self.readings) == bank.size
+        is_part = "whole" in group.settings and self._kept.size == bank.size
+        if not (is_part or is_whole):
             raise PlanError(f"group {group.name}: no layer reads all of the bank")
         self.ways: list[FlatLayout] = [
-            WAYS[each.kind](shape, each, bank.size)
+            WAYS[each.kind](shape, self._kept.moved(each) if is_part else each, self._whole)
             for shape, each in zip(shapes, self.readings, strict=True)
         ]
         self.gains = [
@@ -141,9 +154,88 @@ class Flat:
         ]
         return of_bank_B, of_mixing
 
+    def part(self, slots: Sequence[int], owns: Sequence[int]) -> Part:
+        """Return some layers with what they read of the bank, as far as that bank goes.
+
+        Args:
+            slots: indices of the layers.
+            owns: scalars of its own, of every layer of the group.
+        """
+        ends = list(itertools.accumulate(owns, initial=0))
+        made, first = [], 0
+        for slot in slots:
+            made.append(self._group.slots[slot].model_copy(update={"rows": (first,)}))
+            first += owns[slot]
+        rows = [torch.arange(ends[slot], ends[slot + 1]) for slot in slots]
+        kept = _Kept((self._shapes[slot], self.readings[slot]) for slot in slots)
+        scalars = torch.cat(
+            [torch.arange(stop - start) + self._kept.place(start) for start, stop in kept.spans]
+        )
+        bank = self._bank.model_copy(update={"size": kept.size, "rows": first})
+        changes = {
+            "banks": (bank,),
+            "slots": tuple(made),
+            "settings": {**self._group.settings, "whole": self._whole},
+        }
+        source = BankPart(0, rows=torch.cat(rows), scalars=scalars)
+        return Part(self._group.model_copy(update=changes), (source,))
+
     def fresh_bank(self, generator: torch.Generator) -> Tensor:
-        """Return (1, B) random scalars, exactly mean 0 and the variance of the bank's shape."""
+        """Return (1, B) random scalars, exactly mean 0 and the variance of the bank's shape.
+
+        Those of a part are as independent as scalars of a large whole.
+        """
         bank_B = normal((self._bank.size,), generator)
-        if len(bank_B) > 1:
+        if len(bank_B) > 1 and self._whole == len(bank_B):
             bank_B = (bank_B - bank_B.mean()) / bank_B.std(correction=0)
         return (bank_B * self._deviation).unsqueeze(0)
+
+
+def _readings(group: Group, settings: FlatSettings) -> list[Reading]:
+    """Return how the layers read the bank, or the whole of which it is a part."""
+    bank, shapes = group.banks[0], [slot.shape for slot in group.slots]
+    size, most = settings.whole or bank.size, settings.max_windows
+    if any(size < min(math.prod(s), math.prod(s[2:])) for s in shapes):
+        raise PlanError(f"group {group.name}: the bank is smaller than one kernel")
+    # Before memory is taken for windows of a bank that is not there.
+    windows = sum(min(-(-size // math.prod(shape)), most) for shape in shapes)
+    if settings.whole and windows > len(shapes) + bank.rows + bank.size * len(shapes):
+        raise PlanError(f"group {group.name}: the bank is too small for so many windows")
+    how = settings.upsample
+    return [reading(shape, size, upsample=how, max_windows=most) for shape in shapes]
+
+
+class _Kept:
+    """What some layers read of a bank: spans of it, one behind the other.
+
+    Attributes:
+        spans: (start, stop) in the whole bank, in order, with gaps between them.
+        size: scalars of all spans.
+    """
+
+    def __init__(self, readings: Iterable[tuple[tuple[int, ...], Reading]]) -> None:
+        found: list[tuple[int, int]] = []
+        for start, stop in sorted(span for each in readings for span in _spans(*each)):
+            if found and start <= found[-1][1]:
+                found[-1] = found[-1][0], max(stop, found[-1][1])
+            else:
+                found.append((start, stop))
+        self.spans = found
+        ends = itertools.accumulate((stop - start for start, stop in found), initial=0)
+        *self._places, self.size = ends
+
+    def place(self, start: int) -> int:
+        """Return where a scalar lies in what is kept; it must be one of these."""
+        index = bisect.bisect_right(self.spans, (start, math.inf)) - 1
+        return self._places[index] + start - self.spans[index][0]
+
+    def moved(self, found: Reading) -> Reading:
+        """Return a reading as one of what is kept."""
+        return dataclasses.replace(found, starts=tuple(map(self.place, found.starts)))
+
+
+def _spans(shape: tuple[int, ...], found: Reading) -> list[tuple[int, int]]:
+    """Return what one layer reads, spans of the whole bank."""
+    if found.kind != "windows":
+        return [(0, found.span)]
+    return [(start, start + math.prod(shape)) for start in found.starts]

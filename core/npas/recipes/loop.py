@@ -19,8 +19,9 @@ from torch.nn.functional import normalize
 
 from npas.errors import PlanError
 from npas.plans import Bank, Group, Slot
-from npas.recipes import BankInit, Reader, settings_of
+from npas.recipes import BankInit, BankPart, Part, Reader, settings_of
 from npas.recipes._buffers import buffer, rows_of
+from npas.recipes._part import part_by_rows
 from npas.recipes._start import fit_bank, fresh_bank
 from npas.spec import Spec
 
@@ -152,6 +153,17 @@ class Loop:
             scalars[list(self._scalars.values())] = scales_L1[list(self._scalars)]
             starts.append(BankInit(scalars, None))
         return starts
+
+    def part(self, slots: Sequence[int]) -> Part:
+        """Return some layers with their distinct weights and their scalars; see `Composer`."""
+        part = part_by_rows(self._group, slots)
+        if len(part.banks) == 1:
+            return part
+        weights, scalars = part.banks  # of which each row is a template
+        count = sum(slot in self._scalars for slot in slots)
+        bank = part.group.banks[1].model_copy(update={"templates": count})
+        group = part.group.model_copy(update={"banks": (part.group.banks[0], bank)})
+        return Part(group, (weights, BankPart(1, templates=scalars.rows)))
 
     def _gathered(self, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """Return weights or their gradients as rows, (L, D)."""

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
-from npas.recipes import BankInit, check, settings_of
+from npas.recipes import BankInit, Part, check, settings_of
 from npas.recipes._buffers import buffer, rows_of
+from npas.recipes._part import part_by_rows
 from npas.recipes._start import BankSettings, fit_bank, fresh_bank, readers_of
 
 
@@ -59,6 +60,10 @@ class Mix:
         """Return the nearest values, by truncated SVD; see `Composer`."""
         gathered_LD = self._gathered(weights, weights[0])
         return [fit_bank(self._group, 0, self.readers[0], gathered_LD)]
+
+    def part(self, slots: Sequence[int]) -> Part:
+        """Return some layers with the rows that they read; see `Composer`."""
+        return part_by_rows(self._group, slots)
 
     def _gathered(self, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """Return weights or their gradients as rows, (L, D)."""

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group, blocks
-from npas.recipes import BankInit, check, settings_of
+from npas.recipes import BankInit, Part, check, settings_of
 from npas.recipes._buffers import buffer
+from npas.recipes._part import part_by_rows
 from npas.recipes._start import BankSettings, fit_bank, fresh_bank, readers_of
 
 
@@ -23,10 +24,9 @@ class _Bank:
     """Where the template of one bank goes in the layers that read it."""
 
     def __init__(self, group: Group, index: int) -> None:
-        shapes = tuple(bank.shape for bank in group.banks)
         self.size = group.banks[index].size
-        self.rects = blocks.added(shapes[:index], shapes[index])
-        self.kernel = shapes[index][2:]
+        self.rects = _rects(group)[index]
+        self.kernel = group.banks[index].shape[2:]
         self.readers = [s for s, slot in enumerate(group.slots) if slot.rows[index] is not None]
         self.is_whole = [self._reads_all(group.slots[s].shape) for s in self.readers]
         self.mixed_LD: Tensor | None = None
@@ -58,18 +58,33 @@ class _Bank:
             yield whole[:rows, :columns], place
 
 
+def _rects(group: Group) -> tuple[tuple[blocks.Rect, ...], ...]:
+    """Return what each bank holds: of a part of a group only what its layers read."""
+    shapes = tuple(bank.shape for bank in group.banks)
+    return blocks.all_read(shapes, blocks.ordered({slot.shape for slot in group.slots}))
+
+
 class Nest:
-    """Composer of several banks, the smallest shape first."""
+    """Composer of several banks, the smallest shape first.
+
+    Where a group is a part of another one, the shapes of its banks may be those of layers that are
+    not in it: they tell which bank holds which place.
+    """
 
     def __init__(self, group: Group) -> None:
         self._group = group
         self._shapes = [slot.shape for slot in group.slots]
-        shapes = blocks.ordered(set(self._shapes))
-        is_in_order = tuple(bank.shape for bank in group.banks) == shapes
+        shapes = tuple(bank.shape for bank in group.banks)
+        is_in_order = shapes == blocks.ordered(set(shapes)) and set(shapes) >= set(self._shapes)
         if not is_in_order or len({shape[2:] for shape in shapes}) > 1:
             raise PlanError(f"group {group.name}: nest needs a bank for every shape, in order")
-        reads = [blocks.reads(shapes, shape) for shape in self._shapes]
-        check(group, reads=reads, sizes=blocks.sizes(shapes))
+        read = {shape: blocks.reads(shapes, shape) for shape in set(self._shapes)}
+        rects = _rects(group)
+        if not all(rects):
+            raise PlanError(f"group {group.name}: a bank that no layer reads")
+        taps = math.prod(shapes[0][2:])
+        sizes = [sum(rect.area for rect in own) * taps for own in rects]
+        check(group, reads=[read[shape] for shape in self._shapes], sizes=sizes)
         self._start = settings_of(group, BankSettings).coefficients
         self.readers = [readers_of(group, index) for index in range(len(group.banks))]
         self._banks = [_Bank(group, index) for index in range(len(group.banks))]
@@ -130,6 +145,21 @@ class Nest:
             for index, bank in enumerate(self._banks)
         ]
 
+    def part(self, slots: Sequence[int]) -> Part:
+        """Return some layers with the parts of blocks that they read; see `Composer`.
+
+        Banks keep their shapes: which of them holds a place, and its deviation, stay as they are.
+        """
+        found = part_by_rows(self._group, slots)
+        taps, made, banks = math.prod(self._shapes[0][2:]), [], []
+        pairs = zip(found.group.banks, found.banks, _rects(found.group), strict=True)
+        for bank, source, rects in pairs:
+            kept = _cells(self._banks[source.bank].rects, rects)
+            scalars = (kept.unsqueeze(1) * taps + torch.arange(taps)).flatten()
+            made.append(bank.model_copy(update={"size": len(scalars)}))
+            banks.append(source._replace(scalars=scalars))
+        return Part(found.group.model_copy(update={"banks": tuple(made)}), tuple(banks))
+
     def _gathered(self, bank: _Bank, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """Return weights or their gradients cut to one bank's blocks, (L, D)."""
         shape = (len(bank.readers), bank.size)
@@ -144,6 +174,28 @@ class Nest:
                 for piece, place in bank.places(block_D, weight, self._shapes[slot]):
                     piece.copy_(place)
         return bank.gathered_LD
+
+
+def _cells(whole: Sequence[blocks.Rect], kept: Sequence[blocks.Rect]) -> Tensor:
+    """Return where in a block the cells of some rectangles lie, row by row.
+
+    Args:
+        whole: the rectangles of the block, from the top down.
+        kept: others that lie inside of them, likewise.
+    """
+    found, rest = [], iter(whole)
+    old = next(rest)
+    for new in kept:
+        top = new.top
+        while top < new.bottom:
+            while old.bottom <= top:
+                old = next(rest)
+            bottom = min(new.bottom, old.bottom)
+            starts = old.offset + (torch.arange(top, bottom) - old.top) * (old.right - old.left)
+            columns = torch.arange(new.left, new.right) - old.left
+            found.append((starts.unsqueeze(1) + columns).flatten())
+            top = bottom
+    return torch.cat(found)
 
 
 RECIPE = Nest

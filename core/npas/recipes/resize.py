@@ -11,14 +11,28 @@ import math
 from collections.abc import Sequence
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
 from npas.plans.windows import grid_of, num_read
-from npas.recipes import BankInit, Reader
+from npas.recipes import BankInit, Part, Reader, settings_of
 from npas.recipes._enlarge import Enlarger
+from npas.recipes._part import part_by_rows
 from npas.recipes._start import fit_by_descent, fresh_bank
+from npas.spec import Spec
+
+
+class ResizeSettings(Spec):
+    """What a plan may say of a group that resizes its templates.
+
+    Attributes:
+        whole: scalars of a template in the group that this one is a part of: they say how layers
+            read it. None: it has all of them.
+    """
+
+    whole: int | None = Field(None, ge=1, le=2**48)
 
 
 class Resize:
@@ -26,22 +40,23 @@ class Resize:
 
     def __init__(self, group: Group) -> None:
         bank = group.banks[0]
-        if len(group.banks) > 1 or group.settings or not bank.rows:
+        size = settings_of(group, ResizeSettings).whole or bank.size
+        if len(group.banks) > 1 or not bank.rows:
             raise PlanError(f"group {group.name}: resize needs one bank with coefficients")
-        if any(bank.size < math.prod(slot.shape[2:]) for slot in group.slots):
+        if any(size < math.prod(slot.shape[2:]) for slot in group.slots):
             raise PlanError(f"group {group.name}: a template is smaller than one kernel")
         rows = [slot.rows for slot in group.slots]
         if {row for own in rows for row in own} != set(range(bank.rows)):
             raise PlanError(f"group {group.name}: rows are not those in use")
         if any(len(own) != 1 for own in rows):
             raise PlanError(f"group {group.name}: every layer reads the one bank")
-        self._group = group
+        self._group, self._whole = group, size
         self._shapes = [slot.shape for slot in group.slots]
-        self._spans = [num_read(shape, bank.size) for shape in self._shapes]
-        if max(self._spans) < bank.size:
+        self._spans = [num_read(shape, size) for shape in self._shapes]
+        if max(self._spans) != bank.size:
             raise PlanError(f"group {group.name}: no layer reads all of the bank")
         self._enlargers = [
-            Enlarger((shape[0], shape[1]), grid_of(shape, bank.size)) for shape in self._shapes
+            Enlarger((shape[0], shape[1]), grid_of(shape, size)) for shape in self._shapes
         ]
         self.readers: Sequence[Sequence[Reader]] = [
             [
@@ -91,6 +106,16 @@ class Resize:
     def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return the templates that are nearest for random coefficients; see `Composer`."""
         return fit_by_descent(self, self.fresh(torch.Generator().manual_seed(0)), weights)
+
+
+    def part(self, slots: Sequence[int]) -> Part:
+        """Return some layers with the scalars of templates that they read; see `Composer`."""
+        group, (source,) = part_by_rows(self._group, slots)
+        span = max(self._spans[slot] for slot in slots)
+        bank = group.banks[0].model_copy(update={"size": span})
+        settings = {**group.settings, "whole": self._whole}
+        group = group.model_copy(update={"banks": (bank,), "settings": settings})
+        return Part(group, (source._replace(scalars=slice(span)),))
 
 
 RECIPE = Resize

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
-from npas.recipes import BankInit, Reader
+from npas.recipes import BankInit, Part, Reader
 from npas.recipes._flat import Flat
 from npas.recipes._start import fit_by_descent
 
@@ -61,6 +61,11 @@ class Slice:
         """Return the bank that is nearest for random coefficients; see `Composer`."""
         generator = torch.Generator().manual_seed(0)
         return fit_by_descent(self, self.fresh(generator), weights)
+
+
+    def part(self, slots: Sequence[int]) -> Part:
+        """Return some layers with what they read of the bank; see `Composer`."""
+        return self._flat.part(slots, [each.coefficients for each in self._flat.readings])
 
 
 RECIPE = Slice
