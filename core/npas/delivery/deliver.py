@@ -14,8 +14,8 @@ from npas import artifacts
 from npas.data import Dataset, ImportReport, Inputs
 from npas.delivery import checkpoint
 from npas.delivery.report import Report
-from npas.delivery.together import LADDER, Examiner, num_corrupted
-from npas.ensembles.ladder import Ladder
+from npas.delivery.together import Examiner, num_corrupted
+from npas.ensembles.ladder import LADDER, Ladder
 from npas.errors import CheckpointError
 from npas.folding.fold import fold
 from npas.folding.loops import Looped

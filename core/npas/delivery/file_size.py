@@ -10,8 +10,7 @@ from npas import tensor_file
 from npas.arch.footprint import Stored
 from npas.data import Facts
 from npas.delivery.checkpoint import FORMAT, METADATA_KEY
-from npas.delivery.together import LADDER
-from npas.ensembles.ladder import by_cost
+from npas.ensembles.ladder import LADDER, by_cost
 from npas.plans import Plan
 from npas.spec import JobSpec
 

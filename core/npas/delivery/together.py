@@ -21,7 +21,7 @@ from npas.ensembles.robustness import corrupted
 from npas.ensembles.scores import Scores, disagreement, score
 from npas.ensembles.subsets import scored
 from npas.plans import Plan
-from npas.plans.restriction import num_read
+from npas.sharing.restriction import num_read
 from npas.spec import Auto, TrainingSpec
 
 
@@ -134,9 +134,6 @@ class Examiner:
 
 
 _SCORES = ("accuracy", "nll", "ece")
-
-LADDER = "ladder"
-"""The name under which a model file holds the ladder, beside the weights."""
 
 MOST_CORRUPTED, LEAST_CORRUPTED = 1000, 20
 """Test images that are corrupted where the request names no number; fewer tell nothing."""

@@ -4,11 +4,15 @@ Chosen on held-out images, and kept as data, so that a file can hold it.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from npas.errors import InvalidSpecError
 from npas.spec import Spec
+
+LADDER = "ladder"
+"""The name under which a model file holds its ladder, beside the weights."""
 
 NetworkName = Annotated[str, Field(min_length=1, max_length=40)]
 
@@ -66,3 +70,22 @@ def by_cost(macs: Mapping[str, int]) -> Ladder:
     order = sorted(macs, key=lambda name: (macs[name], name))
     rungs = [Rung(network=name, answering=tuple(order[: i + 1])) for i, name in enumerate(order)]
     return Ladder(rungs=tuple(rungs))
+
+
+def ladder_of(extra: Mapping[str, Any]) -> Ladder | None:
+    """Return the ladder that lies beside the weights of a file; None: there is none.
+
+    Args:
+        extra: of the file.
+
+    Raises:
+        InvalidSpecError: what lies there is no ladder.
+    """
+    if LADDER not in extra:
+        return None
+    try:
+        return Ladder.model_validate(extra[LADDER])
+    except ValidationError as error:
+        raise InvalidSpecError(
+            f"the file's ladder cannot be gone up: {error.errors()[0]['msg']}; give one of your own"
+        ) from error

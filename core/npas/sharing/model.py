@@ -13,6 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from npas import registry
+from npas.arch.footprint import footprint
+from npas.ensembles.anytime import Anytime
+from npas.ensembles.ensemble import Ensemble
+from npas.ensembles.ladder import Ladder, by_cost, ladder_of
+from npas.ensembles.reading import Reading
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan, check_plan
 from npas.sharing.checks import check_coverage, named_as_planned
@@ -104,6 +109,57 @@ class SharedModel(nn.Module):
         """Return the logits of a lone network, or those of every network by name."""
         logits = self.members(x)
         return logits if len(logits) > 1 else next(iter(logits.values()))
+
+    def member(self, name: str) -> "SharedModel":
+        """Return one network by itself, with copies of what it reads and of nothing else.
+
+        Its weights are those that it has here, up to the rounding of a matrix product of fewer
+        rows. `npas.save` makes a file of it.
+
+        Raises:
+            UnknownNameError: the plan has no network of that name.
+        """
+        from npas.sharing import membership  # which makes shared models
+
+        return membership.member(self, name)
+
+    def ensemble(self, names: Sequence[str] | None = None) -> Ensemble:
+        """Return networks that answer together, by the mean of their probabilities.
+
+        Nothing is copied. The mode is that of this model.
+
+        Args:
+            names: of the networks; None: all.
+
+        Raises:
+            InvalidSpecError: no name is given.
+            UnknownNameError: the plan has no network of a name.
+        """
+        return Ensemble(self._readings(self.network_names if names is None else names))
+
+    def anytime(self, ladder: Ladder | None = None) -> Anytime:
+        """Return a predictor that answers early, and better the longer it may go on.
+
+        Args:
+            ladder: which network is asked when; None: the file's, which held-out images chose, or
+                from cheap to dear where there is none. `npas.ensembles.choosing.chosen` makes
+                one.
+
+        Raises:
+            InvalidSpecError: the ladder has networks that are not here, or the file's is none.
+        """
+        macs = {each.name: footprint(each.architecture, batch=1).macs for each in self.plan.networks}
+        found = ladder or ladder_of(self.extra) or by_cost(macs)
+        return Anytime(self._readings(self.network_names), found, macs)
+
+    def _readings(self, names: Sequence[str]) -> dict[str, nn.Module]:
+        """Return networks that stay where they are, by name, in the order of the plan."""
+        if not names:
+            raise InvalidSpecError("give the name of at least one network")
+        for name in names:
+            self.network(name)
+        chosen = [name for name in self.network_names if name in names]
+        return {name: Reading(self, name) for name in chosen}
 
     def materialise(self) -> dict[str, nn.Module]:
         """Return plain networks with the same weights, by name; the banks are left behind.
