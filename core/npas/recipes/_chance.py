@@ -1,11 +1,16 @@
 """Pseudo-random numbers of our own: a file gives the same network under every later version."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 Codes = NDArray[np.int32] | NDArray[np.int64]
 """A place and a sign in one number: the place itself for +, its bitwise not for -."""
+
+Runs = Sequence[tuple[int, int]]
+"""First and number of things that lie together."""
 
 _AT_A_TIME = 1 << 20  # scalars that are drawn together: what they need on the way stays small
 
@@ -32,26 +37,30 @@ def hashes(count: int, seed: int, *, first: int = 0) -> Hashes:
     return found
 
 
-def shuffled_rows(rows: int, size: int, seed: int) -> Codes:
+def shuffled_rows(runs: Runs, size: int, seed: int) -> Codes:
     """Return a fixed random order and fixed random signs of the scalars of every row.
 
     Args:
-        rows: of scalars that change places with one another.
-        size: scalars of each.
+        runs: of rows, whose scalars change places with one another: the number of the first, which
+            says in what order, and how many follow one another.
+        size: scalars of each row.
         seed: of both.
 
     Returns:
-        (rows * size,) codes: places among the scalars of all rows.
+        Codes of the scalars of all these rows: places among them.
     """
+    rows = sum(count for _, count in runs)
     codes = _codes(rows * size, most=rows * size)
-    step = max(1, _AT_A_TIME // size)
-    for first in range(0, rows, step):
-        count = min(step, rows - first)
-        drawn = hashes(count * size, seed, first=first * size).reshape(count, size)
-        places = drawn.argsort(axis=1)  # any sort will do: no two hashes are equal
-        places += np.arange(first, first + count)[:, None] * size
-        np.invert(places, out=places, where=_is_even(drawn))
-        codes[first * size : (first + count) * size] = places.reshape(-1)
+    step, row = max(1, _AT_A_TIME // size), 0
+    for start, number in runs:
+        for first in range(start, start + number, step):
+            count = min(step, start + number - first)
+            drawn = hashes(count * size, seed, first=first * size).reshape(count, size)
+            places = drawn.argsort(axis=1)  # any sort will do: no two hashes are equal
+            places += np.arange(row, row + count)[:, None] * size
+            np.invert(places, out=places, where=_is_even(drawn))
+            codes[row * size : (row + count) * size] = places.reshape(-1)
+            row += count
     return codes
 
 
@@ -69,6 +78,30 @@ def shuffled_ring(count: int, size: int, seed: int) -> Codes:
     drawn = hashes(count, seed)
     codes = _codes(count, most=size)
     codes[drawn.argsort()] = np.resize(np.arange(size, dtype=codes.dtype), count)
+    np.invert(codes, out=codes, where=_is_even(drawn))
+    return codes
+
+
+def ring_of_some(runs: Runs, count: int, size: int, seed: int) -> Codes:
+    """Return what `shuffled_ring` gives some of its scalars, without memory for all of them.
+
+    Args:
+        runs: first and number of scalars that lie together, in order.
+        count: of all scalars.
+        size: as for `shuffled_ring`.
+        seed: likewise.
+    """
+    drawn = np.concatenate([hashes(number, seed, first=first) for first, number in runs])
+    order = drawn.argsort()
+    ascending = drawn[order]
+    smaller = np.zeros(len(drawn) + 1, dtype=np.int64)
+    for start in range(0, count, _AT_A_TIME):
+        others = hashes(min(_AT_A_TIME, count - start), seed, first=start)
+        others.sort()
+        after = np.searchsorted(ascending, others, side="right")
+        smaller += np.bincount(after, minlength=len(smaller))
+    codes = _codes(len(drawn), most=size)
+    codes[order] = smaller[:-1].cumsum() % size
     np.invert(codes, out=codes, where=_is_even(drawn))
     return codes
 

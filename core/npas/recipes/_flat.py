@@ -67,8 +67,12 @@ class Flat:
         row_length: of the group.
     """
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, kind: type[FlatSettings] = FlatSettings) -> None:
         """Find out how the layers read the bank.
+
+        Args:
+            group: of the layers.
+            kind: the settings of the recipe.
 
         Raises:
             PlanError: they cannot, or none reads all of it.
@@ -78,15 +82,15 @@ class Flat:
         self.row_length = group.row_length
         self._group = group
         self._shapes = shapes = [slot.shape for slot in group.slots]
-        self.readings = _readings(group, settings_of(group, FlatSettings))
-        self._whole = settings_of(group, FlatSettings).whole or bank.size
+        settings = settings_of(group, kind)
+        self.readings = _readings(group, settings)
+        self._whole = settings.whole or bank.size
         self._kept = _Kept(zip(shapes, self.readings, strict=True))
-        is_whole = max(each.span for each in self.readings) == bank.size
-        is_part = "whole" in group.settings and self._kept.size == bank.size
-        if not (is_part or is_whole):
+        longest = max(each.span for each in self.readings)
+        if bank.size != (self._kept.size if settings.whole else longest):
             raise PlanError(f"group {group.name}: no layer reads all of the bank")
         self.ways: list[FlatLayout] = [
-            WAYS[each.kind](shape, self._kept.moved(each) if is_part else each, self._whole)
+            WAYS[each.kind](shape, self._kept.moved(each), self._whole)
             for shape, each in zip(shapes, self.readings, strict=True)
         ]
         self.gains = [
@@ -198,8 +202,7 @@ def _readings(group: Group, settings: FlatSettings) -> list[Reading]:
     if any(size < min(math.prod(s), math.prod(s[2:])) for s in shapes):
         raise PlanError(f"group {group.name}: the bank is smaller than one kernel")
     # Before memory is taken for windows of a bank that is not there.
-    windows = sum(min(-(-size // math.prod(shape)), most) for shape in shapes)
-    if settings.whole and windows > len(shapes) + bank.rows + bank.size * len(shapes):
+    if any(min(-(-size // math.prod(shape)), most) > bank.size for shape in shapes):
         raise PlanError(f"group {group.name}: the bank is too small for so many windows")
     how = settings.upsample
     return [reading(shape, size, upsample=how, max_windows=most) for shape in shapes]

@@ -33,6 +33,10 @@ class Places:
         """Copy: codes never change, so both have the same."""
         return copy.copy(self)
 
+    def codes(self) -> Codes:
+        """Return the codes of all scalars, drawn anew."""
+        return self._draw()
+
     def read(self, source_S: Tensor, out_N: Tensor, *, first: int = 0) -> Tensor:
         """Write scalars, each from its place under its sign.
 

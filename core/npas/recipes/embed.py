@@ -6,17 +6,18 @@ released code crashes as soon as a layer has two windows.) The maps are the seco
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
 from npas.plans.windows import num_map
-from npas.recipes import BankInit, Reader
-from npas.recipes._flat import Flat, Own
+from npas.recipes import BankInit, BankPart, Part, Reader, settings_of
+from npas.recipes._flat import Flat, FlatSettings, Own
 from npas.recipes._start import fit_by_descent, normal
 
 
@@ -36,6 +37,22 @@ class _Scale(NamedTuple):
     bias: float
 
 
+MOST_SAID = 200
+"""Characters of a setting."""
+
+
+class EmbedSettings(FlatSettings):
+    """What a plan may say beside.
+
+    Attributes:
+        layers: numbers with commas between them, in the group that this one is a part of: how
+            many layers have two windows, or as few as any of these have, and so on. "": as many
+            as are here.
+    """
+
+    layers: str = Field("", pattern=r"^(\d{1,9}(,\d{1,9})*)?$")
+
+
 class Embed:
     """Composer of a flat bank and the maps, those of the fewest windows first.
 
@@ -46,9 +63,9 @@ class Embed:
     def __init__(self, group: Group) -> None:
         if len(group.banks) != 2 or any(bank.templates != 1 for bank in group.banks):
             raise PlanError(f"group {group.name}: embed needs two banks of one template")
-        self._maps = maps = group.banks[1]
+        self._group, self._maps = group, (maps := group.banks[1])
         self._embedding = maps.shape[0]
-        self._flat = flat = Flat(group)
+        self._flat = flat = Flat(group, EmbedSettings)
         self._windows = [max(1, len(found.starts)) for found in flat.readings]
         counts = sorted({count for count in self._windows if count > 1})
         ends = [
@@ -60,9 +77,18 @@ class Embed:
             count: slice(end - num_map(count, self._embedding), end)
             for count, end in zip(counts, ends, strict=True)
         }
+        self._layers = self._layers_of(counts, settings_of(group, EmbedSettings).layers)
         readers, self._parts = flat.checked(group, [*map(self._own, range(len(group.slots)))])
         mapped = [Reader(i, None, 1.0) for i, count in enumerate(self._windows) if count > 1]
         self.readers: Sequence[Sequence[Reader]] = [readers, mapped]
+
+    def _layers_of(self, counts: Sequence[int], said: str) -> Mapping[int, int]:
+        """Return how many layers have so many windows, in the whole of which this is a part."""
+        here = [self._windows.count(count) for count in counts]
+        whole = [int(number) for number in said.split(",")] if said else here
+        if len(whole) != len(here) or any(n > m for n, m in zip(here, whole, strict=True)):
+            raise PlanError(f"group {self._group.name}: setting layers does not fit the layers")
+        return dict(zip(counts, whole, strict=True))
 
     def _own(self, index: int) -> Own:
         """Return a layer's own numbers: a vector, or coefficients as in `slice`."""
@@ -82,7 +108,7 @@ class Embed:
             return _Scale(1.0, 1.0 / math.sqrt(windows), 1.0, 1.0)
         map_scale = 2 * length / math.sqrt(windows)
         vector = map_scale * math.sqrt(self._embedding)
-        layers = self._windows.count(windows)
+        layers = self._layers[windows]
         return _Scale(
             vector=vector,
             map=map_scale,
@@ -166,6 +192,32 @@ class Embed:
         """Return the bank that is nearest for random embeddings and maps; see `Composer`."""
         starts = self.fresh(torch.Generator().manual_seed(0))
         return fit_by_descent(self, starts, weights, fixed=[1])
+
+
+    def part(self, slots: Sequence[int]) -> Part:
+        """Return some layers with the maps that they read, by `slice` if none; see `Composer`."""
+        owns = [self._own(slot).scalars for slot in range(len(self._windows))]
+        group, (source,) = self._flat.part(slots, owns)
+        settings = {name: value for name, value in group.settings.items() if name != "layers"}
+        counts = sorted({self._windows[slot] for slot in slots} - {1})
+        if not counts:
+            changes = {"recipe": "slice", "settings": settings}
+            return Part(group.model_copy(update=changes), (source,))
+        layers = ",".join(str(self._layers[count]) for count in counts)
+        if len(layers) > MOST_SAID:
+            raise PlanError(f"group {group.name}: too many maps to make a part of")
+        places = [torch.arange(self._maps.size)[self._map_at[count]] for count in counts]
+        kept = torch.cat(places)
+        made = tuple(
+            slot.model_copy(update={"rows": (*slot.rows, 0 if self._windows[index] > 1 else None)})
+            for slot, index in zip(group.slots, slots, strict=True)
+        )
+        changes = {
+            "banks": (*group.banks, self._maps.model_copy(update={"size": len(kept)})),
+            "slots": made,
+            "settings": settings | {"layers": layers},
+        }
+        return Part(group.model_copy(update=changes), (source, BankPart(1, scalars=kept)))
 
 
 RECIPE = Embed

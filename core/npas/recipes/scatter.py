@@ -13,24 +13,33 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group
-from npas.recipes import BankInit, Reader, settings_of
+from npas.recipes import BankInit, BankPart, Part, Reader, settings_of
 from npas.recipes._buffers import buffer
-from npas.recipes._chance import shuffled_ring
+from npas.recipes._chance import Codes, ring_of_some, shuffled_ring
 from npas.recipes._places import Places
 from npas.recipes._start import fit_by_descent, fresh_bank
 from npas.spec import Spec
 
 
 class ScatterSettings(Spec):
-    """What a plan may say of a scattered group."""
+    """What a plan may say of a scattered group.
+
+    Attributes:
+        seed: of the shuffle.
+        whole: weights of the group that this one is a part of; None: it is whole.
+        ring: scalars of that group's bank; of a part the bank has those that its layers read.
+    """
 
     seed: int = Field(0, ge=0, lt=2**31)
+    whole: int | None = Field(None, ge=1, le=2**30)
+    ring: int | None = Field(None, ge=1, le=2**30)
 
 
 class Scatter:
@@ -47,9 +56,12 @@ class Scatter:
         sizes = [math.prod(shape) for shape in self._shapes]
         if sum(sizes) < bank.size:
             raise PlanError(f"group {group.name}: the bank is larger than all its layers")
-        ring = functools.partial(shuffled_ring, sum(sizes), bank.size, settings.seed)
-        self._places = Places(ring)
         self._firsts = [0, *itertools.accumulate(sizes)]
+        self._settings, self._sizes = settings, sizes
+        ring = functools.partial(shuffled_ring, sum(sizes), bank.size, settings.seed)
+        if settings.whole is not None or settings.ring is not None:
+            ring = functools.partial(_closed_up, self._codes_of_part())
+        self._places = Places(ring)
         self.readers: Sequence[Sequence[Reader]] = [
             [
                 Reader(index, None, group.gain(bank, slot, mixed=False))
@@ -57,6 +69,26 @@ class Scatter:
             ]
         ]
         self._weights: list[Tensor | None] = [None] * len(sizes)
+
+    def _codes_of_part(self) -> Codes:
+        """Return where the layers of a part of a group read, and with which signs, in its ring.
+
+        Raises:
+            PlanError: they have no places in the whole, or read more or less than is there.
+        """
+        group, settings = self._group, self._settings
+        whole, ring = settings.whole, settings.ring
+        places = [slot.place for slot in group.slots]
+        runs = [(p, n) for p, n in zip(places, self._sizes, strict=True) if p is not None]
+        ends = [0, *(first + count for first, count in runs)]
+        if not whole or not ring or ring > whole or len(runs) < len(places) or ends[-1] > whole:
+            raise PlanError(f"group {group.name}: settings or places of a part are not there")
+        if any(first < end for (first, _), end in zip(runs, ends, strict=False)):
+            raise PlanError(f"group {group.name}: places of layers are not in order")
+        codes = ring_of_some(runs, whole, ring, settings.seed)
+        if len(np.unique(_unsigned(codes))) != group.banks[0].size:
+            raise PlanError(f"group {group.name}: the bank is not what its layers read")
+        return codes
 
     def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights; see `Composer`."""
@@ -90,6 +122,39 @@ class Scatter:
     def fit(self, weights: Sequence[Tensor]) -> list[BankInit]:
         """Return the nearest bank; exact where every scalar has one reader; see `Composer`."""
         return fit_by_descent(self, self.fresh(torch.Generator().manual_seed(0)), weights)
+
+
+    def part(self, slots: Sequence[int]) -> Part:
+        """Return some layers with the scalars of the ring that they read; see `Composer`."""
+        bank, settings = self._group.banks[0], self._settings
+        codes = self._places.codes()
+        ends = self._firsts
+        read = np.concatenate([_unsigned(codes[ends[s] : ends[s + 1]]) for s in slots])
+        kept = np.unique(read)
+        made = []
+        for index in slots:
+            slot = self._group.slots[index]
+            place = self._firsts[index] if slot.place is None else slot.place
+            made.append(slot.model_copy(update={"place": place}))
+        whole = {"whole": settings.whole or ends[-1], "ring": settings.ring or bank.size}
+        changes = {
+            "banks": (bank.model_copy(update={"size": len(kept)}),),
+            "slots": tuple(made),
+            "settings": {**self._group.settings, **whole},
+        }
+        source = BankPart(0, scalars=torch.from_numpy(kept.astype(np.int64)))
+        return Part(self._group.model_copy(update=changes), (source,))
+
+
+def _unsigned(codes: Codes) -> Codes:
+    """Return the places of codes."""
+    return np.where(codes < 0, ~codes, codes)
+
+
+def _closed_up(codes: Codes) -> Codes:
+    """Return codes of places among those alone that are read."""
+    places = np.unique(_unsigned(codes), return_inverse=True)[1].astype(codes.dtype)
+    return np.where(codes < 0, ~places, places)
 
 
 RECIPE = Scatter

@@ -19,9 +19,9 @@ from pydantic import Field
 from torch import Tensor
 
 from npas.errors import PlanError
-from npas.plans import Group
+from npas.plans import Group, Slot
 from npas.plans.blocks import MOST_PADDING, num_blocks
-from npas.recipes import BankInit, Reader, settings_of
+from npas.recipes import BankInit, BankPart, Part, Reader, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffled_rows
 from npas.recipes._places import Places
@@ -39,8 +39,19 @@ class StackSettings(Spec):
     shuffled: int | None = Field(None, ge=0, lt=2**31)
 
 
+MOST_OF_PART = 256
+"""How many times its own scalars the blocks of a part of a group may have together: of small
+layers that came from a group with large ones, which blocks are for."""
+
+_FARTHEST = 2**62
+"""Scalars of blocks that are passed over before those of a part."""
+
+
 class Stack:
-    """Composer of one bank; a slot's row is the first of its blocks' rows, outputs first."""
+    """Composer of one bank; a slot's row is the first of its blocks' rows, outputs first.
+
+    Slots with as many blocks may have the same rows.
+    """
 
     def __init__(self, group: Group) -> None:
         bank = group.banks[0]
@@ -55,27 +66,49 @@ class Stack:
         self._firsts = [0]
         for high, wide in self._counts:
             self._firsts.append(self._firsts[-1] + high * wide)
-        rows = [slot.rows for slot in group.slots]
-        if rows != [(first,) for first in self._firsts[:-1]] or bank.rows != self._firsts[-1]:
-            raise PlanError(f"group {group.name}: rows are not those of the blocks, in order")
-        if bank.rows * bank.size > MOST_PADDING * group.num_dense:
-            raise PlanError(f"group {group.name}: the block is too large for most of its layers")
-        if not any(s[0] >= bank.shape[0] and s[1] >= bank.shape[1] for s in self._shapes):
-            raise PlanError(f"group {group.name}: the block is larger than every layer")
+        self._row_of = _checked_rows(group, self._counts)
+        self._check_block(is_shuffled=settings.shuffled is not None)
         self.readers = [
             [
-                Reader(number, row, group.gain(bank, slot, mixed=True))
+                Reader(number, self._row_of[number] + block, group.gain(bank, slot, mixed=True))
                 for number, slot in enumerate(group.slots)
-                for row in range(self._firsts[number], self._firsts[number + 1])
+                for block in range(self._firsts[number + 1] - self._firsts[number])
             ]
         ]
         self._shuffle: Places | None = None
         if settings.shuffled is not None:
-            order = functools.partial(shuffled_rows, bank.rows, bank.size, settings.shuffled)
+            runs = [
+                (first if slot.place is None else slot.place, high * wide)
+                for slot, first, (high, wide) in zip(
+                    group.slots, self._row_of, self._counts, strict=True
+                )
+            ]
+            if any((first + count) * bank.size > _FARTHEST for first, count in runs):
+                raise PlanError(f"group {group.name}: a layer's place is too far away")
+            order = functools.partial(shuffled_rows, runs, bank.size, settings.shuffled)
             self._shuffle = Places(order)
         self._mixed_MD: Tensor | None = None
         self._gathered_MD: Tensor | None = None
         self._weights: list[Tensor | None] = [None] * len(self._shapes)
+
+    def _check_block(self, *, is_shuffled: bool) -> None:
+        """Check that the block is not larger than its layers ask for.
+
+        In a part of a group, whose layers say where they stood, it is for others too.
+        """
+        group, bank = self._group, self._group.banks[0]
+        is_part = all(slot.place is not None for slot in group.slots)
+        most = MOST_PADDING * group.num_dense
+        if is_part:
+            most = max(most, MOST_OF_PART * group.num_parameters)
+        if self._firsts[-1] * bank.size > most:
+            raise PlanError(f"group {group.name}: the block is too large for most of its layers")
+        if is_part and is_shuffled:
+            return
+        reaches = [(s[0] >= bank.shape[0], s[1] >= bank.shape[1]) for s in self._shapes]
+        is_read = all(map(any, zip(*reaches, strict=True))) if is_part else (True, True) in reaches
+        if not is_read:
+            raise PlanError(f"group {group.name}: the block is larger than every layer")
 
     def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights; see `Composer`."""
@@ -139,6 +172,37 @@ class Stack:
         gathered_MD = self._gathered(weights, weights[0])
         return [fit_bank(self._group, 0, self.readers[0], gathered_MD)]
 
+    def part(self, slots: Sequence[int]) -> Part:
+        """Return some layers with the rows of their blocks; see `Composer`.
+
+        The block is cut to what is read of it, but for shuffled ones, which are read anywhere.
+        """
+        group, bank = self._group, self._group.banks[0]
+        made: list[Slot] = []
+        firsts: dict[int, int] = {}
+        rows: list[Tensor] = []
+        count = 0
+        for index in slots:
+            slot, first = group.slots[index], self._row_of[index]
+            if first not in firsts:
+                firsts[first] = count
+                number = math.prod(self._counts[index])
+                rows.append(torch.arange(first, first + number))
+                count += number
+            place = first if slot.place is None else slot.place
+            made.append(slot.model_copy(update={"rows": (firsts[first],), "place": place}))
+        block, scalars = bank.shape, torch.arange(bank.size)
+        if self._shuffle is None:
+            sides = zip(*(slot.shape[:2] for slot in made), strict=True)
+            high, wide = (min(max(own), side) for own, side in zip(sides, block, strict=False))
+            block = (high, wide, *block[2:])
+            scalars = scalars.view(*bank.shape[:2], -1)[:high, :wide].flatten()
+        kept = bank.model_copy(update={"shape": block, "size": len(scalars), "rows": count})
+        deviation = group.deviation if block == bank.shape else group.template_deviation(bank)
+        changes = {"banks": (kept,), "slots": tuple(made), "deviation": deviation}
+        source = BankPart(0, rows=torch.cat(rows), scalars=scalars)
+        return Part(group.model_copy(update=changes), (source,))
+
     def _gathered(self, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """Return weights or their gradients as rows of blocks, (M, D), zeros behind borders."""
         size = (self._firsts[-1], math.prod(self._block))
@@ -164,6 +228,27 @@ class Stack:
             padding = (0, 0, 0, wide - flat.shape[1], 0, high - flat.shape[0])
             flat = torch.nn.functional.pad(flat, padding)
         return flat.reshape(self._split(slot)).transpose(1, 2)
+
+
+def _checked_rows(group: Group, counts: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the first row of each slot: behind those before it, or what an equal one has.
+
+    Raises:
+        PlanError: rows are missing, too many, or elsewhere.
+    """
+    firsts: dict[int, tuple[int, int]] = {}
+    found, count = [], 0
+    for slot, own in zip(group.slots, counts, strict=True):
+        first = slot.rows[0] if len(slot.rows) == 1 else None
+        if first == count:
+            count += math.prod(own)
+        elif first is None or firsts.get(first) != own:
+            raise PlanError(f"group {group.name}: rows are not those of the blocks, in order")
+        firsts[first] = own
+        found.append(first)
+    if group.banks[0].rows != count:
+        raise PlanError(f"group {group.name}: rows are not those of the blocks, in order")
+    return found
 
 
 RECIPE = Stack

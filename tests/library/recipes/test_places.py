@@ -39,7 +39,7 @@ def test_hashes_are_those_that_files_were_written_with():
 
 SHUFFLES = {
     "rows": (
-        functools.partial(_chance.shuffled_rows, 37, 211, 3),
+        functools.partial(_chance.shuffled_rows, [(0, 37)], 211, 3),
         "fa01c0008f22f307733d2aa00164776e9048372d3fc29d5ab3f24643c9c1f8be",
     ),
     "ring": (
@@ -94,7 +94,7 @@ def test_places_take_four_bytes_for_each_scalar_that_is_read(method):
 
 def test_drawing_needs_little_beside_what_is_kept():
     tracemalloc.start()
-    codes = _chance.shuffled_rows(40, 200_000, 0)
+    codes = _chance.shuffled_rows([(0, 40)], 200_000, 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < codes.nbytes + 64 * 2**20
@@ -102,8 +102,8 @@ def test_drawing_needs_little_beside_what_is_kept():
 
 def test_read_put_and_add_agree_with_a_count_by_hand():
     rows, size = 5, 70_001  # more than one part
-    places = Places(functools.partial(_chance.shuffled_rows, rows, size, 1))
-    codes = _chance.shuffled_rows(rows, size, 1)[size:]
+    places = Places(functools.partial(_chance.shuffled_rows, [(0, rows)], size, 1))
+    codes = _chance.shuffled_rows([(0, rows)], size, 1)[size:]
     at, signs = np.where(codes < 0, ~codes, codes), np.where(codes < 0, -1.0, 1.0)
     source, values = torch.randn(rows * size), torch.randn((rows - 1) * size)
     found = places.read(source, torch.empty(len(values)), first=size)
