@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from npas.delivery.ensemble_report import EnsembleReport
 from npas.plans import Plan
 
 from npas_client import download, errors, stream
@@ -261,6 +262,15 @@ class Client(SweepCalls, DescendantCalls, DatasetCalls):
         """
         wanted = {} if version is None else {"version": version}
         return Plan.from_json(self._send("GET", f"/v1/jobs/{job_id}/plan", params=wanted).text)
+
+    def ensemble(self, job_id: str) -> EnsembleReport:
+        """Return what the networks of a job are worth together: every subset, early answers.
+
+        Raises:
+            NotFoundError: the job is of one network, or has delivered nothing (yet).
+        """
+        answer = self._send("GET", f"/v1/jobs/{job_id}/ensemble").json()
+        return EnsembleReport.model_validate(answer)
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """Return the files that the job has made so far."""

@@ -87,5 +87,5 @@ def ladder_of(extra: Mapping[str, Any]) -> Ladder | None:
         return Ladder.model_validate(extra[LADDER])
     except ValidationError as error:
         raise InvalidSpecError(
-            f"the file's ladder cannot be gone up: {error.errors()[0]['msg']}; give one of your own"
+            f"the ladder in the file is none: {error.errors()[0]['msg']}; give one of your own"
         ) from error

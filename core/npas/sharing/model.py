@@ -148,7 +148,9 @@ class SharedModel(nn.Module):
         Raises:
             InvalidSpecError: the ladder has networks that are not here, or the file's is none.
         """
-        macs = {each.name: footprint(each.architecture, batch=1).macs for each in self.plan.networks}
+        macs = {
+            each.name: footprint(each.architecture, batch=1).macs for each in self.plan.networks
+        }
         found = ladder or ladder_of(self.extra) or by_cost(macs)
         return Anytime(self._readings(self.network_names), found, macs)
 
