@@ -6,6 +6,10 @@ was made with. It is not that dataset: chance is drawn otherwise, the ice of `fr
 photographed, most blurs meet a mirror at the edge, and bytes are rounded, not cut off. Call
 results "CIFAR-10-C-like".
 
+With these constants the distance from the clean images does not always grow with severity: it
+falls for `elastic_transform`, from stretches to dents, and stays about the same, or falls, between
+some severities of `glass_blur`, `motion_blur`, `snow` and `frost`.
+
 One file each, the file name is the corruption's name; it offers CORRUPTION.
 
 Example:

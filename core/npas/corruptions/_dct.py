@@ -59,8 +59,9 @@ def quantised(plane: Tensor, rounding: Tensor) -> Tensor:
         plane: `(N, H, W)`, 0 to 255, H and W multiples of 8.
         rounding: see `steps`.
     """
-    waves = cosines()
-    blocks = (plane - 128).unflatten(2, (-1, BLOCK)).unflatten(1, (-1, BLOCK)).transpose(2, 3)
+    waves, (count, height, width) = cosines(), plane.shape
+    split = (plane - 128).reshape(count, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    blocks = split.transpose(2, 3)
     found = _turned(_turned(blocks, waves).mT, waves).mT
     kept = (found / rounding).round() * rounding
     back = _turned(_turned(kept, waves.T).mT, waves.T).mT

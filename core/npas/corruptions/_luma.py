@@ -10,5 +10,4 @@ def luma(images: Tensor) -> Tensor:
     """Return `(N, 1, S, S)` of images `(N, C, S, S)`; of one channel, itself."""
     if images.shape[1] == 1:
         return images
-    red, green, blue = images.split(1, dim=1)
-    return red * RED + green * GREEN + blue * BLUE
+    return images[:, :1] * RED + images[:, 1:2] * GREEN + images[:, 2:] * BLUE

@@ -5,15 +5,15 @@ from torch import Tensor
 
 from npas.corruptions._chance import Chance
 from npas.corruptions._corruption import Corruption
-from npas.corruptions._dct import CHROMINANCE, LUMINANCE, quantised, steps
+from npas.corruptions._dct import BLOCK, CHROMINANCE, LUMINANCE, quantised, steps
 from npas.corruptions._luma import BLUE, RED, luma
 
 
-def _filled(images: Tensor, multiple: int) -> Tensor:
-    """Return images whose last row and column are repeated up to a multiple of pixels."""
-    side = images.shape[-1]
-    places = torch.arange(-(-side // multiple) * multiple).clamp(max=side - 1)
-    return images.index_select(-2, places).index_select(-1, places)
+def _filled(images: Tensor, dim: int, multiple: int) -> Tensor:
+    """Return images whose last row (dim -2) or column (-1) is repeated up to a multiple."""
+    size = images.shape[dim]
+    places = torch.arange(-(-size // multiple) * multiple).clamp(max=size - 1)
+    return images.index_select(dim, places)
 
 
 def _halved(plane: Tensor) -> Tensor:
@@ -36,25 +36,29 @@ def _doubled(plane: Tensor) -> Tensor:
 
 
 def _colour(difference: Tensor, quality: int) -> Tensor:
-    """Return how much redder or bluer than grey the pixels are, `(N, H, W)` of bytes, as read."""
-    written = _halved((difference + 128).round().clamp(0, 255))
-    return _doubled(quantised(written, steps(CHROMINANCE, quality))) - 128
+    """Return how much redder or bluer than grey the pixels are, as read, `(N, S, S)` of bytes."""
+    side = difference.shape[-1]
+    values = (difference + 128).round().clamp(0, 255)
+    # Columns are repeated before they are halved, rows after that: as libjpeg does it.
+    halved = _halved(_filled(_filled(values, -1, 2 * BLOCK), -2, 2))
+    read = quantised(_filled(halved, -2, BLOCK), steps(CHROMINANCE, quality))
+    half = -(-side // 2)
+    return _doubled(read[:, :half, :half])[:, :side, :side] - 128
 
 
 def _apply(images: Tensor, quality: int, chance: Chance) -> Tensor:
     del chance
-    side, is_grey = images.shape[-1], images.shape[1] == 1
-    full = _filled(images * 255, 8 if is_grey else 16)
+    side, full = images.shape[-1], images * 255
     bright = luma(full)[:, 0]
-    grey = quantised(bright.round(), steps(LUMINANCE, quality))
-    if is_grey:
-        return grey[:, None, :side, :side] / 255
+    whole = _filled(_filled(bright.round(), -1, BLOCK), -2, BLOCK)
+    grey = quantised(whole, steps(LUMINANCE, quality))[:, :side, :side]
+    if images.shape[1] == 1:
+        return grey[:, None] / 255
     reds, blues = 2 - 2 * RED, 2 - 2 * BLUE
     red = _colour((full[:, 0] - bright) / reds, quality) * reds
     blue = _colour((full[:, 2] - bright) / blues, quality) * blues
     green = (RED * red + BLUE * blue) / (1 - RED - BLUE)
-    colours = torch.stack([grey + red, grey - green, grey + blue], dim=1)
-    return colours[..., :side, :side] / 255
+    return torch.stack([grey + red, grey - green, grey + blue], dim=1) / 255
 
 
 CORRUPTION = Corruption(
