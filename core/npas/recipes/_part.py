@@ -32,8 +32,7 @@ def part_by_rows(group: Group, slots: Sequence[int]) -> Part:
         banks.append(bank.model_copy(update={"rows": len(used)}) if bank.rows else bank)
         parts.append(BankPart(index, rows=torch.tensor(used)))
     made = tuple(
-        slot.model_copy(update={"rows": tuple(own)})
-        for slot, own in zip(kept, rows, strict=True)
+        slot.model_copy(update={"rows": tuple(own)}) for slot, own in zip(kept, rows, strict=True)
     )
     group = group.model_copy(update={"banks": tuple(banks), "slots": made})
     return Part(group, tuple(parts))

@@ -193,7 +193,6 @@ class Embed:
         starts = self.fresh(torch.Generator().manual_seed(0))
         return fit_by_descent(self, starts, weights, fixed=[1])
 
-
     def part(self, slots: Sequence[int]) -> Part:
         """Return some layers with the maps that they read, by `slice` if none; see `Composer`."""
         owns = [self._own(slot).scalars for slot in range(len(self._windows))]

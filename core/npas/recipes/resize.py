@@ -107,7 +107,6 @@ class Resize:
         """Return the templates that are nearest for random coefficients; see `Composer`."""
         return fit_by_descent(self, self.fresh(torch.Generator().manual_seed(0)), weights)
 
-
     def part(self, slots: Sequence[int]) -> Part:
         """Return some layers with the scalars of templates that they read; see `Composer`."""
         group, (source,) = part_by_rows(self._group, slots)

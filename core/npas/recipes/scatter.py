@@ -123,7 +123,6 @@ class Scatter:
         """Return the nearest bank; exact where every scalar has one reader; see `Composer`."""
         return fit_by_descent(self, self.fresh(torch.Generator().manual_seed(0)), weights)
 
-
     def part(self, slots: Sequence[int]) -> Part:
         """Return some layers with the scalars of the ring that they read; see `Composer`."""
         bank, settings = self._group.banks[0], self._settings

@@ -62,7 +62,6 @@ class Slice:
         generator = torch.Generator().manual_seed(0)
         return fit_by_descent(self, self.fresh(generator), weights)
 
-
     def part(self, slots: Sequence[int]) -> Part:
         """Return some layers with what they read of the bank; see `Composer`."""
         return self._flat.part(slots, [each.coefficients for each in self._flat.readings])
