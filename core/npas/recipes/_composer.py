@@ -128,7 +128,8 @@ class Composer(Protocol):
     def part(self, slots: Sequence[int]) -> Part:
         """Return some of the layers as a group that makes the same weights of copies.
 
-        Its banks hold what these layers read, and as little else as can be. See `npas.recipes.part`.
+        Its banks hold what these layers read, and as little else as can be; see
+        `npas.recipes.part`.
 
         Args:
             slots: indices of the layers, ascending; some, and not all.

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from npas import recipes
 from npas.plans import Group
-from npas.recipes import BankInit
+from npas.recipes import BankInit, Part
 from npas.recipes._buffers import results_kept
 from npas.recipes._start import mixing_matrix, rows_and_gains
 from npas.sharing.precision import own_precision
@@ -196,6 +196,25 @@ class SharedGroup(nn.Module):
                 if alpha is not None and start.coefficients is not None:
                     alpha.copy_(start.coefficients)
 
+    def copy_part(self, whole: "SharedGroup", part: Part) -> None:
+        """Take over a part of another group's banks, in their precision, frozen as they are.
+
+        Args:
+            whole: the other group.
+            part: of it; this is the part's group.
+        """
+        self.to(whole.templates[0])
+        pairs = list(zip(self.templates, self._coefficients(), part.banks, strict=True))
+        with torch.no_grad():
+            for ours, alpha, (bank, rows, templates, scalars) in pairs:
+                theirs = whole.templates[bank]
+                ours.copy_(_taken(_taken(theirs, templates), scalars, dim=1))
+                ours.requires_grad_(theirs.requires_grad)
+                beta = whole._coefficients()[bank]
+                if alpha is not None and beta is not None:
+                    alpha.copy_(_taken(_taken(beta, rows), templates, dim=1))
+                    alpha.requires_grad_(beta.requires_grad)
+
     def initialise(self, generator: torch.Generator) -> None:
         """Start from random values."""
         with own_precision():
@@ -253,6 +272,13 @@ class SharedGroup(nn.Module):
 def _rows_name(index: int) -> str:
     """Return the name of the buffer that holds the rows of a bank's readers."""
     return f"rows_{index}"
+
+
+def _taken(tensor: Tensor, places: slice | Tensor, *, dim: int = 0) -> Tensor:
+    """Return a copy or a view of some places along one dimension of a matrix."""
+    if isinstance(places, slice):
+        return tensor[:, places] if dim else tensor[places]
+    return tensor.index_select(dim, places.to(tensor.device))
 
 
 def _are_equal(weights: Sequence[Tensor], others: Sequence[Tensor]) -> bool:

@@ -14,7 +14,7 @@ from npas.sharing.group import SharedGroup
 from npas.spec import MethodSpec, Spec
 from npas.testing.counting import check_covers, num_scalars
 from npas.testing.effort import Effort, tried
-from npas.testing.recipes import num_unread
+from npas.testing.reading import num_unread
 from npas.testing.tables import agreements, budgets, evidences, tables
 
 STAGES: st.SearchStrategy[Stage] = st.sampled_from(typing.get_args(Stage))

@@ -22,7 +22,7 @@ from npas.sharing.model import SharedModel, share
 from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from npas.testing.counting import check_covers, num_scalars, num_stored
 from npas.testing.effort import Effort, tried
-from npas.testing.recipes import num_unread
+from npas.testing.reading import num_unread
 
 FRACTIONS = (0.005, 0.03, 0.1, 0.3, 0.6, 0.9, 0.99, 1.0, 1.01, 1.7, 3.0)
 """Budgets that every plan is tried with, as parts of the dense size."""

@@ -6,20 +6,22 @@ exact derivatives, in any direction.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Bank, Group, Slot
 from npas.sharing.group import SharedGroup
 from npas.testing.contexts import CONTEXTS
 from npas.testing.effort import Effort, tried
+from npas.testing.parts import check_part
+from npas.testing.reading import backward, num_unread
 
 Array = NDArray[np.float64]
 Weights = Callable[[Group, Sequence[Array], Sequence[Array | None]], list[Array]]
@@ -44,11 +46,13 @@ class Twin(NamedTuple):
         groups: any groups the recipe accepts, small ones: weights of at most some hundred scalars.
         exact: groups whose banks can hold any weights, so that `fit` must be exact; None if the
             recipe has none.
+        keeps_unread: whether a part of a group may hold scalars that none of its layers reads.
     """
 
     weights: Weights
     groups: st.SearchStrategy[Group]
     exact: st.SearchStrategy[Group] | None = None
+    keeps_unread: bool = False
 
 
 Law = Callable[[str, Twin, st.DataObject], None]
@@ -175,11 +179,6 @@ def _arrays(shared: SharedGroup) -> tuple[list[Array], list[Array | None]]:
     return templates, [next(rest) if has else None for has in shared._has_coefficients]
 
 
-def _backward(parts: Iterable[Tensor]) -> None:
-    """Run backward from the sum of all elements."""
-    torch.autograd.backward(torch.stack([part.sum() for part in parts]).sum())
-
-
 def _close(found: Any, wanted: Any, message: str, scale: float = 1.0) -> None:
     """Compare float64 with float64; the tolerance is for another order of the same sums."""
     np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-11 * scale, err_msg=message)
@@ -204,7 +203,7 @@ def _gradients_are_the_twins(name: str, twin: Twin, data: st.DataObject) -> None
     used = data.draw(st.sets(st.sampled_from(slots), min_size=1), label="slots in the loss")
     outer = [_normal(slot.shape, generator) for slot in group.slots]
     weights = shared()
-    _backward(weights[s] * outer[s] for s in sorted(used))
+    backward(weights[s] * outer[s] for s in sorted(used))
     values = _arrays(shared)
     before = twin.weights(group, *values)
     arrays = [array for kind in values for array in kind if array is not None]
@@ -242,32 +241,13 @@ def _weights_and_gradients(shared: SharedGroup) -> list[Tensor]:
     shared.zero_grad()
     weights = shared()
     kept = [weight.detach().clone() for weight in weights]
-    _backward(weight * weight for weight in weights)
+    backward(weight * weight for weight in weights)
     return [*kept, *(cast(Tensor, parameter.grad).clone() for parameter in shared.parameters())]
 
 
 def _every_scalar_is_read(name: str, twin: Twin, data: st.DataObject) -> None:
     group = _drawn(data, name, twin.groups)
     assert num_unread(_filled(group, _generator(data))) == 0, "scalars that move no weight"
-
-
-def num_unread(shared: SharedGroup) -> int:
-    """Return how many scalars of a group move none of its weights: their gradient is zero.
-
-    Args:
-        shared: with random banks; the loss is random too, so that nothing cancels out.
-    """
-    generator = torch.Generator().manual_seed(1)
-    shared.zero_grad()
-    _backward(
-        weight * (0.1 + torch.rand(weight.shape, generator=generator).to(weight))
-        for weight in shared()
-    )
-    return sum(p.numel() - _num_moving(p) for p in shared.parameters())
-
-
-def _num_moving(parameter: nn.Parameter) -> int:
-    return 0 if parameter.grad is None else int(parameter.grad.count_nonzero())
 
 
 def _starts_at_the_deviation_of_its_slots(name: str, twin: Twin, data: st.DataObject) -> None:
@@ -328,7 +308,7 @@ def _keeps_the_precision_of_its_banks(name: str, twin: Twin, data: st.DataObject
     dtype = data.draw(st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
     shared = _filled(group, generator).to(dtype)
     weights = shared()
-    _backward(weights)
+    backward(weights)
     found = {w.dtype for w in weights} | {cast(Tensor, p.grad).dtype for p in shared.parameters()}
     assert found == {dtype}, f"{dtype} banks give {found}"
 
@@ -365,6 +345,16 @@ def _refuses_what_does_not_fit(name: str, twin: Twin, data: st.DataObject) -> No
         raise AssertionError(f"it accepts a group with {fault}")
 
 
+def _parts_make_the_same_weights(name: str, twin: Twin, data: st.DataObject) -> None:
+    """Twice over: a part of a part is one, too."""
+    group = _drawn(data, name, twin.groups)
+    whole = _filled(group, _generator(data))
+    for _ in range(2):
+        some = st.sets(st.sampled_from(range(len(group.slots))), min_size=1)
+        slots = data.draw(some, label="slots of the part")
+        group, whole = check_part(group, whole, slots, keeps_unread=twin.keeps_unread)
+
+
 def _in_context(check: Callable[[SharedGroup], None]) -> Law:
     """Return the law that a check of any filled group makes."""
 
@@ -384,6 +374,7 @@ RECIPE_LAWS: dict[str, Law] = {
     "fit is exact where it can be": _fit_is_exact_where_it_can_be,
     "keeps the precision of its banks": _keeps_the_precision_of_its_banks,
     "refuses what does not fit": _refuses_what_does_not_fit,
+    "parts make the same weights": _parts_make_the_same_weights,
     **{law: _in_context(check) for law, check in CONTEXTS.items()},
 }
 """The promises of a recipe, by name."""

@@ -94,6 +94,12 @@ class Wrong(recipes.find("mix")):
             start._replace(templates=start.templates * scale) for start in super().fresh(generator)
         ]
 
+    def part(self, slots):
+        group, (bank,) = super().part(slots)
+        if self.mistake == "part":
+            bank = bank._replace(scalars=torch.arange(group.banks[0].size).flip(0))
+        return recipes.Part(group, (bank,))
+
     def fit(self, weights):
         scale = 1.001 if self.mistake == "fit" else 1
         return [
@@ -108,6 +114,7 @@ MISTAKES = {
     "variance": "starts at",
     "memory": "in use",
     "fit": "not close",
+    "part": "another weight in a part",
 }
 
 

@@ -3,7 +3,8 @@
 The blocks of a layer lie in a grid from its first row and column, cropped at the far borders; a
 slot's row is that of its first block, the others follow, grid row by grid row. The gain is
 that of `gain_of`. Shuffled, scalar d of block m is the mixed scalar
-with the d-th smallest hash of the block times the sign of the hash at d, -1 for an even one.
+with the d-th smallest hash of the block times the sign of the hash at d, -1 for an even one; m
+counts rows, for a slot with a place from there on.
 """
 
 import math
@@ -11,6 +12,7 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 from npas.plans import Bank
+from npas.plans.blocks import num_blocks
 from npas.testing import Twin, gain_of, group_of
 
 SIDE = st.integers(1, 4)
@@ -41,17 +43,18 @@ def weights(group, templates, coefficients):
     (bank,), (templates_KD,), (alphas,), found = group.banks, templates, coefficients, []
     high, wide = bank.shape[:2]
     seed = group.settings.get("shuffled")
-    blocks = [
-        block_of(sum(a * T for a, T in zip(alpha, templates_KD, strict=True)), m, seed)
-        for m, alpha in enumerate(alphas)
-    ]
+    mixed = [sum(a * T for a, T in zip(alpha, templates_KD, strict=True)) for alpha in alphas]
     for slot in group.slots:
         gain = gain_of(group, bank, slot, mixed=True)
         in_a_row = math.ceil(slot.shape[1] / wide)
+        number = in_a_row * math.ceil(slot.shape[0] / high)
+        row = slot.rows[0]
+        first = row if slot.place is None else slot.place
+        blocks = [block_of(mixed[row + m], first + m, seed) for m in range(number)]
         weight = np.zeros((*slot.shape[:2], math.prod(slot.shape[2:])))
         for o in range(slot.shape[0]):
             for i in range(slot.shape[1]):
-                block = blocks[slot.rows[0] + o // high * in_a_row + i // wide]
+                block = blocks[o // high * in_a_row + i // wide]
                 weight[o, i] = gain * block.reshape(high, wide, -1)[o % high, i % wide]
         found.append(weight.reshape(slot.shape))
     return found
@@ -75,7 +78,30 @@ def groups(draw):
     others = [(*box, *kernel) for box in draw(st.lists(sides, max_size=3))]
     shapes = draw(st.permutations([grown, *others]))
     settings = {"shuffled": draw(st.integers(0, 9))} if draw(st.booleans()) else {}
-    return with_block(block, shapes, draw(st.integers(1, 5)), **settings)
+    group = with_block(block, shapes, draw(st.integers(1, 5)), **settings)
+    return draw(placed(shared(draw, group)))
+
+
+def shared(draw, group):
+    """Have some slots the rows of earlier ones with as many blocks."""
+    firsts, slots, count = {}, [], 0
+    for slot in group.slots:
+        grid = num_blocks(slot.shape, group.banks[0].shape)
+        first = draw(st.sampled_from([count, *firsts.get(grid, [])]))
+        if first == count:
+            firsts.setdefault(grid, []).append(first)
+            count += math.prod(grid)
+        slots.append(slot.model_copy(update={"rows": (first,)}))
+    bank = group.banks[0].model_copy(update={"rows": count})
+    return group.model_copy(update={"slots": tuple(slots), "banks": (bank,)})
+
+
+@st.composite
+def placed(draw, group):
+    """Let some slots stand elsewhere."""
+    places = st.one_of(st.none(), st.integers(0, 30))
+    slots = [slot.model_copy(update={"place": draw(places)}) for slot in group.slots]
+    return group.model_copy(update={"slots": tuple(slots)})
 
 
 @st.composite
@@ -86,4 +112,4 @@ def exact(draw):
     return with_block(block, shapes, 7)
 
 
-TWIN = Twin(weights=weights, groups=groups(), exact=exact())
+TWIN = Twin(weights=weights, groups=groups(), exact=exact(), keeps_unread=True)

@@ -1,0 +1,109 @@
+"""One network of several that share, alone, with as much of the banks as it reads."""
+
+import copy
+from typing import cast
+
+import torch
+from torch import nn
+
+from npas import arch
+from npas.plans import Ledger, Plan
+from npas.recipes import Part, part
+from npas.sharing.group import SharedGroup
+from npas.sharing.model import SharedModel, check_shared
+
+
+def member(model: SharedModel, name: str) -> SharedModel:
+    """Return one of the networks of a shared model as a shared model of its own.
+
+    It computes the same, up to the rounding of matrix products with fewer rows. It holds copies of
+    what the network reads: of banks only what its layers are made of (see `npas.recipes.part`),
+    its own plain layers, norms and statistics. A file of it holds no more. The model is left as
+    it is; a lone network's model is copied.
+
+    Args:
+        model: from `npas.share` or `npas.load`.
+        name: of the network, as in `plan.networks`.
+
+    Raises:
+        InvalidSpecError: the model is not a shared network.
+        PlanError: a recipe from elsewhere can make no part of a group.
+        UnknownNameError: the plan has no network of that name.
+
+    Example:
+        >>> import npas
+        >>> from npas.sharing.membership import member
+        >>> from npas.spec import ArchitectureSpec, NetworkSpec
+        >>> named = {"small": "resnet-8", "large": "resnet-14"}
+        >>> specs = [
+        ...     NetworkSpec(name=name, architecture=ArchitectureSpec(name=architecture))
+        ...     for name, architecture in named.items()
+        ... ]
+        >>> plan = npas.plan(specs, budget={"fraction": 0.3})
+        >>> model = npas.share({n.name: npas.build(n.architecture) for n in plan.networks}, plan)
+        >>> small = member(model, "small")
+        >>> small.plan.ledger.total < plan.ledger.total
+        True
+    """
+    check_shared(model)
+    network = model.network(name)
+    if len(model.network_names) == 1:
+        return copy.deepcopy(model)
+    parts = _parts(model.plan, name)
+    with torch.no_grad(), torch.device("cpu"):
+        plain = _plain(model, name, network)
+        alone = SharedModel({name: plain}, _plan_of(model.plan, name, list(parts.values())))
+        for group, source in parts.items():
+            ours, theirs = (cast(SharedGroup, each.groups[group]) for each in (alone, model))
+            ours.copy_part(theirs, source)
+    alone.extra = copy.deepcopy(model.extra)
+    for module in (alone, alone.networks, *alone.groups.modules()):
+        module.training = model.training
+    return alone
+
+
+def _parts(plan: Plan, name: str) -> dict[str, Part]:
+    """Return the part of every group that a network is in, by the group's name."""
+    found = {}
+    for group in plan.groups:
+        slots = [index for index, slot in enumerate(group.slots) if slot.network == name]
+        if slots:
+            found[group.name] = part(group, slots)
+    return found
+
+
+def _plan_of(plan: Plan, name: str, parts: list[Part]) -> Plan:
+    """Return the plan of one network: its budget is what it has, and so is its minimum.
+
+    What a smaller network was asked for instead of is said of all networks together, and is
+    left out.
+    """
+    groups = tuple(each.group for each in parts)
+    networks = tuple(network for network in plan.networks if network.name == name)
+    dense = arch.layer_table(networks).dense
+    private = dense - sum(group.num_dense for group in groups)
+    ledger = Ledger.of(groups, private=private, dense=dense)
+    return Plan(
+        version=plan.version,
+        method=plan.method,
+        options=plan.options,
+        stage=plan.stage,
+        networks=networks,
+        groups=groups,
+        private=tuple(layer for layer in plan.private if layer.network == name),
+        ledger=ledger,
+        minimum=min(plan.minimum, ledger.total),
+    )
+
+
+def _plain(model: SharedModel, name: str, network: nn.Module) -> nn.Module:
+    """Return a copy of a network with parameters, of any values, where others share."""
+    model.compose()
+    plain = copy.deepcopy(network)
+    for slot in (slot for group in model.plan.groups for slot in group.slots):
+        if slot.network == name:
+            path, _, attribute = slot.layer.rpartition(".")
+            module = plain.get_submodule(path)
+            weight = module.__dict__.pop(attribute).view(slot.shape)
+            module.register_parameter(attribute, nn.Parameter(weight))
+    return plain
