@@ -94,6 +94,21 @@ def test_create_refuses_a_teacher_that_is_not_here(client, asked):
     assert count(Job) == 0
 
 
+def test_create_refuses_what_a_lone_network_cannot_learn_from_others(client, asked):
+    training = {"ensemble": {"mutual": 0.5}}
+    for url in ("/v1/jobs", "/v1/plans?estimate=true"):
+        problem = client.post(url, json={**asked, "training": training}).json()
+        assert (problem["status"], problem["code"]) == (422, "invalid_request")
+        assert problem["errors"][0]["pointer"] == "/training/ensemble/mutual"
+    training["ensemble"]["mutual"] = 2
+    problem = client.post("/v1/jobs", json={**asked, "training": training}).json()
+    assert (problem["status"], problem["errors"][0]["pointer"]) == (
+        422,
+        "/training/ensemble/mutual",
+    )
+    assert count(Job) == 0
+
+
 def test_create_blames_the_networks_where_there_are_several(client, asked):
     del asked["architecture"]
     asked["networks"] = [{"name": "one", "architecture": "resnet-9"}]

@@ -1,6 +1,6 @@
 """The gradient of a batch in parts is that of the batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -30,8 +30,9 @@ class Two(nn.Module):
         )
         self.two = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.Tanh(), last)
 
-    def members(self, x: Tensor) -> Mapping[str, Tensor]:
-        return {"one": self.one(x), "two": self.two(x)}
+    def members(self, x: Any, names: Sequence[str] = ("one", "two")) -> Mapping[str, Tensor]:
+        own = x if isinstance(x, Mapping) else dict.fromkeys(names, x)
+        return {name: self.get_submodule(name)(own[name]) for name in names}
 
 
 def penalty(model: nn.Module) -> Tensor:
@@ -90,6 +91,36 @@ def test_parts_have_the_gradient_of_the_whole(
         assert (found - right).abs().max() <= 1e-5 * largest
     assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
     assert torch.equal(hits, plain_hits)
+
+
+@pytest.mark.parametrize("cells", [False, True])
+@pytest.mark.parametrize(
+    ("ensemble", "names"),
+    [({"mutual": 0.4}, None), ({}, ["two"]), ({"batches": "own"}, ["one", "two"])],
+)
+def test_parts_of_several_networks_have_the_gradient_of_the_whole(
+    cells: bool, ensemble: dict[str, Any], names: list[str] | None
+) -> None:
+    wanted = objective(cells=cells, ensemble=ensemble, distillation={})
+    model = Two(cells=cells)
+    drawn = [batch(11, cells=cells, seed=seed) for seed in (1, 2)]
+    images: Any = dict(zip(("one", "two"), (x for x, _ in drawn), strict=True))
+    labels: Any = dict(zip(("one", "two"), (y for _, y in drawn), strict=True))
+    if "batches" not in ensemble:
+        images, labels = images["one"], labels["one"]
+
+    plain, plain_hits = accumulate(wanted, model, images, labels, names, parts=1)
+    expected = gradients(model)
+    model.zero_grad(set_to_none=True)
+    loss, hits = accumulate(wanted, model, images, labels, names, parts=4)
+
+    largest = max(float(g.abs().max()) for g in expected)
+    for found, right in zip(gradients(model), expected, strict=True):
+        assert (found - right).abs().max() <= 1e-5 * largest
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert torch.equal(hits, plain_hits)
+    if "batches" in ensemble:
+        assert hits[1] == 22 or cells
 
 
 def test_one_part_is_the_plain_gradient_to_the_bit() -> None:

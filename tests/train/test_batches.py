@@ -53,3 +53,19 @@ def test_order_differs_between_epochs_and_stages(few_digits: Dataset) -> None:
     assert not torch.equal(first, second)
     assert torch.equal(first, batches(few_digits, batch_size=50).get(0, 0)[0])
     assert not torch.equal(first, batches(few_digits, "search", batch_size=50).get(0, 0)[0])
+
+
+def test_networks_have_orders_of_their_own_and_batches_of_one_size(few_digits: Dataset) -> None:
+    some, again = batches(few_digits, batch_size=40), batches(few_digits, batch_size=40)
+    again.get(1, 2, "b")  # nothing depends on what was asked for before
+
+    for index in range(some.per_epoch):
+        a, b, all_of_them = (some.get(0, index, *name) for name in (("a",), ("b",), ()))
+        assert len(a[1]) == len(b[1]) == len(all_of_them[1])
+        assert not torch.equal(a[0], b[0])
+        assert not torch.equal(a[0], all_of_them[0])
+        assert torch.equal(a[0], again.get(0, index, "a")[0])
+        assert torch.equal(all_of_them[0], again.get(0, index)[0])
+    seen = torch.cat([some.get(0, index, "a")[0] for index in range(some.per_epoch)])
+    whole = torch.cat([some.get(0, index)[0] for index in range(some.per_epoch)])
+    assert sorted(seen.flatten(1).tolist()) == sorted(whole.flatten(1).tolist())

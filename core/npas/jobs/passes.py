@@ -29,7 +29,8 @@ def one_pass(
         chances: how likely each takes part, 0 to 1; None: all do.
     """
     found = [footprint(network.architecture, batch=batch) for network in networks]
-    weighed = list(zip(found, [1] * len(found) if chances is None else chances, strict=True))
+    likely = [Fraction(1)] * len(found) if chances is None else chances
+    weighed = list(zip(found, likely, strict=True))
     return Pass(
         macs=int(sum(each.macs * chance for each, chance in weighed)),
         operations=int(sum(each.operations * chance for each, chance in weighed)),

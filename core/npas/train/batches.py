@@ -69,8 +69,8 @@ class Batches:
         if epoch != self._epoch:
             self._epoch, self._orders = epoch, {}
         if network not in self._orders:
-            place = (self._seed, self._stage, epoch, *([] if network is None else [network]))
-            draw = seeds.generator("order", *place)
+            own = () if network is None else (network,)
+            draw = seeds.generator("order", self._seed, self._stage, epoch, *own)
             order = torch.randperm(len(self._images), generator=draw).to(self._images.device)
             self._orders[network] = order.tensor_split(self.per_epoch)
         chosen = self._orders[network][index]

@@ -57,10 +57,25 @@ def optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
     return kind(groups, lr=spec.learning_rate, betas=(spec.momentum, 0.999), fused=True)
 
 
-def take_step(optimizer: torch.optim.Optimizer) -> None:
-    """Move the parameters that have a gradient; the others and their momenta stay as they are."""
+def take_step(
+    optimizer: torch.optim.Optimizer, model: nn.Module, *, some_sit_out: bool = False
+) -> None:
+    """Move the parameters that have a gradient; the others and their momenta stay as they are.
+
+    Coefficients of many layers are rows of one parameter. Where networks sit out, rows without a
+    gradient stay as they are, too.
+
+    Args:
+        optimizer: over the model's parameters.
+        model: has gradients.
+        some_sit_out: whether there are networks that take no part in this step.
+    """
     _remember_from_zero(optimizer)
+    before = _resting(optimizer, model) if some_sit_out else []
     optimizer.step()
+    with torch.no_grad():
+        for tensor, rests, old in before:
+            tensor.copy_(torch.where(rests, old, tensor))
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
@@ -101,6 +116,20 @@ def _remember_from_zero(optimizer: torch.optim.Optimizer) -> None:
         new = [each for each in moved if _MOMENTUM not in optimizer.state.get(each, {})]
         for each in new if len(new) < len(moved) else ():
             optimizer.state[each][_MOMENTUM] = torch.zeros_like(each)
+
+
+def _resting(
+    optimizer: torch.optim.Optimizer, model: nn.Module
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return coefficients and their momenta, which of the rows rest, and all that is in them."""
+    found = []
+    for name, parameter in model.named_parameters():
+        if "coefficients" in name and parameter.grad is not None and parameter.dim() > 1:
+            rests = (parameter.grad == 0).all(dim=1, keepdim=True)
+            momenta = optimizer.state.get(parameter, {}).values()
+            held = [parameter.detach(), *(m for m in momenta if m.shape == parameter.shape)]
+            found += [(each, rests, each.clone()) for each in held]
+    return found
 
 
 def _norms_and_biases(model: nn.Module) -> set[str]:

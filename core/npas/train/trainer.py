@@ -269,7 +269,7 @@ class Trainer:
         loss, hits = accumulate(
             self.objective, self.model, step.images, step.labels, step.names, parts=parts
         )
-        take_step(self.optimizer)
+        take_step(self.optimizer, self.model, some_sit_out=step.names is not None)
         self._sums.add(step.size, loss, hits)
         self.step += 1
         if self.step % _STEPS_PER_LOSS_CHECK == 0:
