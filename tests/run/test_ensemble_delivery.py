@@ -45,7 +45,7 @@ def loaded(outcome):
 
 
 @pytest.fixture(scope="module")
-def test_images(request_of_several, loaded):
+def test_images(request_of_several):
     """Return what the networks read of the test images, and the labels."""
     found = npas.data.load(request_of_several.dataset)
     return found.inputs()(found.x_test), found.y_test

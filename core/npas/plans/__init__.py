@@ -30,6 +30,11 @@ Positive = Annotated[float | None, Field(gt=0, le=1e6, exclude_if=lambda value: 
 Place = Annotated[int | None, Field(ge=0, le=2**48, exclude_if=lambda value: value is None)]
 """A number of something, counted from 0, likewise."""
 
+Counts = Annotated[
+    tuple[Annotated[int, Field(ge=1)], ...], Field(exclude_if=lambda each: not each)
+]
+"""Numbers of something; left out of the JSON where there are none."""
+
 
 def kaiming(shape: tuple[int, ...]) -> float:
     """Return sqrt(2 / fan-in), He et al., 2015; the fan-in is all dimensions but the first."""
@@ -114,6 +119,8 @@ class Group(Spec):
             for the shape that it completes. See `npas.planning.scale`.
         row_length: length at which every row of coefficients starts; None: 1. See
             `npas.planning.scale`.
+        joined: how many slots the group had each time before others joined it. Their weights are
+            composed apart from those of later ones, so that no bit of them changes.
     """
 
     name: str = Field(pattern=r"^g\d+$")
@@ -123,6 +130,14 @@ class Group(Spec):
     slots: tuple[Slot, ...] = Field(min_length=1)
     deviation: Positive = None
     row_length: Positive = None
+    joined: Counts = ()
+
+    @model_validator(mode="after")
+    def _joined_in_order(self) -> Self:
+        ends = (*self.joined, len(self.slots))
+        if list(ends) != sorted(set(ends)):
+            raise ValueError(f"joined does not count some of {len(self.slots)} slots, rising")
+        return self
 
     @property
     def num_parameters(self) -> int:

@@ -144,13 +144,33 @@ def overlap(rect: Rect, shape: Shape) -> tuple[int, int]:
 
 
 def reads(shapes: tuple[Shape, ...], shape: Shape) -> tuple[int, ...]:
-    """Return the indices of the blocks that a layer of this shape reads."""
+    """Return the indices of the blocks that a layer of this shape reads.
+
+    Args:
+        shapes: ordered and distinct.
+        shape: of the layer; one of these, or one that they cover.
+    """
     height, width = box(shape)
+    # Blocks of later shapes begin where an earlier one of this shape ends.
+    last = shapes.index(shape) if shape in shapes else len(shapes) - 1
     return tuple(
         index
-        for index, rects in enumerate(all_added(shapes)[: shapes.index(shape) + 1])
+        for index, rects in enumerate(all_added(shapes)[: last + 1])
         if any(rect.top < height and rect.left < width for rect in rects)
     )
+
+
+def covers(shapes: tuple[Shape, ...], shape: Shape) -> bool:
+    """Return whether every place of a layer of some shape lies in the union of others.
+
+    Args:
+        shapes: ordered and distinct.
+        shape: of the layer.
+    """
+    if shape in shapes:
+        return True
+    pieces = (overlap(rect, shape) for rects in all_added(shapes) for rect in rects)
+    return sum(rows * columns for rows, columns in pieces) == math.prod(box(shape))
 
 
 def num_readers(shapes: tuple[Shape, ...], layers: Sequence[Shape]) -> list[int]:

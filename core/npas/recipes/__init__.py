@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from npas import registry
 from npas.errors import PlanError
-from npas.plans import Group
+from npas.plans import Group, Slot
 from npas.recipes._composer import BankInit as BankInit
 from npas.recipes._composer import BankPart as BankPart
 from npas.recipes._composer import Composer as Composer
@@ -54,7 +54,7 @@ def check(group: Group, *, reads: Sequence[Sequence[int]], sizes: Sequence[int])
             used[index].add(slot.rows[index] or 0)
             counts[index] += 1
     for index, bank in enumerate(group.banks):
-        is_alone = bank.rows == 0 and bank.templates == counts[index] == 1
+        is_alone = bank.rows == 0 and bank.templates == 1
         if used[index] != set(range(1 if is_alone else bank.rows)):
             raise PlanError(f"group {group.name}: rows of bank {index} are not those in use")
 
@@ -111,3 +111,25 @@ def part(group: Group, slots: Sequence[int]) -> Part:
     if not hasattr(composer, "part"):
         raise PlanError(f"group {group.name}: recipe {group.recipe} can make no part of a group")
     return composer.part(chosen)
+
+
+def with_layer(group: Group, slot: Slot) -> Group | None:
+    """Return a group that one layer more reads, with as few scalars of its own as its recipe asks.
+
+    Banks and all other layers stay as they are. None where the recipe cannot make that weight of
+    these banks.
+
+    Args:
+        group: of a plan.
+        slot: of the layer, the last one then; the rows it has are left out.
+    """
+    recipe = find(group.recipe)
+    if not hasattr(recipe, "with_layer"):
+        return None
+    try:
+        found: Group | None = recipe(group).with_layer(slot)
+        if found is not None:
+            recipe(found)
+    except PlanError:
+        return None
+    return found

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from npas.plans import Group
+from npas.plans import Group, Slot
 
 
 class Reader(NamedTuple):
@@ -133,4 +133,13 @@ class Composer(Protocol):
 
         Args:
             slots: indices of the layers, ascending; some, and not all.
+        """
+
+    def with_layer(self, slot: Slot) -> Group | None:
+        """Return the group with one layer more at the end, which reads the same templates.
+
+        None where it cannot. A recipe may have no such method. See `npas.recipes.with_layer`.
+
+        Args:
+            slot: of the layer.
         """

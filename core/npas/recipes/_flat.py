@@ -82,7 +82,7 @@ class Flat:
         self.row_length = group.row_length
         self._group = group
         self._shapes = shapes = [slot.shape for slot in group.slots]
-        settings = settings_of(group, kind)
+        self._settings = settings = settings_of(group, kind)
         self.readings = _readings(group, settings)
         self._whole = settings.whole or bank.size
         self._kept = _Kept(zip(shapes, self.readings, strict=True))
@@ -98,6 +98,11 @@ class Flat:
             for slot, way in zip(group.slots, self.ways, strict=True)
         ]
         self._weights: list[Tensor | None] = [None] * len(shapes)
+
+    def num_own(self, shape: tuple[int, ...]) -> int:
+        """Return how many scalars of its own one layer more of a shape would have."""
+        settings = {"upsample": self._settings.upsample, "max_windows": self._settings.max_windows}
+        return reading(shape, self._whole, **settings).coefficients
 
     def own(self, index: int, others: tuple[int | None, ...] = ()) -> Own:
         """Return the own coefficients of a layer, where it has any."""

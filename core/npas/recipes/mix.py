@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from npas.errors import PlanError
-from npas.plans import Group
+from npas.plans import Group, Slot
 from npas.recipes import BankInit, Part, check, settings_of
 from npas.recipes._buffers import buffer, rows_of
+from npas.recipes._growth import with_own_rows
+from npas.recipes._mixing import mixed
 from npas.recipes._part import part_by_rows
 from npas.recipes._start import BankSettings, fit_bank, fresh_bank, readers_of
 
@@ -37,7 +39,7 @@ class Mix:
         (templates_KD,), (mixing_LK,) = templates, mixing
         shape = (len(self._shapes), templates_KD.shape[1])
         self._weights_LD = buffer(self._weights_LD, shape, templates_KD)
-        torch.mm(mixing_LK, templates_KD, out=self._weights_LD)
+        mixed(mixing_LK, templates_KD, self._weights_LD, ends=self._group.joined)
         rows = zip(self._weights_LD.unbind(), self._shapes, strict=True)
         return [row.view(shape) for row, shape in rows]
 
@@ -64,6 +66,11 @@ class Mix:
     def part(self, slots: Sequence[int]) -> Part:
         """Return some layers with the rows that they read; see `Composer`."""
         return part_by_rows(self._group, slots)
+
+    def with_layer(self, slot: Slot) -> Group | None:
+        """Return the group with one layer more, of the same shape; see `Composer`."""
+        is_alike = slot.shape == self._shapes[0]
+        return with_own_rows(self._group, slot, [0]) if is_alike else None
 
     def _gathered(self, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """Return weights or their gradients as rows, (L, D)."""

@@ -5,6 +5,7 @@ Source: "Learning to Compose SuperWeights", WACV 2024, section 2.1, with the geo
 every block is copied once to its place.
 """
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,11 @@ import torch
 from torch import Tensor
 
 from npas.errors import PlanError
-from npas.plans import Group, blocks
+from npas.plans import Group, Slot, blocks
 from npas.recipes import BankInit, Part, check, settings_of
 from npas.recipes._buffers import buffer
+from npas.recipes._growth import with_own_rows
+from npas.recipes._mixing import mixed
 from npas.recipes._part import part_by_rows
 from npas.recipes._start import BankSettings, fit_bank, fresh_bank, readers_of
 
@@ -28,6 +31,7 @@ class _Bank:
         self.rects = _rects(group)[index]
         self.kernel = group.banks[index].shape[2:]
         self.readers = [s for s, slot in enumerate(group.slots) if slot.rows[index] is not None]
+        self.ends = [bisect.bisect_left(self.readers, end) for end in group.joined]
         self.is_whole = [self._reads_all(group.slots[s].shape) for s in self.readers]
         self.mixed_LD: Tensor | None = None
         self.gathered_LD: Tensor | None = None
@@ -75,9 +79,10 @@ class Nest:
         self._group = group
         self._shapes = [slot.shape for slot in group.slots]
         shapes = tuple(bank.shape for bank in group.banks)
-        is_in_order = shapes == blocks.ordered(set(shapes)) and set(shapes) >= set(self._shapes)
-        if not is_in_order or len({shape[2:] for shape in shapes}) > 1:
-            raise PlanError(f"group {group.name}: nest needs a bank for every shape, in order")
+        kernels = {shape[2:] for shape in (*shapes, *self._shapes)}
+        is_covered = all(blocks.covers(shapes, shape) for shape in set(self._shapes))
+        if shapes != blocks.ordered(set(shapes)) or len(kernels) > 1 or not is_covered:
+            raise PlanError(f"group {group.name}: nest needs banks for every shape, in order")
         read = {shape: blocks.reads(shapes, shape) for shape in set(self._shapes)}
         rects = _rects(group)
         if not all(rects):
@@ -93,13 +98,13 @@ class Nest:
 
     def compose(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights; see `Composer`."""
-        mixed = []
+        made = []
         for bank, templates_KD, mixing_LK in zip(self._banks, templates, mixing, strict=True):
             size = (len(bank.readers), bank.size)
             bank.mixed_LD = buffer(bank.mixed_LD, size, templates_KD)
-            mixed.append(torch.mm(mixing_LK, templates_KD, out=bank.mixed_LD))
-        if len(mixed) == 1:
-            rows = zip(mixed[0], self._shapes, strict=True)
+            made.append(mixed(mixing_LK, templates_KD, bank.mixed_LD, ends=bank.ends))
+        if len(made) == 1 and all(self._banks[0].is_whole):
+            rows = zip(made[0], self._shapes, strict=True)
             return [row.view(shape) for row, shape in rows]
         self._weights = buffer(self._weights, (self._ends[-1],), templates[0])
         starts = [0, *self._ends]
@@ -107,7 +112,7 @@ class Nest:
             self._weights[start:end].view(shape)
             for start, end, shape in zip(starts, self._ends, self._shapes, strict=False)
         ]
-        for bank, mixed_LD in zip(self._banks, mixed, strict=True):
+        for bank, mixed_LD in zip(self._banks, made, strict=True):
             for block_D, slot in zip(mixed_LD, bank.readers, strict=True):
                 for piece, place in bank.places(block_D, weights[slot], self._shapes[slot]):
                     place.copy_(piece)
@@ -159,6 +164,13 @@ class Nest:
             made.append(bank.model_copy(update={"size": len(scalars)}))
             banks.append(source._replace(scalars=scalars))
         return Part(found.group.model_copy(update={"banks": tuple(made)}), tuple(banks))
+
+    def with_layer(self, slot: Slot) -> Group | None:
+        """Return the group with one layer more, no larger than all blocks; see `Composer`."""
+        shapes = tuple(bank.shape for bank in self._group.banks)
+        if slot.shape[2:] != shapes[0][2:] or not blocks.covers(shapes, slot.shape):
+            return None
+        return with_own_rows(self._group, slot, blocks.reads(shapes, slot.shape))
 
     def _gathered(self, bank: _Bank, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """Return weights or their gradients cut to one bank's blocks, (L, D)."""

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from npas.errors import PlanError
-from npas.plans import Group
+from npas.plans import Group, Slot
 from npas.recipes import BankInit, Part, Reader
 from npas.recipes._flat import Flat
+from npas.recipes._growth import grown
 from npas.recipes._start import fit_by_descent
 
 
@@ -24,7 +25,7 @@ class Slice:
     def __init__(self, group: Group) -> None:
         if len(group.banks) > 1 or group.banks[0].templates != 1:
             raise PlanError(f"group {group.name}: slice needs one bank of one template")
-        self._flat = flat = Flat(group)
+        self._group, self._flat = group, (flat := Flat(group))
         readers, self._parts = flat.checked(group, [*map(flat.own, range(len(group.slots)))])
         self.readers: Sequence[Sequence[Reader]] = [readers]
 
@@ -65,6 +66,12 @@ class Slice:
     def part(self, slots: Sequence[int]) -> Part:
         """Return some layers with what they read of the bank; see `Composer`."""
         return self._flat.part(slots, [each.coefficients for each in self._flat.readings])
+
+    def with_layer(self, slot: Slot) -> Group | None:
+        """Return the group with one layer more, of any shape; see `Composer`."""
+        bank, count = self._group.banks[0], self._flat.num_own(slot.shape)
+        wider = bank.model_copy(update={"rows": bank.rows + count})
+        return grown(self._group, slot, (bank.rows,), banks=(wider,))
 
 
 RECIPE = Slice

@@ -24,6 +24,8 @@ from npas.plans.blocks import MOST_PADDING, num_blocks
 from npas.recipes import BankInit, BankPart, Part, Reader, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffled_rows
+from npas.recipes._growth import grown
+from npas.recipes._mixing import mixed
 from npas.recipes._places import Places
 from npas.recipes._start import fit_bank, fresh_bank
 from npas.spec import Spec
@@ -115,7 +117,8 @@ class Stack:
         (templates_KD,), (mixing_MK,) = templates, mixing
         shape = (mixing_MK.shape[0], templates_KD.shape[1])
         self._mixed_MD = buffer(self._mixed_MD, shape, templates_KD)
-        mixed_MD = torch.mm(mixing_MK, templates_KD, out=self._mixed_MD)
+        ends = [self._firsts[count] for count in self._group.joined]
+        mixed_MD = mixed(mixing_MK, templates_KD, self._mixed_MD, ends=ends)
         return [self._laid_out(slot, mixed_MD) for slot in range(len(self._shapes))]
 
     def _laid_out(self, slot: int, mixed_MD: Tensor) -> Tensor:
@@ -202,6 +205,14 @@ class Stack:
         changes = {"banks": (kept,), "slots": tuple(made), "deviation": deviation}
         source = BankPart(0, rows=torch.cat(rows), scalars=scalars)
         return Part(group.model_copy(update=changes), (source,))
+
+    def with_layer(self, slot: Slot) -> Group | None:
+        """Return the group with one layer more, of the same kernel; see `Composer`."""
+        if slot.shape[2:] != self._block[2:]:
+            return None
+        bank, count = self._group.banks[0], math.prod(num_blocks(slot.shape, self._block))
+        wider = bank.model_copy(update={"rows": bank.rows + count})
+        return grown(self._group, slot, (bank.rows,), banks=(wider,))
 
     def _gathered(self, weights: Sequence[Tensor | None], like: Tensor) -> Tensor:
         """Return weights or their gradients as rows of blocks, (M, D), zeros behind borders."""

@@ -6,11 +6,13 @@ from typing import cast
 import torch
 from torch import nn
 
-from npas import arch
-from npas.plans import Ledger, Plan
-from npas.recipes import Part, part
+from npas.ensembles.ladder import LADDER
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel, check_shared
+from npas.sharing.restriction import parts, restricted
+
+_OF_ALL = ("accuracy", LADDER)
+"""What a file says of all its networks together, and of none by itself."""
 
 
 def member(model: SharedModel, name: str) -> SharedModel:
@@ -18,8 +20,9 @@ def member(model: SharedModel, name: str) -> SharedModel:
 
     It computes the same, up to the rounding of matrix products with fewer rows. It holds copies of
     what the network reads: of banks only what its layers are made of (see `npas.recipes.part`),
-    its own plain layers, norms and statistics. A file of it holds no more. The model is left as
-    it is; a lone network's model is copied.
+    its own plain layers, norms and statistics. A file of it holds no more. Its `extra` is that of
+    the model but for what is said of all networks together. The model is left as it is; a lone
+    network's model is copied.
 
     Args:
         model: from `npas.share` or `npas.load`.
@@ -49,51 +52,17 @@ def member(model: SharedModel, name: str) -> SharedModel:
     network = model.network(name)
     if len(model.network_names) == 1:
         return copy.deepcopy(model)
-    parts = _parts(model.plan, name)
     with torch.no_grad(), torch.device("cpu"):
         plain = _plain(model, name, network)
-        alone = SharedModel({name: plain}, _plan_of(model.plan, name, list(parts.values())))
-        for group, source in parts.items():
-            ours, theirs = (cast(SharedGroup, each.groups[group]) for each in (alone, model))
+        alone = SharedModel({name: plain}, restricted(model.plan, [name]))
+        for source in parts(model.plan, [name]):
+            banks = source.group.name
+            ours, theirs = (cast(SharedGroup, each.groups[banks]) for each in (alone, model))
             ours.copy_part(theirs, source)
-    alone.extra = copy.deepcopy(model.extra)
+    alone.extra = {k: v for k, v in copy.deepcopy(model.extra).items() if k not in _OF_ALL}
     for module in (alone, alone.networks, *alone.groups.modules()):
         module.training = model.training
     return alone
-
-
-def _parts(plan: Plan, name: str) -> dict[str, Part]:
-    """Return the part of every group that a network is in, by the group's name."""
-    found = {}
-    for group in plan.groups:
-        slots = [index for index, slot in enumerate(group.slots) if slot.network == name]
-        if slots:
-            found[group.name] = part(group, slots)
-    return found
-
-
-def _plan_of(plan: Plan, name: str, parts: list[Part]) -> Plan:
-    """Return the plan of one network: its budget is what it has, and so is its minimum.
-
-    What a smaller network was asked for instead of is said of all networks together, and is
-    left out.
-    """
-    groups = tuple(each.group for each in parts)
-    networks = tuple(network for network in plan.networks if network.name == name)
-    dense = arch.layer_table(networks).dense
-    private = dense - sum(group.num_dense for group in groups)
-    ledger = Ledger.of(groups, private=private, dense=dense)
-    return Plan(
-        version=plan.version,
-        method=plan.method,
-        options=plan.options,
-        stage=plan.stage,
-        networks=networks,
-        groups=groups,
-        private=tuple(layer for layer in plan.private if layer.network == name),
-        ledger=ledger,
-        minimum=min(plan.minimum, ledger.total),
-    )
 
 
 def _plain(model: SharedModel, name: str, network: nn.Module) -> nn.Module:
