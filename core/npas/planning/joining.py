@@ -1,0 +1,164 @@
+"""Networks that join the banks of others, whose weights stay as they are."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from npas import arch, methods, recipes
+from npas.arch.layers import Layer, LayerTable
+from npas.errors import InfeasibleBudgetError, InvalidSpecError
+from npas.planning.problem import PlanningProblem
+from npas.plans import Group, LayerKey, Ledger, Plan, PrivateLayer, Slot
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Offer:
+    """A group that a layer can join, and the scalars that this takes."""
+
+    layer: Layer
+    group: str
+    cost: int
+
+
+def joined(plan: Plan, problem: PlanningProblem) -> Plan:
+    """Return the plan of networks and of others that read the same templates.
+
+    A layer joins a group of its kernel class, of several the one whose layers stand at about the
+    same depth of their networks. It adds coefficients alone. A layer that no group can make, and
+    what the method never shares, has plain weights; so have others, the smallest first, as far as
+    the budget goes: those are the only new templates.
+
+    Args:
+        plan: of networks that share already; its groups, rows and templates stay as they are.
+        problem: of the new networks; its budget is what they may add.
+
+    Returns:
+        a plan whose budget is what the plan has now and what may be added to it.
+
+    Raises:
+        InvalidSpecError: a network has the name of another.
+        InfeasibleBudgetError: the least that the new networks add is more than the budget.
+    """
+    _check_names(plan, problem)
+    table = problem.free(problem.networks)
+    offers = _offers(plan, table)
+    kept = sum(layer.size for layer in table.layers if layer.key not in offers)
+    least = table.others + kept + sum(offer.cost for offer in offers.values())
+    budget = table.dense if problem.budget is None else problem.budget
+    if least > budget:
+        raise InfeasibleBudgetError(
+            method=plan.method, budget=budget, minimum=least, alternatives={}
+        )
+    sharing = _affordable(offers.values(), budget - least)
+    groups = tuple(_grown(group, sharing) for group in plan.groups)
+    own = {offer.layer.key for offer in sharing}
+    private = [layer for layer in problem.whole(problem.networks).layers if layer.key not in own]
+    added = table.dense - sum(offer.layer.size for offer in sharing)
+    ledger = Ledger.of(
+        groups,
+        private=plan.ledger.private + added,
+        dense=plan.ledger.dense + table.dense,
+        budget=plan.ledger.total + budget,
+    )
+    fields = {name: getattr(plan, name) for name in type(plan).model_fields}
+    changed = {
+        "stage": "train",
+        "networks": (*plan.networks, *problem.networks),
+        "groups": groups,
+        "private": (*plan.private, *map(_plain, private)),
+        "ledger": ledger,
+        "minimum": min(plan.minimum, plan.ledger.total) + least,
+        "requested_dense": None,
+    }
+    return Plan(**fields | changed)
+
+
+def _check_names(plan: Plan, problem: PlanningProblem) -> None:
+    known = [network.name for network in plan.networks]
+    for index, network in enumerate(problem.networks):
+        if network.name in known:
+            raise InvalidSpecError(
+                f"there is a network {network.name!r} in the file already (it has "
+                f"{', '.join(known)}): give the new one another name, as networks "
+                '[{"name": ..., "architecture": ...}]',
+                field=f"/networks/{index}/name",
+            )
+
+
+def _offers(plan: Plan, table: LayerTable) -> dict[LayerKey, _Offer]:
+    """Return for each new layer that can share the group that it joins."""
+    _, options = methods.planned_by(plan)
+    sharing, _ = table.split(getattr(options, "private", ("classifier",)))
+    depths = _depths(table.layers)
+    old = arch.layer_table(plan.networks, embeddings=True).layers
+    classes, places = {la.key: la.kernel_class for la in old}, _depths(old)
+    found: dict[LayerKey, _Offer] = {}
+    for layer in sharing:
+        groups = [g for g in plan.groups if classes[g.slots[0].key] == layer.kernel_class]
+        ways = [(_distance(g, depths[layer.key], places), g.name, g) for g in groups]
+        for _, name, group in sorted(ways, key=lambda way: way[:2]):
+            offer = _offer(group, layer)
+            if offer is not None:
+                found[layer.key] = _Offer(layer=layer, group=name, cost=offer)
+                break
+    return found
+
+
+def _offer(group: Group, layer: Layer) -> int | None:
+    """Return what it costs that a layer joins a group; None: it cannot, or saves nothing."""
+    grown = recipes.with_layer(group, _slot(layer))
+    cost = layer.size if grown is None else grown.num_parameters - group.num_parameters
+    return cost if cost < layer.size else None
+
+
+def _slot(layer: Layer) -> Slot:
+    return Slot(
+        network=layer.network,
+        layer=layer.name,
+        shape=layer.shape,
+        rows=(),
+        deviation=layer.deviation,
+    )
+
+
+def _depths(layers: Sequence[Layer]) -> dict[LayerKey, float]:
+    """Return where each layer stands in its network, from 0 to 1."""
+    of_network: dict[str, list[Layer]] = defaultdict(list)
+    for layer in layers:
+        of_network[layer.network].append(layer)
+    return {
+        layer.key: place / max(1, len(own) - 1)
+        for own in of_network.values()
+        for place, layer in enumerate(own)
+    }
+
+
+def _distance(group: Group, depth: float, places: Mapping[LayerKey, float]) -> float:
+    mean = sum(places[slot.key] for slot in group.slots) / len(group.slots)
+    return abs(mean - depth)
+
+
+def _affordable(offers: Sequence[_Offer] | Mapping[LayerKey, _Offer], spare: int) -> list[_Offer]:
+    """Return the offers that are taken: all but the smallest layers, which the rest pays for."""
+    taken = sorted(offers, key=lambda offer: (offer.layer.size - offer.cost, offer.layer.key))
+    while taken and taken[0].layer.size - taken[0].cost <= spare:
+        first = taken.pop(0)
+        spare -= first.layer.size - first.cost
+    return taken
+
+
+def _grown(group: Group, sharing: Sequence[_Offer]) -> Group:
+    """Return a group with the layers that join it, in the order of their networks."""
+    joining = [offer.layer for offer in sharing if offer.group == group.name]
+    if not joining:
+        return group
+    found = group.model_copy(update={"joined": ()})
+    for layer in sorted(joining, key=lambda layer: layer.key):
+        grown = recipes.with_layer(found, _slot(layer))
+        assert grown is not None
+        found = grown
+    return found.model_copy(update={"joined": (*group.joined, len(group.slots))})
+
+
+def _plain(layer: Layer) -> PrivateLayer:
+    return PrivateLayer(network=layer.network, layer=layer.name, shape=layer.shape)
