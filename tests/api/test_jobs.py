@@ -98,7 +98,7 @@ def test_create_refuses_what_a_lone_network_cannot_learn_from_others(client, ask
     training = {"ensemble": {"mutual": 0.5}}
     for url in ("/v1/jobs", "/v1/plans?estimate=true"):
         problem = client.post(url, json={**asked, "training": training}).json()
-        assert (problem["status"], problem["code"]) == (422, "invalid_request")
+        assert (problem["status"], problem["code"]) == (422, "invalid_spec")
         assert problem["errors"][0]["pointer"] == "/training/ensemble/mutual"
     training["ensemble"]["mutual"] = 2
     problem = client.post("/v1/jobs", json={**asked, "training": training}).json()

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from npas import registry
-from npas.spec.base import Spec as Spec
+from npas.spec.checked import Spec as Spec
 from npas.spec.declared import LayerList
 from npas.spec.ensemble import EnsembleSpec as EnsembleSpec
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from npas.spec.base import Spec
+from npas.spec.checked import Spec
 
 
 class EnsembleSpec(Spec):

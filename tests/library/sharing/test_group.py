@@ -5,8 +5,7 @@ import copy
 import npas
 import pytest
 import torch
-from npas.errors import UnknownNameError
-from npas.spec import BudgetSpec, PlanRequest
+from npas.spec import BudgetSpec
 from torch.nn import functional as F
 
 BOTH = [("block_mix", 0.4), ("soft_sharing", 0.75)]
@@ -378,53 +377,3 @@ def test_gradients_are_those_of_the_plain_network(model):
             torch.autograd.grad(total, leaves), group.parameters(), strict=True
         ):
             torch.testing.assert_close(leaf, parameter.grad, rtol=1e-9, atol=1e-12)
-
-
-SEVERAL = {
-    "networks": [
-        {"name": name, "architecture": {"name": kind, "input_size": 8}}
-        for name, kind in (("a", "resnet-8"), ("b", "resnet-8"), ("c", "wrn-10-2"))
-    ],
-    "budget": {"fraction": 0.6},
-}
-
-
-@pytest.mark.parametrize("method", ["superweights", "block_mix", "uniform", "ssn"])
-@pytest.mark.parametrize("names", [("a",), ("b", "c")])
-def test_only_what_the_networks_that_ran_are_made_of_gets_a_gradient(method, names):
-    """Truth: what moves a network's plain weights when it is changed."""
-    plan = npas.plan(PlanRequest.model_validate({**SEVERAL, "method": method}))
-    networks = {n.name: npas.build(n.architecture, seed=2) for n in plan.networks}
-    model = npas.share(networks, plan, seed=2).eval()
-    logits = model.members(X[:2, :, :8, :8], names)
-    assert tuple(logits) == names
-    sum(each.sum() for each in logits.values()).backward()
-
-    def weights():
-        plain = model.materialise()
-        return [p.detach().clone() for name in names for p in plain[name].parameters()]
-
-    before = weights()
-    found = {}
-    for name, parameter in model.named_parameters():
-        if name.startswith("groups."):
-            old = parameter.detach().clone()
-            with torch.no_grad():
-                parameter.add_(1)
-            is_read = not all(map(torch.equal, weights(), before))
-            with torch.no_grad():
-                parameter.copy_(old)
-            found[name] = is_read
-            assert (parameter.grad is not None) == is_read, name
-    assert any(found.values())
-    if names == ("a",) and method in ("superweights", "uniform"):
-        assert not all(found.values())
-    for name, each in zip("abc", model.networks, strict=True):
-        assert all((p.grad is not None) == (name in names) for p in each.parameters())
-
-
-def test_each_network_may_have_inputs_of_its_own(model):
-    own = model.members({"main": X[:2]}, ["main"])
-    assert torch.equal(own["main"], model.members(X[:2])["main"])
-    with pytest.raises(UnknownNameError):
-        model.members(X[:2], ["other"])
