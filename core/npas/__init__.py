@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from npas.arch import build as build
     from npas.delivery.checkpoint import load as load
     from npas.delivery.checkpoint import save as save
+    from npas.delivery.joining import join as join
     from npas.folding.fold import fold as fold
     from npas.folding.loops import loops as loops
     from npas.folding.recalibration import recalibrate as recalibrate
@@ -35,6 +36,7 @@ _OWNERS = {
     "SharedModel": "npas.sharing.model",
     "build": "npas.arch",
     "compare": "npas.plans.comparison",
+    "join": "npas.delivery.joining",
     "fold": "npas.folding.fold",
     "load": "npas.delivery.checkpoint",
     "loops": "npas.folding.loops",

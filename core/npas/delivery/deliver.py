@@ -285,7 +285,7 @@ def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
         **result.costs,
         "distillation": result.distillation,
         "race": result.race,
-        **({"start": result.start} if result.start else {}),
+        **_start(result.start, len(content)),
         "seed": spec.seed,
         "device": result.device.type,
         "file_bytes": len(content),
@@ -294,6 +294,15 @@ def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
         **({"truncated": True} if result.truncated else {}),
         **({"adjustments": result.adjusted} if result.adjusted else {}),
     }
+
+
+def _start(start: Mapping[str, Any] | None, file_bytes: int) -> dict[str, Any]:
+    """Return the field about the start; of networks that joined, with the bytes they added."""
+    if start is None or "joined" not in start:
+        return {"start": start} if start else {}
+    joined = start["joined"]
+    added = file_bytes - joined["checkpoint_bytes"]
+    return {"start": {**start, "joined": {**joined, "file_bytes": added}}}
 
 
 def _graded(found: Evaluation) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def admit(
         plan = solve(problem)
         problem.method.refine_after(problem.options, epochs=spec.training.epochs)
     if start is not None:
-        continuation.check_suits(start, plan)
+        continuation.check_suits(start, plan, spec)
     augment.check(spec.training, known.task)
     check_balance(spec.training, known.task)
     distillation.require(spec.training, known, folder)

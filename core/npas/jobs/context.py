@@ -10,7 +10,7 @@ import torch
 
 from npas import data
 from npas.data import Dataset, Inputs
-from npas.jobs.continuation import is_continued
+from npas.jobs.continuation import going_on
 from npas.jobs.folder import make
 from npas.jobs.listener import Listener
 from npas.jobs.start import Start, named
@@ -47,8 +47,8 @@ class RunContext:
         adjustments: what is done otherwise than asked.
         ends_at: of `time.monotonic`: when the request's time is over; None: it has no limit.
         start: whose weights the networks begin with; None: random ones.
-        is_continued: whether the plan of the start is trained on as it is; see
-            `npas.jobs.start.continues`.
+        going_on: the plan that is trained on from the start, see
+            `npas.jobs.continuation.kept`; None: there is none.
         first_version: of the plans, for the listener: 1 after a race, whose plan is 0; else 0.
     """
 
@@ -64,8 +64,13 @@ class RunContext:
     adjustments: Adjustments
     ends_at: float | None
     start: Start | None = None
-    is_continued: bool = False
+    going_on: Plan | None = None
     first_version: int = 0
+
+    @property
+    def is_continued(self) -> bool:
+        """Tell whether a plan is trained on: then nothing is raced, searched or refined."""
+        return self.going_on is not None
 
     @property
     def inputs(self) -> Inputs:
@@ -120,7 +125,8 @@ def prepared(
     spec = named(spec, began)
     dataset = data.load(spec.dataset, data_folder)
     problem = PlanningProblem.of(spec, dataset)
-    is_on = began is not None and is_continued(began, spec, problem, accepted)
+    is_on = began is not None and evidence is None
+    plan = going_on(began, spec, problem, accepted) if began is not None and is_on else None
     return RunContext(
         spec=spec,
         problem=problem,
@@ -134,5 +140,5 @@ def prepared(
         adjustments=adjustments,
         ends_at=ends_at,
         start=began,
-        is_continued=is_on and evidence is None,
+        going_on=plan,
     )

@@ -4,12 +4,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from npas.delivery import checkpoint
-from npas.errors import CheckpointError, PlanError
-from npas.jobs.promise import check_promise
-from npas.jobs.start import Start, missing, unusable
+from npas.errors import CheckpointError, PlanError, StartError
+from npas.jobs.promise import check_promise, outdated
+from npas.jobs.start import Start, is_joining, missing, unusable
+from npas.planning.joining import joined
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
-from npas.sharing.sameness import check_inherits
+from npas.sharing.sameness import FIELD, check_inherits
 from npas.spec import JobSpec
 
 TRAINED: Collection[str] = ("train", "refined")
@@ -49,33 +50,72 @@ def planned(path: Path | None, spec: JobSpec, problem: PlanningProblem) -> Plan 
         if spec.start is not None:
             raise missing()
         return None
-    plan = _plan(path)
-    return plan if continues(plan, spec, problem) else None
+    return kept(_plan(path), spec, problem)
 
 
-def check_suits(path: Path, plan: Plan) -> None:
+def kept(own: Plan, spec: JobSpec, problem: PlanningProblem) -> Plan | None:
+    """Return the plan that a job takes from that of its start; None: it is to be planned.
+
+    It is the start's own where that is one for the job. Where the job's networks join those of the
+    start, it is the start's own with them.
+
+    Raises:
+        StartError: the networks of the start are for images of another size or kind.
+        InvalidSpecError: a new network has the name of one that is there.
+        InfeasibleBudgetError: the least that the new networks add is more than the budget.
+    """
+    if is_joining(spec):
+        _check_sizes(own, problem)
+        return joined(own, problem)
+    return own if continues(own, spec, problem) else None
+
+
+def check_suits(path: Path, plan: Plan, spec: JobSpec) -> None:
     """Check that the networks of a plan can begin with the weights of a file.
 
     Raises:
         StartError: they are other networks; the message names the first layer that differs.
         StartError: the file is missing, damaged, or no file of ours.
     """
-    check_inherits(plan, _plan(path))
+    if not is_joining(spec):
+        check_inherits(plan, _plan(path))
 
 
-def is_continued(
+def going_on(
     start: Start, spec: JobSpec, problem: PlanningProblem, accepted: Plan | None
-) -> bool:
-    """Tell whether a job trains the plan of its start on; see `continues`.
+) -> Plan | None:
+    """Return the plan that a job trains on from its start, see `kept`; None: it is planned anew.
 
     Args:
         start: of the job.
         spec: the job.
         problem: of the job.
         accepted: the plan that the job was accepted with; None: there is none.
+
+    Raises:
+        OutdatedPlanError: networks join, and otherwise than they were promised to.
+        NpasError: as for `kept`.
     """
-    own = start.model.plan
-    return accepted in (None, own) and continues(own, spec, problem)
+    found = kept(start.model.plan, spec, problem)
+    if found is None or accepted in (None, found):
+        return found
+    if is_joining(spec):
+        raise outdated("networks would join the banks of the start otherwise today")
+    return None
+
+
+def _check_sizes(own: Plan, problem: PlanningProblem) -> None:
+    """Check that the networks of a start answer for the same images as those that join them."""
+    new = problem.networks[0].architecture
+    for network in own.networks:
+        for field in ("num_classes", "input_channels", "input_size"):
+            there, wanted = (getattr(each, field) for each in (network.architecture, new))
+            if there != wanted:
+                raise StartError(
+                    f"the checkpoint's network {network.name} has {field} {there}, the networks "
+                    f"that are to join it {wanted}: join a checkpoint of the same dataset",
+                    field=FIELD,
+                )
 
 
 def _plan(path: Path) -> Plan:

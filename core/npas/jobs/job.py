@@ -13,7 +13,7 @@ from npas.jobs.record import Record, opened
 from npas.jobs.resume import ResumeFile
 from npas.jobs.revisions import shared_model
 from npas.jobs.stages import STAGES
-from npas.jobs.start import begun
+from npas.jobs.start import Start, begun, is_joining
 from npas.plans import Plan
 from npas.train import Command, Trainer
 from npas.train.evaluate import evaluate
@@ -50,8 +50,8 @@ def work(context: RunContext, *, accepted: Plan | None, resume: ResumeFile | Non
         NpasError: the request, its data, the plan or the resume file cannot be used.
         TimeLimitError: the request's time was over before an epoch of the training was finished.
     """
-    if context.start is not None and context.is_continued:
-        accepted = context.start.model.plan
+    if context.going_on is not None:
+        accepted = context.going_on
     raced = race(context, resume, accepted=accepted)
     if raced.command is Command.PAUSE:
         assert raced.plan is not None
@@ -145,7 +145,7 @@ def _start(context: RunContext, record: Record) -> dict[str, Any] | None:
     if context.start is None:
         return None
     plan = record.revisions.trained_first
-    first = begun(context.start, plan, seed=context.spec.seed).to(context.device)
+    first = begun(context.start, plan, context.spec).to(context.device)
     graded = evaluate(
         first,
         context.dataset.x_test,
@@ -157,4 +157,21 @@ def _start(context: RunContext, record: Record) -> dict[str, Any] | None:
         "checkpoint": context.start.sha256,
         "is_continued": context.is_continued,
         "accuracy": graded.score,
+        **({"joined": _joined(context.start, plan, context)} if is_joining(context.spec) else {}),
+    }
+
+
+def _joined(start: Start, plan: Plan, context: RunContext) -> dict[str, Any]:
+    """Return what the networks that joined those of a start have added to them."""
+    own = start.model.plan
+    parameters = plan.ledger.total - own.ledger.total
+    dense = plan.ledger.dense - own.ledger.dense
+    assert context.spec.start is not None
+    return {
+        "networks": [network.name for network in plan.networks[len(own.networks) :]],
+        "is_frozen": context.spec.start.frozen,
+        "parameters": parameters,
+        "dense_parameters": dense,
+        "share": parameters / dense,
+        "checkpoint_bytes": start.bytes,
     }

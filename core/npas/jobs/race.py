@@ -187,7 +187,7 @@ class Race:
         context, plan = self._context, candidate.plan
         size = plan.networks[0].architecture.input_size
         return Trainer(
-            begun(context.start, plan, seed=context.spec.seed).to(context.device),
+            begun(context.start, plan, context.spec).to(context.device),
             context.dataset,
             self._training(epochs),
             inputs=context.dataset.inputs(input_size=size),

@@ -16,6 +16,7 @@ from npas.jobs.distillation import Teaching
 from npas.jobs.promise import check_promise, outdated
 from npas.jobs.resume import ResumeFile
 from npas.jobs.revisions import Revisions, Version
+from npas.jobs.start import is_joining
 from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
@@ -163,7 +164,7 @@ def opened(
     if resume is not None:
         record.teaching.check(resume)
         clock.seconds_before = resume.job.job_seconds
-    elif promised is not None and race is None:
+    elif promised is not None and race is None and not is_joining(context.spec):
         stages = TRAINED if is_on else ("train",)
         check_promise(promised, context.spec, problem, stages=stages)
     record.adopt(context, Version.REQUESTED, promised or solve(problem))

@@ -10,6 +10,7 @@ from npas.errors import CheckpointError, StartError
 from npas.plans import Plan
 from npas.sharing import build
 from npas.sharing.inheritance import inherited
+from npas.sharing.joining import freeze_all_but, with_joined
 from npas.sharing.model import SharedModel
 from npas.sharing.sameness import FIELD
 from npas.spec import JobSpec, StartSpec
@@ -21,10 +22,12 @@ class Start:
 
     Attributes:
         sha256: of the file.
+        bytes: of the file.
         model: that it holds, on the CPU.
     """
 
     sha256: str
+    bytes: int
     model: SharedModel
 
     @classmethod
@@ -35,11 +38,11 @@ class Start:
             StartError: it is missing, damaged, or no file of ours.
         """
         try:
-            sha256, model = digest(path), checkpoint.load(path)
+            sha256, size, model = digest(path), path.stat().st_size, checkpoint.load(path)
         except (OSError, CheckpointError) as error:
             raise unusable(error) from error
         assert isinstance(model, SharedModel)
-        return cls(sha256=sha256, model=model)
+        return cls(sha256=sha256, bytes=size, model=model)
 
 
 def digest(path: Path) -> str:
@@ -48,20 +51,35 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def begun(start: Start | None, plan: Plan, *, seed: int) -> SharedModel:
+def begun(start: Start | None, plan: Plan, spec: JobSpec) -> SharedModel:
     """Return the networks of a plan as a training begins with them.
+
+    Where they join those of the start, and those are to stay as they are, nothing else is trained
+    or run.
 
     Args:
         start: whose weights they have; None: random ones.
         plan: of the networks.
-        seed: of the job.
+        spec: the job.
 
     Raises:
         StartError: the start is of other networks.
     """
     if start is None:
-        return build.model(plan, seed=seed)
-    return inherited(start.model, plan, seed=seed)
+        return build.model(plan, seed=spec.seed)
+    if not is_joining(spec):
+        return inherited(start.model, plan, seed=spec.seed)
+    found = with_joined(start.model, plan, seed=spec.seed)
+    if spec.start is not None and spec.start.frozen:
+        new = tuple(network.name for network in spec.members())
+        freeze_all_but(found, new)
+        found.active = new
+    return found
+
+
+def is_joining(spec: JobSpec) -> bool:
+    """Tell whether the networks of a job join those of its start."""
+    return spec.start is not None and spec.start.join
 
 
 def named(spec: JobSpec, start: Start | None) -> JobSpec:

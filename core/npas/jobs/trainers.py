@@ -64,7 +64,7 @@ def _shared(
     context: RunContext, record: Record, training: TrainingSpec, stage: StageName
 ) -> Trainer:
     try:
-        model = begun(context.start, record.plan, seed=context.spec.seed).to(context.device)
+        model = begun(context.start, record.plan, context.spec).to(context.device)
     except PlanError as error:
         raise outdated(error) from error
     return _trainer(

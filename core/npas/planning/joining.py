@@ -1,14 +1,17 @@
 """Networks that join the banks of others, whose weights stay as they are."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from npas import arch, methods, recipes
-from npas.arch.layers import Layer, LayerTable
+from npas.arch.layers import Layer, LayerTable, Role
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
 from npas.planning.problem import PlanningProblem
 from npas.plans import Group, LayerKey, Ledger, Plan, PrivateLayer, Slot
+
+_PRIVATE: Collection[Role] = ("classifier",)
+"""Roles that never share, where the method has no option that says so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +91,8 @@ def _check_names(plan: Plan, problem: PlanningProblem) -> None:
 def _offers(plan: Plan, table: LayerTable) -> dict[LayerKey, _Offer]:
     """Return for each new layer that can share the group that it joins."""
     _, options = methods.planned_by(plan)
-    sharing, _ = table.split(getattr(options, "private", ("classifier",)))
+    private: Collection[Role] = getattr(options, "private", _PRIVATE)
+    sharing, _ = table.split(private)
     depths = _depths(table.layers)
     old = arch.layer_table(plan.networks, embeddings=True).layers
     classes, places = {la.key: la.kernel_class for la in old}, _depths(old)
@@ -138,7 +142,7 @@ def _distance(group: Group, depth: float, places: Mapping[LayerKey, float]) -> f
     return abs(mean - depth)
 
 
-def _affordable(offers: Sequence[_Offer] | Mapping[LayerKey, _Offer], spare: int) -> list[_Offer]:
+def _affordable(offers: Iterable[_Offer], spare: int) -> list[_Offer]:
     """Return the offers that are taken: all but the smallest layers, which the rest pays for."""
     taken = sorted(offers, key=lambda offer: (offer.layer.size - offer.cost, offer.layer.key))
     while taken and taken[0].layer.size - taken[0].cost <= spare:

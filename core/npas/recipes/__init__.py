@@ -17,6 +17,7 @@ from npas.plans import Group, Slot
 from npas.recipes._composer import BankInit as BankInit
 from npas.recipes._composer import BankPart as BankPart
 from npas.recipes._composer import Composer as Composer
+from npas.recipes._composer import Joinable as Joinable
 from npas.recipes._composer import Part as Part
 from npas.recipes._composer import Reader as Reader
 from npas.recipes._part import part_by_rows as part_by_rows
@@ -127,7 +128,7 @@ def with_layer(group: Group, slot: Slot) -> Group | None:
     if not hasattr(recipe, "with_layer"):
         return None
     try:
-        found: Group | None = recipe(group).with_layer(slot)
+        found = cast(Joinable, recipe(group)).with_layer(slot)
         if found is not None:
             recipe(found)
     except PlanError:

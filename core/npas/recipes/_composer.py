@@ -135,10 +135,14 @@ class Composer(Protocol):
             slots: indices of the layers, ascending; some, and not all.
         """
 
+
+class Joinable(Composer, Protocol):
+    """What RECIPE(group) returns where layers can join a group later."""
+
     def with_layer(self, slot: Slot) -> Group | None:
         """Return the group with one layer more at the end, which reads the same templates.
 
-        None where it cannot. A recipe may have no such method. See `npas.recipes.with_layer`.
+        None where it cannot make that weight of them. See `npas.recipes.with_layer`.
 
         Args:
             slot: of the layer.

@@ -32,6 +32,9 @@ class SharedModel(nn.Module):
     Attributes:
         plan: what shares what.
         extra: whatever was saved beside the weights; JSON.
+        network_names: all of them, in the order of the plan.
+        active: the networks that are run where no others are asked for; all, unless some have
+            joined later and are trained alone.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], plan: Plan) -> None:
@@ -39,6 +42,7 @@ class SharedModel(nn.Module):
         self.plan = plan
         self.extra: dict[str, Any] = {}
         self.network_names = tuple(networks)
+        self.active = self.network_names
         self.networks = nn.ModuleList(networks.values())
         self.groups = nn.ModuleDict({group.name: SharedGroup(group) for group in plan.groups})
         self._targets = [
@@ -93,8 +97,8 @@ class SharedModel(nn.Module):
 
         Args:
             x: images for all of them, or for each network of `names` its own.
-            names: the networks to run; None: all. The others cost no time, and what only they
-                read gets no gradient.
+            names: the networks to run; None: those that are active. The others cost no time, and
+                what only they read gets no gradient.
 
         Raises:
             UnknownNameError: the plan has no network of a name.
@@ -102,7 +106,7 @@ class SharedModel(nn.Module):
         self.compose()
         return {
             name: self.network(name)(x if isinstance(x, Tensor) else x[name])
-            for name in (self.network_names if names is None else names)
+            for name in (self.active if names is None else names)
         }
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:

@@ -49,8 +49,11 @@ class Evaluation:
 
 
 def network_names(model: nn.Module) -> tuple[str, ...]:
-    """Return the names of a model's networks, in their order; a plain module is one, "main"."""
-    named: Any = getattr(model, "network_names", ("main",))
+    """Return the names of the networks that are trained; a plain module is one, "main".
+
+    They are a model's `active`, else its `network_names`, in their order.
+    """
+    named: Any = getattr(model, "active", None) or getattr(model, "network_names", ("main",))
     return tuple(named)
 
 
