@@ -110,3 +110,12 @@ def test_brightness_raises_the_value_alone(severity, random_images):
         hue, saturation, value = colorsys.rgb_to_hsv(*old)
         wanted = colorsys.hsv_to_rgb(hue, saturation, min(1.0, value + more))
         torch.testing.assert_close(new, torch.tensor(wanted).double(), rtol=0, atol=0.51 / 255)
+
+
+def test_snow_of_larger_flakes_is_smoother(applied):
+    black = torch.zeros(8, 1, 32, 32)
+    small, large = (
+        applied(black, "snow", (0.3, 0.1, size, 0, 8, 3, 1)).diff(dim=3).abs().mean()
+        for size in (1, 2.5)
+    )
+    assert large < small * 0.8
