@@ -154,6 +154,15 @@ def test_zoom_reads_nearer_to_the_middle(factor):
     torch.testing.assert_close(found, 15.5 + (ramp - 15.5) / factor)
 
 
+def test_zoom_blur_is_the_mean_of_its_zooms(applied):
+    ramp = torch.arange(32.0).expand(1, 1, 32, 32)
+    for most in find("zoom_blur").constants:
+        factors = [1, 1, *(1 + percent / 100 for percent in range(1, most + 1))]
+        share = sum(1 / factor for factor in factors) / len(factors)
+        wanted = 15.5 + (ramp - 15.5) * share
+        torch.testing.assert_close(applied(ramp, "zoom_blur", most), wanted)
+
+
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_zoom_blur_leaves_the_centre_and_blurs_the_edge(severity):
     draw = torch.Generator().manual_seed(0)

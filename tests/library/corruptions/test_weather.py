@@ -29,6 +29,15 @@ def test_snow_on_black_is_grey_and_the_same_upside_down(severity):
     assert found.max() > pale + 20
 
 
+def test_snow_makes_the_image_pale_by_its_share(applied):
+    for constants in find("snow").constants:
+        black, grey = (
+            applied(torch.full((2, 3, 32, 32), level), "snow", constants) for level in (0.0, 0.2)
+        )
+        wanted = 0.2 * constants[-1] + 0.3 * (1 - constants[-1])
+        torch.testing.assert_close(grey - black, torch.full_like(black, wanted))
+
+
 def test_snow_falls_rather_than_drifts():
     found = corrupt(BLACK.repeat(4, 1, 1, 1), "snow", 4).double()
     down, right = (found.diff(dim=dim).abs().mean() for dim in (2, 3))
@@ -56,12 +65,13 @@ def test_frost_keeps_its_share_of_the_image(applied):
 
 
 def test_fog_shrinks_what_differs_below_it(applied, random_images):
-    one, other = random_images.float().div(255).split(6)
-    one[..., 0, 0], other[..., 0, 0] = 1, 1
+    one, other = random_images.float().mul(0.8 / 255).split(6)
+    one[..., 0, 0], other[..., 0, 0] = 0.8, 0.8
     for thickness, decay in find("fog").constants:
         foggy = [applied(images, "fog", (thickness, decay)) for images in (one, other)]
-        torch.testing.assert_close(foggy[0] - foggy[1], (one - other) / (1 + thickness))
-        assert foggy[0].max() <= 1
+        wanted = (one - other) * 0.8 / (0.8 + thickness)
+        torch.testing.assert_close(foggy[0] - foggy[1], wanted)
+        assert foggy[0].max() <= 0.8 + 1e-6
 
 
 @pytest.mark.parametrize("side", [8, 28, 32, 33])
@@ -100,3 +110,12 @@ def test_brightness_raises_the_value_alone(severity, random_images):
         hue, saturation, value = colorsys.rgb_to_hsv(*old)
         wanted = colorsys.hsv_to_rgb(hue, saturation, min(1.0, value + more))
         torch.testing.assert_close(new, torch.tensor(wanted).double(), rtol=0, atol=0.51 / 255)
+
+
+def test_snow_of_larger_flakes_is_smoother(applied):
+    black = torch.zeros(8, 1, 32, 32)
+    small, large = (
+        applied(black, "snow", (0.3, 0.1, size, 0, 8, 3, 1)).diff(dim=3).abs().mean()
+        for size in (1, 2.5)
+    )
+    assert large < small * 0.8
