@@ -27,6 +27,9 @@ from npas.recipes._places import Places
 from npas.recipes._start import fit_by_descent, fresh_bank
 from npas.spec import Spec
 
+MOST_WHOLE = 2**28
+"""Weights of a group that others can be parts of: of each a number is drawn when one is read."""
+
 
 class ScatterSettings(Spec):
     """What a plan may say of a scattered group.
@@ -38,8 +41,8 @@ class ScatterSettings(Spec):
     """
 
     seed: int = Field(0, ge=0, lt=2**31)
-    whole: int | None = Field(None, ge=1, le=2**30)
-    ring: int | None = Field(None, ge=1, le=2**30)
+    whole: int | None = Field(None, ge=1, le=MOST_WHOLE)
+    ring: int | None = Field(None, ge=1, le=MOST_WHOLE)
 
 
 class Scatter:
@@ -60,7 +63,7 @@ class Scatter:
         self._settings, self._sizes = settings, sizes
         ring = functools.partial(shuffled_ring, sum(sizes), bank.size, settings.seed)
         if settings.whole is not None or settings.ring is not None:
-            ring = functools.partial(_closed_up, self._codes_of_part())
+            ring = functools.partial(np.asarray, _closed_up(self._codes_of_part()))
         self._places = Places(ring)
         self.readers: Sequence[Sequence[Reader]] = [
             [
@@ -126,8 +129,10 @@ class Scatter:
     def part(self, slots: Sequence[int]) -> Part:
         """Return some layers with the scalars of the ring that they read; see `Composer`."""
         bank, settings = self._group.banks[0], self._settings
-        codes = self._places.codes()
         ends = self._firsts
+        if ends[-1] > MOST_WHOLE:
+            raise PlanError(f"group {self._group.name}: too many weights to make a part of")
+        codes = self._places.codes()
         read = np.concatenate([_unsigned(codes[ends[s] : ends[s + 1]]) for s in slots])
         kept = np.unique(read)
         made = []
