@@ -106,7 +106,7 @@ def part(group: Group, slots: Sequence[int]) -> Part:
     chosen = sorted(set(slots))
     if not chosen or chosen[0] < 0 or chosen[-1] >= len(group.slots):
         raise PlanError(f"group {group.name}: no layers {list(slots)}")
-    composer = find(group.recipe)(group)
+    composer = find(group.recipe)(group.model_copy(update={"joined": ()}))
     if len(chosen) == len(group.slots):
         return Part(group, tuple(BankPart(index) for index in range(len(group.banks))))
     if not hasattr(composer, "part"):
