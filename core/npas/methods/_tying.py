@@ -12,6 +12,7 @@ from npas.errors import PlanError
 from npas.methods._linkage import agreeing, cosines
 from npas.plans import Group
 from npas.plans.evidence import BankAgreement, CoefficientAgreement, Evidence
+from npas.plans.rows import is_tied, readers_of_bank, with_owners
 
 Coefficients = Literal["own", "shared", "joined"]
 """Who starts with whose coefficients: own; all of one shape one; those of the first network."""
@@ -67,19 +68,12 @@ def parted(
     known = {(bank.group, bank.bank): bank for bank in evidence.banks}
     found = []
     for group in groups:
-        rows = [list(slot.rows) for slot in group.slots]
-        banks = []
-        for index, bank in enumerate(group.banks):
-            readers = [s for s, slot in enumerate(group.slots) if slot.rows[index] is not None]
-            if 0 < bank.rows < len(readers):
-                new = _split(group, index, readers, known.get((group.name, index)), threshold)
-                for slot, row in zip(readers, new, strict=True):
-                    rows[slot][index] = row
-                bank = bank.model_copy(update={"rows": max(new) + 1})
-            banks.append(bank)
-        slots = zip(group.slots, rows, strict=True)
-        parts = tuple(slot.model_copy(update={"rows": tuple(row)}) for slot, row in slots)
-        found.append(group.model_copy(update={"banks": tuple(banks), "slots": parts}))
+        owners = {}
+        for index in range(len(group.banks)):
+            if is_tied(group, index):
+                readers, said = readers_of_bank(group, index), known.get((group.name, index))
+                owners[index] = _split(group, index, readers, said, threshold)
+        found.append(with_owners(group, owners))
     return tuple(found)
 
 
@@ -90,7 +84,7 @@ def _split(
     known: BankAgreement | None,
     threshold: float,
 ) -> list[int]:
-    """Return the new row of each reader, numbered in the order of the readers."""
+    """Return for each reader the first of those that it shares coefficients with."""
     names = tuple((group.slots[slot].network, group.slots[slot].layer) for slot in readers)
     if known is None or known.layers != names:
         raise PlanError(f"the evidence does not say how the readers of {group.name} agree")
@@ -102,5 +96,4 @@ def _split(
     for members in together.values():
         for cluster in agreeing(cosine[np.ix_(members, members)], threshold):
             label.update({members[i]: members[cluster[0]] for i in cluster})
-    rows = {first: row for row, first in enumerate(dict.fromkeys(label[i] for i in sorted(label)))}
-    return [rows[label[reader]] for reader in range(len(readers))]
+    return [label[reader] for reader in range(len(readers))]

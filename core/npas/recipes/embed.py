@@ -200,8 +200,8 @@ class Embed:
         settings = {name: value for name, value in group.settings.items() if name != "layers"}
         counts = sorted({self._windows[slot] for slot in slots} - {1})
         if not counts:
-            changes = {"recipe": "slice", "settings": settings}
-            return Part(group.model_copy(update=changes), (source,))
+            plain = {"recipe": "slice", "settings": settings}
+            return Part(group.model_copy(update=plain), (source,))
         layers = ",".join(str(self._layers[count]) for count in counts)
         if len(layers) > MOST_SAID:
             raise PlanError(f"group {group.name}: too many maps to make a part of")

@@ -152,13 +152,14 @@ class Scatter:
 
 def _unsigned(codes: Codes) -> Codes:
     """Return the places of codes."""
-    return np.where(codes < 0, ~codes, codes)
+    return np.maximum(codes, np.invert(codes))  # the one that is not negative
 
 
 def _closed_up(codes: Codes) -> Codes:
     """Return codes of places among those alone that are read."""
     places = np.unique(_unsigned(codes), return_inverse=True)[1].astype(codes.dtype)
-    return np.where(codes < 0, ~places, places)
+    np.invert(places, out=places, where=codes < 0)
+    return places
 
 
 RECIPE = Scatter

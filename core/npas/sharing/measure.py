@@ -22,6 +22,7 @@ from npas.plans.evidence import (
     EvidenceKind,
     Similarity,
 )
+from npas.plans.rows import is_tied, num_rows, readers_of_bank
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel, check_shared
 from npas.sharing.precision import own_precision
@@ -82,7 +83,8 @@ def _asked_of_blocks(
     """Return the gradient of the templates by each layer of many blocks, flat."""
     found = {}
     for group in model.plan.groups:
-        if len(group.banks) > 1 or group.banks[0].rows <= len(group.slots):
+        read = sum(num_rows(group, 0, slot) for slot in group.slots)
+        if len(group.banks) > 1 or max(read, group.banks[0].rows) <= len(group.slots):
             continue
         names = [slot.key for slot in group.slots]
         shared = cast(SharedGroup, model.groups[group.name])
@@ -175,8 +177,10 @@ def coefficient_agreement(
         raise DataError("there is no batch to measure gradients on")
     banks = []
     for (group, index, _), total in zip(wanted, sums, strict=True):
-        directions = _directions(total)
-        readers = [slot for slot in group.slots if slot.rows[index] is not None]
+        readers = [group.slots[reader] for reader in readers_of_bank(group, index)]
+        counts = [num_rows(group, index, slot) for slot in readers]
+        own = [rows.flatten() for rows in total.split(counts)]  # readers that share have as many
+        directions = _directions(nn.utils.rnn.pad_sequence(own, batch_first=True))
         banks.append(
             BankAgreement(
                 group=group.name,
@@ -196,8 +200,7 @@ def shared_banks(plan: Plan) -> Iterator[tuple[Group, int, int]]:
     for group in plan.groups:
         places = [index for index, bank in enumerate(group.banks) if bank.rows]
         for place, index in enumerate(places):
-            readers = sum(slot.rows[index] is not None for slot in group.slots)
-            if group.banks[index].rows < readers:
+            if is_tied(group, index):
                 yield group, index, place
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group, Plan
+from npas.plans.rows import is_tied, num_rows, readers_of_bank, stands_at, with_owners
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel
 
@@ -44,18 +45,8 @@ def separated(plan: Plan) -> Plan:
 
 
 def _separated(group: Group) -> Group:
-    rows = [list(slot.rows) for slot in group.slots]
-    banks = []
-    for index, bank in enumerate(group.banks):
-        readers = [own for own in rows if own[index] is not None]
-        if 0 < bank.rows < len(readers):
-            for number, own in enumerate(readers):
-                own[index] = number
-            bank = bank.model_copy(update={"rows": len(readers)})
-        banks.append(bank)
-    slots = zip(group.slots, rows, strict=True)
-    parts = tuple(slot.model_copy(update={"rows": tuple(own)}) for slot, own in slots)
-    return group.model_copy(update={"banks": tuple(banks), "slots": parts})
+    tied = [index for index in range(len(group.banks)) if is_tied(group, index)]
+    return with_owners(group, {index: readers_of_bank(group, index) for index in tied})
 
 
 def untie(model: SharedModel, plan: Plan) -> Untied:
@@ -103,12 +94,16 @@ def _sources(before: Group, after: Group) -> Iterator[Tensor]:
     for index, bank in enumerate(after.banks):
         if not bank.rows:
             continue
-        if before == after:  # also where a layer has a row for each of many blocks
+        if before == after:  # also where a layer has rows for many windows
             yield torch.arange(bank.rows)
             continue
-        slots = zip(after.slots, before.slots, strict=True)
-        rows = ((new.rows[index], old.rows[index]) for new, old in slots)
-        pairs = sorted({(new, old) for new, old in rows if new is not None and old is not None})
+        found: set[tuple[int, int]] = set()
+        for new, old in zip(after.slots, before.slots, strict=True):
+            firsts = new.rows[index], old.rows[index]
+            if firsts[0] is not None and firsts[1] is not None:
+                count = num_rows(after, index, new)
+                found.update((firsts[0] + row, firsts[1] + row) for row in range(count))
+        pairs = sorted(found)
         if [new for new, _ in pairs] != list(range(bank.rows)):
             raise PlanError(f"group {after.name}: a row of bank {index} has no lone origin")
         yield torch.tensor([old for _, old in pairs])
@@ -131,12 +126,15 @@ def _check(before: Plan, after: Plan) -> None:
 
 
 def _without_rows(group: Group) -> tuple[object, ...]:
-    """Return the part of a group that must not change: the bank that is read, not the row."""
+    """Return the part of a group that must not change: the bank that is read, not the row.
+
+    Where a layer stands may not either, if that says how its blocks are shuffled.
+    """
     return (
         (group.name, group.recipe, group.settings),
         [(bank.shape, bank.size, bank.templates, bank.rows > 0) for bank in group.banks],
         [
-            (slot.network, slot.layer, slot.shape, [row is None for row in slot.rows])
+            (*slot.key, slot.shape, [row is None for row in slot.rows], stands_at(group, slot))
             for slot in group.slots
         ],
     )
