@@ -169,16 +169,30 @@ def test_networks_that_start_with_the_firsts_coefficients_part_without_a_search(
     assert 0 < found.ledger["coefficients"] <= ear.plans[0].ledger.unused
 
 
-def test_equal_blocks_share_no_coefficients_and_are_not_refined(
-    spec: JobSpec, make_ear: Any, tmp_path: Path
+@pytest.mark.parametrize("how", ["joined", "shared"])
+def test_equal_blocks_share_coefficients_too_and_part(
+    make_spec: MakeSpec, make_ear: Any, tmp_path: Path, how: str
 ) -> None:
-    method = spec.method.model_copy(update={"blocks": "stack"})
+    method = {"name": "superweights", "blocks": "stack", "search_epochs": 1, "coefficients": how}
+    networks = [{"name": n, "architecture": a} for n, a in (("a", "resnet-14"), ("b", "resnet-8"))]
+    spec = make_spec(
+        architecture=None,
+        networks=networks,
+        budget={"fraction": 0.4},
+        method=method,
+        training={"epochs": 2, "batch_size": 32},
+    )
     ear = make_ear()
 
-    stacked = spec.model_copy(update={"method": method})
-    with pytest.warns(UserWarning, match="of superweights does nothing in this plan"):
-        outcome = run(stacked, folder=tmp_path, listener=ear, device="cpu")
+    outcome = run(spec, folder=tmp_path, listener=ear, device="cpu")
 
     assert {group.recipe for group in outcome.plan.groups} == {"stack"}
-    assert outcome.report["refinement"] is None
-    assert sorted(ear.plans) == [0, 1, 2]
+    assert sorted(ear.plans) == [0, 1, 2, 3]
+    assert outcome.plan == ear.plans[3]
+    tied = [len({slot.rows for slot in group.slots}) for group in ear.plans[2].groups]
+    apart = [len({slot.rows for slot in group.slots}) for group in outcome.plan.groups]
+    slots = [len(group.slots) for group in outcome.plan.groups]
+    assert sum(tied) < sum(apart) <= sum(slots)
+    found = npas.compare(ear.plans[2], ear.plans[3])
+    assert found.moves == ()
+    assert 0 < found.ledger["coefficients"] <= ear.plans[2].ledger.unused

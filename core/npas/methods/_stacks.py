@@ -14,6 +14,7 @@ from npas.methods import Allocation
 from npas.methods._bank_sizing import Pool, distributed_freely, finished, without_lone_layers
 from npas.methods._linkage import merges
 from npas.methods._parts import Layers
+from npas.methods._tying import UNTIED, Tying
 from npas.plans import Bank, Group, Slot
 from npas.plans.blocks import MOST_PADDING, num_blocks
 from npas.plans.evidence import Evidence
@@ -45,11 +46,19 @@ class StackPool(Pool[Block]):
         layers: in the order of the table, of one kernel class.
         max_templates: most templates of the bank; None: `MOST_TEMPLATES`.
         shuffled: whether every block has an order and signs of its own.
+        tying: who starts with whose rows of coefficients.
     """
 
-    def __init__(self, layers: Layers, *, max_templates: int | None, shuffled: bool) -> None:
+    def __init__(
+        self,
+        layers: Layers,
+        *,
+        max_templates: int | None,
+        shuffled: bool,
+        tying: Tying = UNTIED,
+    ) -> None:
         super().__init__(layers)
-        self.shuffled = shuffled
+        self.shuffled, self._tying = shuffled, tying
         self.max_templates = min(
             max_templates or MOST_TEMPLATES, MOST_SHUFFLED if shuffled else MOST_TEMPLATES
         )
@@ -130,12 +139,18 @@ class StackPool(Pool[Block]):
     def group(self, name: str, choice: Block) -> Group:
         """Return the pool as a group of the plan."""
         block, templates = choice
-        slots, first = [], 0
-        for layer in self.layers:
+        slots, first = list[Slot](), 0
+        counts = [num_blocks(layer.shape, block) for layer in self.layers]
+        for index, (layer, owner) in enumerate(
+            zip(self.layers, self._tying.owners(self.layers), strict=True)
+        ):
+            # Layers of other grids of blocks have rows of their own.
+            is_tied = owner < index and counts[owner] == counts[index]
+            rows = slots[owner].rows if is_tied else (first,)
             slots.append(
-                Slot(network=layer.network, layer=layer.name, shape=layer.shape, rows=(first,))
+                Slot(network=layer.network, layer=layer.name, shape=layer.shape, rows=rows)
             )
-            first += math.prod(num_blocks(layer.shape, block))
+            first += 0 if is_tied else math.prod(counts[index])
         bank = Bank(shape=block, size=math.prod(block), templates=templates, rows=first)
         return Group(
             name=name,
@@ -147,7 +162,12 @@ class StackPool(Pool[Block]):
 
     def of(self, layers: Layers) -> "StackPool":
         """Return a pool of other layers of the same kernel."""
-        return StackPool(layers, max_templates=self.max_templates, shuffled=self.shuffled)
+        return StackPool(
+            layers,
+            max_templates=self.max_templates,
+            shuffled=self.shuffled,
+            tying=self._tying,
+        )
 
 
 def _sides(largest: int) -> list[int]:
@@ -168,6 +188,7 @@ def stack(
     *,
     plain: Sequence[AbstractSet[Layer]] = (frozenset(),),
     shuffled_below: float = 0,
+    tying: Tying = UNTIED,
 ) -> Allocation | None:
     """Return the allocation of equal blocks for a budget; None if they do not fit.
 
@@ -180,6 +201,7 @@ def stack(
         plain: layers that keep plain weights; of several choices the first that fits.
         shuffled_below: blocks are shuffled where the layers that share have a smaller part of
             their plain weights.
+        tying: who starts with whose rows of coefficients; the budget has room for all to part.
     """
     classes = _by_class(layers)
     partitions = [parts for parts in (partition, classes) if parts is not None]
@@ -187,7 +209,9 @@ def stack(
         kept = [tuple(layer for layer in part if layer not in without) for part in parts]
         left = spare - sum(layer.size for layer in without)
         shuffled = left < shuffled_below * sum(layer.size for part in kept for layer in part)
-        how = functools.partial(StackPool, max_templates=max_templates, shuffled=shuffled)
+        how = functools.partial(
+            StackPool, max_templates=max_templates, shuffled=shuffled, tying=tying
+        )
         pools = [how(part) for part in kept if part]
         if sum(pool.least_cost for pool in pools) <= left:
             return _distributed(table, pools, left)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -49,6 +50,22 @@ def owners(layers: Sequence[Layer], how: Coefficients, evidence: Evidence | None
             else:
                 found[index] = first[int(agreement[index, first].argmax())]
     return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tying:
+    """Who starts with whose coefficients, and what is known of who agrees; see `owners`."""
+
+    how: Coefficients = "own"
+    evidence: Evidence | None = None
+
+    def owners(self, layers: Sequence[Layer]) -> list[int]:
+        """Return for each layer of a group the one whose coefficients it starts with."""
+        return owners(layers, self.how, self.evidence)
+
+
+UNTIED = Tying()
+"""All have their own."""
 
 
 def parted(

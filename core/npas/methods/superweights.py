@@ -38,7 +38,7 @@ from npas.methods._bins import BinBy, bins_of
 from npas.methods._nests import NESTED_TEMPLATES, NESTED_THRESHOLD, Distributing, Nests, nested
 from npas.methods._parts import Layers, cost
 from npas.methods._stacks import agreeing_groups, smallest_stack, stack
-from npas.methods._tying import Coefficients, parted
+from npas.methods._tying import Coefficients, Tying, parted
 from npas.plans import Group, Stage
 from npas.plans.evidence import CoefficientAgreement, Evidence
 from npas.spec import MethodSpec, Spec, pointer
@@ -90,7 +90,8 @@ class SuperWeightsOptions(Spec):
     coefficients: Coefficients = Field(
         "own",
         description="how they start: each layer's own; shared by all layers of one shape in a "
-        "group; or joined, other networks start with the first network's; in a stack always own",
+        "group; or joined, other networks start with the first network's; in a stack only layers "
+        "of as many blocks do",
     )
     unshare_epoch: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
@@ -167,9 +168,7 @@ class SuperWeights(Method):
         del options
         if not any(group.recipe == "stack" for group in groups):
             return {}
-        own = "in a stack every block has coefficients of its own"
-        found = dict.fromkeys(("coefficients", "unshare_epoch", "unshare_threshold"), own)
-        return found | {"allocation": "the templates of a stack follow from its blocks"}
+        return {"allocation": "the templates of a stack follow from its blocks"}
 
     def _nests(self, table: LayerTable, options: SuperWeightsOptions) -> Nests:
         return Nests(
@@ -228,7 +227,14 @@ class SuperWeights(Method):
         partition = None if options.search else bins
         if evidence is not None:
             partition = agreeing_groups(banked, evidence, len(bins), options.threshold)
-        return stack(table, banked, spare, options.max_templates, partition)
+        return stack(
+            table,
+            banked,
+            spare,
+            options.max_templates,
+            partition,
+            tying=Tying(how=options.coefficients, evidence=evidence),
+        )
 
 
 def _is_stacked(nests: Nests, options: SuperWeightsOptions, spare: int) -> bool:

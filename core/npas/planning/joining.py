@@ -10,7 +10,7 @@ from npas.errors import InfeasibleBudgetError, InvalidSpecError
 from npas.planning.problem import PlanningProblem
 from npas.plans import Group, LayerKey, Ledger, Plan, PrivateLayer, Slot
 
-_PRIVATE: Collection[Role] = ("classifier",)
+_PRIVATE: tuple[Role, ...] = ("classifier",)
 """Roles that never share, where the method has no option that says so."""
 
 
