@@ -69,14 +69,14 @@ def _told(record: Record) -> str:
     )
 
 
-def report(store: Path, work: Path, page: Path) -> None:
+def report(store: Path, page: Path) -> None:
     """Write the tables and pictures of all settings into the page."""
     parts = []
     for folder in sorted(store.iterdir()):
-        stored = Stored.read(folder, kept=work / folder.name / "predictions")
+        stored = Stored.read(folder)
         picture = page.parent / "images" / f"ensemble-{folder.name}.svg"
         picture.write_text(ensemble_svg(stored))
-        parts.append(section(stored, f"images/{picture.name}"))
+        parts.append(section(stored, folder.name, f"images/{picture.name}"))
     write_section(page, "ensemble", "\n\n".join(parts))
 
 
@@ -109,7 +109,7 @@ def main() -> None:
     """Do what the command line says."""
     args = _arguments()
     if args.command == "report":
-        report(args.store, args.work, PAGE)
+        report(args.store, PAGE)
         return
     signal.signal(signal.SIGTERM, _interrupted)
     chosen = setting(args.size, args.dataset)

@@ -52,10 +52,8 @@ ARMS: dict[str, Arm] = {
     "batch-ensemble": Arm(title=f"BatchEnsemble x{MEMBERS}", kind="peer"),
     "packed": Arm(title=f"Packed-Ensembles x{MEMBERS}", kind="peer"),
     "mimo": Arm(title="MIMO", kind="peer"),
-    "early-exit": Arm(title="early exits, the last", kind="peer"),
-    "separate-full": Arm(
-        title="separate, full", kind="apart", method="dense", is_within=False
-    ),
+    "early-exit": Arm(title="early exits", kind="peer"),
+    "separate-full": Arm(title="separate, full", kind="apart", method="dense", is_within=False),
 }
 """In the order of the tables."""
 

@@ -1,6 +1,7 @@
 """Trains peers: by the trainer of every job, on the same batches, with the same schedule."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import npas.data
 import torch
 from npas.jobs import devices
 from npas.train import Command, Trainer, read, saved, write
+from npas.train.evaluate import Tensors, network_names
 from npas.train.objective import Objective
 from torch import Tensor, nn
 
@@ -35,11 +37,16 @@ class MeanOverMembers(Objective):
     its authors' code.
     """
 
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensors,
+        labels: Tensors,
+        names: Sequence[str] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the loss, and the counts of the metric."""
-        total, hits = Objective.__call__(self, model, images, labels)
-        assert isinstance(model, BatchEnsemble)
-        return total / len(model.names), hits
+        total, hits = Objective.__call__(self, model, images, labels, names)
+        return total / len(network_names(model)), hits
 
 
 OBJECTIVES: dict[type[nn.Module], type[Objective]] = {
@@ -77,7 +84,7 @@ def trained_by_trainer(
 ) -> Trained | None:
     """Train a peer, going on where it was paused; None: paused again."""
     device = devices.device(place.device)
-    trainer, model = trainer_of(setting, cell, place, device)
+    trainer, _ = trainer_of(setting, cell, place, device)
     states = saved(folder / "state")
     if states:
         trainer.restore(read(states[0]))
@@ -103,7 +110,7 @@ def _trained(setting: Setting, trainer: Trainer, place: Place, seconds: float) -
     model, dataset = trainer.model.cpu(), loaded(setting.dataset, place.data)
     image = trainer.inputs(dataset.x_test[:1])
     seen = len(dataset.y_train) * setting.training.epochs
-    names: tuple[str, ...] = model.names  # type: ignore[assignment]  # of every peer
+    names = network_names(model)
     return Trained(
         ask=asked_together(model, inputs=trainer.inputs, device=trainer.device),
         answer=names[-1:] if isinstance(model, EarlyExit) else names,
@@ -122,7 +129,7 @@ def member_macs(model: nn.Module, image: Tensor) -> dict[str, int]:
     A part of the whole where the members are alike and apart; the whole where they are one
     network; for exits, all that comes before them.
     """
-    names: tuple[str, ...] = model.names  # type: ignore[assignment]  # of every peer
+    names = network_names(model)
     whole, _ = counted(model, image)
     if isinstance(model, EarlyExit):
         return {name: counted(_Until(model, name), image)[0] for name in names}

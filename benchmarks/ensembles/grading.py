@@ -48,14 +48,26 @@ def graded(trained: Trained, held_out: Predictions, test: Predictions) -> Record
     }
 
 
-def graded_corrupted(trained: Trained, all_images: Iterable[tuple[str, int, Labelled]]) -> Record:
-    """Return means over all corruptions and severities, and accuracies by corruption."""
+def graded_corrupted(
+    trained: Trained, test: Predictions, all_images: Iterable[tuple[str, int, Labelled]]
+) -> Record:
+    """Return means over all corruptions and severities, and accuracies by corruption.
+
+    Args:
+        trained: asked for every image.
+        test: what it says of the clean test images, of which the first were corrupted.
+        all_images: by name and severity.
+    """
+    count = 0
     found: dict[str, list[Record]] = {}
     for name, _, images in all_images:
         found.setdefault(name, []).append(scores_of(trained.ask(images), trained.answer))
+        count = len(images.labels)
     whole = [each for some in found.values() for each in some]
     means = {
         key: statistics.fmean(each[key] for each in whole) for key in ("accuracy", "nll", "ece")
     }
     by_name = {n: statistics.fmean(r["accuracy"] for r in some) for n, some in found.items()}
-    return means | {"by_corruption": by_name}
+    first = {name: log_p[:count] for name, log_p in test.log_p.items()}
+    clean = scores_of(Predictions(log_p=first, labels=test.labels[:count]), trained.answer)
+    return means | {"by_corruption": by_name, "images": count, "clean": clean}

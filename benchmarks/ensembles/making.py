@@ -12,6 +12,7 @@ import torch
 from npas.errors import NonFiniteLossError
 from npas.jobs import devices
 
+from benchmarks.ensembles.anytime import anytime_of
 from benchmarks.ensembles.arms import ARMS, Cell, budget
 from benchmarks.ensembles.by_jobs import trained_by_jobs
 from benchmarks.ensembles.by_trainer import trained_by_trainer
@@ -68,7 +69,8 @@ def _graded(setting: Setting, cell: Cell, place: Place, trained: Trained) -> Rec
     kept.write(place.work / setting.name / "predictions" / f"{cell.name}.npz")
     cache = place.work / setting.name / "corrupted"
     found = graded(trained, own, test)
-    found["corrupted"] = graded_corrupted(trained, corrupted(setting, place.data, cache))
+    found["corrupted"] = graded_corrupted(trained, test, corrupted(setting, place.data, cache))
+    found["anytime"] = anytime_of(kept, is_cascade=trained.cost == "most")
     return found | {
         "dataset_fingerprint": loaded(setting.dataset, place.data).fingerprint,
         "parameters": trained.parameters,

@@ -78,9 +78,7 @@ def train_macs(model: nn.Module, image: Tensor, *, images: int, steps: int) -> i
     return 3 * (each * images + once * steps)
 
 
-def asked_apart(
-    networks: Mapping[str, nn.Module], *, inputs: Inputs, device: torch.device
-) -> Ask:
+def asked_apart(networks: Mapping[str, nn.Module], *, inputs: Inputs, device: torch.device) -> Ask:
     """Return how to ask networks of which each is a module of its own."""
     placed = {name: network.to(device) for name, network in networks.items()}
 
@@ -102,8 +100,8 @@ def asked_together(
         with torch.inference_mode():
             for part in torch.split(about.images, batch_size):
                 for name, logits in members(model, inputs(part.to(device))).items():
-                    log_p = functional.log_softmax(logits.double(), dim=1)
-                    said.setdefault(name, []).append(log_p.float().cpu())
+                    answer = functional.log_softmax(logits.double(), dim=1)
+                    said.setdefault(name, []).append(answer.float().cpu())
         log_p = {name: torch.cat(parts) for name, parts in said.items()}
         return Predictions(log_p=log_p, labels=about.labels)
 

@@ -75,12 +75,12 @@ class BatchEnsemble(nn.Module):
     """A wide residual network that is several.
 
     Attributes:
-        names: of the members.
+        network_names: of the members.
     """
 
     def __init__(self, shape: Shape, *, members: int) -> None:
         super().__init__()
-        self.names = tuple(f"member{number}" for number in range(1, members + 1))
+        self.network_names = tuple(f"member{number}" for number in range(1, members + 1))
         layers, channels = _MemberLayers(members), shape.channels
         stem = layers.convolution(shape.input_channels, channels[0], 3, 1)
         self.skeleton = Skeleton(layers, stem, channels, shape.depth)
@@ -92,7 +92,11 @@ class BatchEnsemble(nn.Module):
 
     def members(self, x: Tensor) -> dict[str, Tensor]:
         """Return the logits (B, classes) of every member for images (B, channels, H, W)."""
-        features = self.skeleton(x.repeat(len(self.names), 1, 1, 1))[-1]
-        said = self.after(functional.linear(self.before(pooled(features, self.norm)), self.fc.weight))
-        parts = zip(self.names, said.chunk(len(self.names)), self.bias, strict=True)
+        features = self.skeleton(x.repeat(len(self.network_names), 1, 1, 1))[-1]
+        said = self.after(
+            functional.linear(self.before(pooled(features, self.norm)), self.fc.weight)
+        )
+        parts = zip(
+            self.network_names, said.chunk(len(self.network_names)), self.bias, strict=True
+        )
         return {name: part + bias for name, part, bias in parts}

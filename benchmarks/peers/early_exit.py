@@ -14,13 +14,13 @@ class EarlyExit(nn.Module):
     """A wide residual network with a classifier after each of its three stages.
 
     Attributes:
-        names: of the exits, the cheapest first.
+        network_names: of the exits, the cheapest first.
     """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         layers, channels = PlainLayers(), shape.channels
-        self.names = tuple(f"exit{number}" for number in range(1, len(channels)))
+        self.network_names = tuple(f"exit{number}" for number in range(1, len(channels)))
         stem = layers.convolution(shape.input_channels, channels[0], 3, 1)
         self.skeleton = Skeleton(layers, stem, channels, shape.depth)
         self.norms = nn.ModuleList(layers.norm(count) for count in channels[1:])
@@ -28,17 +28,16 @@ class EarlyExit(nn.Module):
 
     def members(self, x: Tensor) -> dict[str, Tensor]:
         """Return the logits (B, classes) of every exit for images (B, channels, H, W)."""
-        stages = zip(self.names, self.skeleton(x), self.norms, self.classifiers, strict=True)
+        stages = zip(
+            self.network_names, self.skeleton(x), self.norms, self.classifiers, strict=True
+        )
         return {name: fc(pooled(features, norm)) for name, features, norm, fc in stages}
 
     def until(self, name: str, x: Tensor) -> Tensor:
         """Return the logits of one exit; nothing behind it is computed."""
+        place = self.network_names.index(name)
         x = self.skeleton.stem(x)
-        for each, stage, norm, fc in zip(
-            self.names, self.skeleton.stages, self.norms, self.classifiers, strict=True
-        ):
+        for stage in self.skeleton.stages[: place + 1]:
             x = stage(x)
-            if each == name:
-                break
-        said: Tensor = fc(pooled(x, norm))
+        said: Tensor = self.classifiers[place](pooled(x, self.norms[place]))
         return said

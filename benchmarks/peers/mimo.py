@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import npas
 import torch
 from npas.spec import ArchitectureSpec
-from npas.tasks import loss, task_of
+from npas.train.evaluate import Tensors, network_names
 from npas.train.objective import Objective
 from torch import Tensor, nn
 
@@ -25,13 +25,13 @@ class Mimo(nn.Module):
     """A wide residual network with several inputs and outputs.
 
     Attributes:
-        names: of the heads.
+        network_names: of the heads.
         network: reads the images of all heads, channel after channel.
     """
 
     def __init__(self, shape: Shape, *, heads: int) -> None:
         super().__init__()
-        self.names = tuple(f"head{number}" for number in range(1, heads + 1))
+        self.network_names = tuple(f"head{number}" for number in range(1, heads + 1))
         self.network = npas.build(
             ArchitectureSpec(
                 name=f"wrn-{shape.depth}-{shape.width}",
@@ -41,33 +41,39 @@ class Mimo(nn.Module):
             )
         )
 
-    def answers(self, images: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Return the logits (B, classes) of every head for images (B, channels, H, W) of its own."""
-        said = self.network(torch.cat(list(images), dim=1))
-        return dict(zip(self.names, said.chunk(len(self.names), dim=1), strict=True))
+    def members(self, x: Tensors) -> dict[str, Tensor]:
+        """Return the logits (B, classes) of every head.
 
-    def members(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the logits of every head for the same images."""
-        return self.answers([x] * len(self.names))
+        Args:
+            x: images (B, channels, H, W) that all heads read, or for each head its own.
+        """
+        each = [x if isinstance(x, Tensor) else x[name] for name in self.network_names]
+        said = self.network(torch.cat(each, dim=1)).chunk(len(each), dim=1)
+        return dict(zip(self.network_names, said, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnImages(Objective):
     """Gives every head the batch in an order of its own, and the labels to match."""
 
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensors,
+        labels: Tensors,
+        names: Sequence[str] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the sum of the heads' losses, and the counts of the metric over all heads."""
-        assert isinstance(model, Mimo)
+        assert isinstance(images, Tensor)
+        assert isinstance(labels, Tensor)
         # From torch's own generator, which a trainer seeds before each step.
-        orders = [torch.randperm(len(labels)).to(labels.device) for _ in model.names]
-        inputs = self.inputs(images)
-        mixed = self.precision == torch.bfloat16
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=mixed):
-            logits = model.answers([inputs[order] for order in orders])
-        total, hits = inputs.new_zeros(()), torch.zeros(2, dtype=torch.float64).to(labels.device)
-        for each, order in zip(logits.values(), orders, strict=True):
-            wanted = labels[order]
-            smoothing = self.spec.label_smoothing
-            total = total + loss(each, wanted, smoothing=smoothing, weights=self.class_weights)
-            hits += task_of(wanted).hits(each.detach(), wanted)
-        return total, hits
+        orders = {
+            name: torch.randperm(len(labels)).to(labels.device) for name in network_names(model)
+        }
+        return Objective.__call__(
+            self,
+            model,
+            {name: images[order] for name, order in orders.items()},
+            {name: labels[order] for name, order in orders.items()},
+            names,
+        )

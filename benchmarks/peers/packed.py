@@ -36,12 +36,12 @@ class PackedEnsemble(nn.Module):
     """A wide residual network whose channels belong to one member each.
 
     Attributes:
-        names: of the members.
+        network_names: of the members.
     """
 
     def __init__(self, shape: Shape, *, members: int, alpha: float, gamma: int) -> None:
         super().__init__()
-        self.names = tuple(f"member{number}" for number in range(1, members + 1))
+        self.network_names = tuple(f"member{number}" for number in range(1, members + 1))
         groups = members * gamma
         first, *others = (groups * max(1, round(alpha * c / groups)) for c in shape.channels)
         channels = first, others[0], others[1], others[2]
@@ -49,15 +49,13 @@ class PackedEnsemble(nn.Module):
         self.skeleton = Skeleton(_GroupedLayers(groups), stem, channels, shape.depth)
         self.norm = nn.BatchNorm2d(channels[-1])
         self.heads = nn.Conv2d(channels[-1], members * shape.num_classes, 1, groups=members)
-        nn.init.zeros_(self._bias)
-
-    @property
-    def _bias(self) -> nn.Parameter:
         assert self.heads.bias is not None
-        return self.heads.bias
+        nn.init.zeros_(self.heads.bias)
 
     def members(self, x: Tensor) -> dict[str, Tensor]:
         """Return the logits (B, classes) of every member for images (B, channels, H, W)."""
         features = pooled(self.skeleton(x)[-1], self.norm)
         said = torch.flatten(self.heads(features[:, :, None, None]), 1)
-        return dict(zip(self.names, said.chunk(len(self.names), dim=1), strict=True))
+        return dict(
+            zip(self.network_names, said.chunk(len(self.network_names), dim=1), strict=True)
+        )
