@@ -8,10 +8,12 @@ from typing import Any
 import npas
 from npas.arch.footprint import footprint
 from npas.jobs import devices
+from npas.jobs.listener import Phase
 from npas.run import run
 from npas.sharing.model import SharedModel
 from npas.spec import JobSpec
 from npas.train import saved
+from npas.train.batches import num_batches
 
 from benchmarks.ensembles.arms import Cell, jobs
 from benchmarks.ensembles.clock import ProcessorClock
@@ -33,22 +35,38 @@ class Delivered:
     seconds: float
 
 
+class TimingEar(Ear):
+    """Has a clock count while something is trained, searches too, and not while it is graded."""
+
+    def __init__(self, stopping: Any, clock: ProcessorClock) -> None:
+        """Listen to an event, and tell a clock."""
+        super().__init__(stopping)
+        self.clock = clock
+
+    def phase(self, name: Phase) -> None:
+        """Hear that a phase begins."""
+        if name in ("searching", "training"):
+            self.clock.start()
+        else:
+            self.clock.stop()
+
+
 def delivered(spec: JobSpec, folder: Path, place: Place, stopping: Any) -> Delivered | None:
     """Do a job, going on where it was paused; one that is done is read. None: paused again."""
     about, file = folder / "rows.json", folder / "model.safetensors"
     clock = ProcessorClock(folder / "clock.json")
     if not about.exists():
-        ear, states = Ear(stopping), saved(folder / "state")
-        with clock:
-            outcome = run(
-                spec,
-                folder=folder,
-                listener=ear,
-                data_folder=place.data,
-                resume_from=states[0] if states else None,
-                device=place.device,
-                checkpoint_seconds=_SECONDS_BETWEEN_SAVES,
-            )
+        ear, states = TimingEar(stopping, clock), saved(folder / "state")
+        outcome = run(
+            spec,
+            folder=folder,
+            listener=ear,
+            data_folder=place.data,
+            resume_from=states[0] if states else None,
+            device=place.device,
+            checkpoint_seconds=_SECONDS_BETWEEN_SAVES,
+        )
+        clock.stop()
         if not outcome.finished:
             return None
         write(about, {"rows": list(ear.rows.values())})
@@ -72,7 +90,7 @@ def trained_by_jobs(
     inputs = dataset.inputs(input_size=sizes.pop())
     image = inputs(dataset.x_test[:1])
     seen = len(dataset.y_train)
-    steps = -(-seen // setting.training.batch_size)
+    steps = num_batches(seen, setting.training.batch_size)
     networks = {n: m for each in found for n, m in each.model.materialise().items()}
     return Trained(
         ask=asked_apart(networks, inputs=inputs, device=devices.device(place.device)),

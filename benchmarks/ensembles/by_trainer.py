@@ -98,8 +98,9 @@ def trained_by_trainer(
             last = time.monotonic()
         return Command.PAUSE if is_stopped else Command.CONTINUE
 
-    with clock:
-        command = trainer.train(after_step=after_step, after_epoch=lambda _: None)
+    clock.start()
+    command = trainer.train(after_step=after_step, after_epoch=lambda _: None)
+    clock.stop()
     if command is not Command.CONTINUE:
         return None
     write(trainer.state(), folder / "state", trainer.step)

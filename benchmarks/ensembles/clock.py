@@ -3,14 +3,12 @@
 import json
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from benchmarks.runs import write
 
 
 class ProcessorClock:
-    """Adds up the processor seconds spent within it, over all processes that go on with a file.
+    """Adds up processor seconds, over all processes that go on with its file.
 
     Attributes:
         seconds: so far.
@@ -18,20 +16,18 @@ class ProcessorClock:
 
     def __init__(self, path: Path) -> None:
         """Go on from a file, or begin at nothing where there is none."""
-        self._path, self._started = path, 0.0
+        self._path = path
+        self._started: float | None = None
         self.seconds: float = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
 
-    def __enter__(self) -> Self:
-        """Start."""
-        self._started = time.process_time()
-        return self
+    def start(self) -> None:
+        """Count from now on; where it counts already, that goes on."""
+        if self._started is None:
+            self._started = time.process_time()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop, and put the sum to file."""
-        self.seconds += time.process_time() - self._started
-        write(self._path, {"seconds": self.seconds})
+    def stop(self) -> None:
+        """Count no more, and put the sum to file."""
+        if self._started is not None:
+            self.seconds += time.process_time() - self._started
+            self._started = None
+            write(self._path, {"seconds": self.seconds})

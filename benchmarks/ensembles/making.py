@@ -75,7 +75,7 @@ def _graded(setting: Setting, cell: Cell, place: Place, trained: Trained) -> Rec
         "dataset_fingerprint": loaded(setting.dataset, place.data).fingerprint,
         "parameters": trained.parameters,
         "train_macs": trained.train_macs,
-        "cpu_seconds": round(trained.seconds, 1),
+        "cpu_seconds": round(trained.seconds, 2),
         "grading_seconds": round(time.process_time() - started, 1),
         "curve": list(trained.rows),
     }

@@ -9,7 +9,12 @@ from npas.spec import ArchitectureSpec, DatasetSpec, NetworkSpec, TrainingSpec
 from benchmarks.arms import FULL, SMALL
 
 BRIEF = SMALL.model_copy(update={"epochs": 6, "batch_size": 64, "learning_rate": 0.2})
-"""`benchmarks.arms.SMALL` made cheaper: 6 epochs of larger batches in place of 10."""
+"""`benchmarks.arms.SMALL` made cheaper, for dense WRN-16-2 at scale 0.5 on 16 pixels.
+
+The best of five, each with one seed on 4,000 other training images: 47.3 % of 4,000 held-out ones.
+With batches of 64, learning rate 0.1: 46.2 %, with shifts by 2 pixels 45.0 %; of 32, 0.1 and 0.05:
+45.9 and 46.2 %.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

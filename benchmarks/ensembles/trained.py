@@ -29,7 +29,7 @@ class Trained:
         parameters: trainable, of all members together.
         train_macs: multiply-adds of the training: three forward passes a step, for forward and
             backward, and what composes the weights once a step.
-        seconds: of a processor, that the training took; evaluations left out.
+        seconds: of a processor, that the training took, a search too; grading is left out.
         rows: of all epochs, as plain JSON.
     """
 

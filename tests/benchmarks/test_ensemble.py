@@ -86,24 +86,33 @@ def test_cells_begin_with_all_arms_of_one_seed() -> None:
     assert [each.seed for each in found] == [0] * 4 + [1] * 4
 
 
+def _sizes(chosen: Setting, configuration: str, arm: str) -> tuple[int, int, int]:
+    """Return total, budget and dense size of an arm's jobs, each the sum over them."""
+    cell = Cell(configuration=configuration, arm=arm, seed=3)
+    plans = [npas.plan(job) for job in jobs(chosen, cell).values()]
+    total, limit = (sum(getattr(p.ledger, key) for p in plans) for key in ("total", "budget"))
+    return total, limit, sum(plan.dense for plan in plans)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_networks_apart_have_together_what_the_bank_has_or_less(size: str) -> None:
     chosen = setting(size, "cifar10")
     facts = npas.data.facts(chosen.dataset)
     for name, configuration in chosen.configurations.items():
         limit = budget(configuration, facts)
-        plans = {
-            arm: [
-                npas.plan(job)
-                for job in jobs(chosen, Cell(configuration=name, arm=arm, seed=3)).values()
-            ]
-            for arm in ("separate-narrow", "separate-full", "shared-superweights")
-        }
-        totals = {arm: sum(plan.ledger.total for plan in found) for arm, found in plans.items()}
-        (bank,) = plans["shared-superweights"]
-        assert bank.ledger.budget == limit
-        assert 0.9 * limit < totals["separate-narrow"] <= limit
-        assert totals["shared-superweights"] <= limit < totals["separate-full"] == bank.dense
+        total, _, dense = _sizes(chosen, name, "separate-narrow")
+        assert 0.9 * limit < total <= limit
+        assert limit == int(configuration.fraction * dense)
+
+
+def test_a_bank_has_the_budget_and_whole_networks_have_more() -> None:
+    chosen = setting("small", "cifar10")
+    facts = npas.data.facts(chosen.dataset)
+    for name, configuration in chosen.configurations.items():
+        limit = budget(configuration, facts)
+        bank, bank_limit, dense = _sizes(chosen, name, "shared-superweights")
+        assert bank <= bank_limit == limit
+        assert limit < _sizes(chosen, name, "separate-full")[0] == dense
 
 
 def test_all_arms_have_the_same_images_and_schedule() -> None:

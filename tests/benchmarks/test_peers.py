@@ -88,7 +88,7 @@ def test_batch_ensembles_members_do_not_see_each_other() -> None:
             if name.endswith("coefficients"):
                 each[1] *= -1.5
             if ".norms.1." in name:
-                each += 0.1
+                each.add_(0.1)
     after = model.members(x)
 
     assert torch.equal(before["member1"], after["member1"])
