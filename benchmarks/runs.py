@@ -1,12 +1,11 @@
 """Makes the runs of `benchmarks.methods` and stores each as one small JSON file."""
 
+import functools
 import json
-import multiprocessing
 import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from npas.run import run
 from npas.train import Command, saved
 
 from benchmarks.arms import ARMS, Cell, Setting, first_plan, job, lots, plan_digest
+from benchmarks.pool import each_made
 
 Record = dict[str, Any]
 
@@ -188,46 +188,9 @@ def _raced(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path) -
 def made(
     setting: Setting, cells: Sequence[Cell], place: Place, jobs: int
 ) -> Iterator[tuple[Cell, Record]]:
-    """Make runs in so many processes and yield each as it is stored.
-
-    Closing the generator, which Ctrl-C does too, pauses the runs in progress and waits for them.
-    """
-    context = multiprocessing.get_context("spawn")
-    stopping = context.Event()
-    todo = iter(cells)
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(stopping,))
-    running: dict[Future[Record | None], Cell] = {}
-    try:
-        for cell in todo:
-            running[pool.submit(_made, setting, cell, place)] = cell
-            if len(running) == jobs:
-                yield from _finished(running)
-        while running:
-            yield from _finished(running)
-    finally:
-        stopping.set()
-        pool.shutdown(wait=True)
+    """Make runs in so many processes and yield each as it is stored; see `each_made`."""
+    return each_made(functools.partial(_made, setting, place), cells, jobs)
 
 
-def _finished(running: dict[Future[Record | None], Cell]) -> Iterator[tuple[Cell, Record]]:
-    done, _ = wait(running, return_when=FIRST_COMPLETED)
-    for future in done:
-        cell, record = running.pop(future), future.result()
-        assert record is not None, "only a run that is told to stop is paused"
-        yield cell, record
-
-
-_stopping: Any = None
-
-
-def _start(stopping: Any) -> None:
-    """Prepare a process of the pool: Ctrl-C is for the parent, which then sets the event."""
-    import signal
-
-    global _stopping
-    _stopping = stopping
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _made(setting: Setting, cell: Cell, place: Place) -> Record | None:
-    return make(setting, cell, place, _stopping)
+def _made(setting: Setting, place: Place, cell: Cell, stopping: Any) -> Record | None:
+    return make(setting, cell, place, stopping)
