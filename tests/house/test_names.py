@@ -33,6 +33,10 @@ METHODS, RECIPES = PurePosixPath("core/npas/methods"), PurePosixPath("core/npas/
 
 NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
     ("core/npas/methods/ssn.py", "random"): "a way to form groups has the method's name",
+    ("core/npas/plans/rows.py", "stack"): "its layers have a row for each of their blocks",
+    ("core/npas/plans/rows.py", "slice"): "its layers have rows of their own, any number",
+    ("core/npas/plans/rows.py", "embed"): "its layers have rows of their own, any number",
+    ("core/npas/recipes/embed.py", "slice"): "a part without maps is nothing else",
     ("core/npas/spec/__init__.py", "block_mix"): "the default method of a request",
     ("core/npas/spec/__init__.py", "superweights"): "the default method of the first release",
     ("core/npas/planning/planner.py", "block_mix"): "the default of npas.plan",

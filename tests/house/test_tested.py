@@ -46,6 +46,7 @@ TESTED_BY = {
     "core/npas/spec/validation.py": "tests/api/test_problems.py",
     "core/npas/spec/checked.py": "tests/api/test_openapi.py",
     "core/npas/spec/sweep_points.py": "tests/library/spec/test_sweep.py",
+    "core/npas/testing/parts.py": "tests/library/recipes/test_recipes.py",
     "core/npas/train/epoch.py": "tests/train/test_trainer.py",
     "core/npas/train/mutual.py": "tests/train/test_objective.py",
     "core/npas/train/optimizer.py": "tests/train/test_trainer.py",

@@ -233,7 +233,9 @@ def all_added(shapes: tuple[Shape, ...]) -> tuple[tuple[Rect, ...], ...]:
 
 
 @functools.lru_cache(maxsize=1024)
-def all_read(shapes: tuple[Shape, ...], layers: tuple[Shape, ...]) -> tuple[tuple[Rect, ...], ...]:
+def all_within(
+    shapes: tuple[Shape, ...], layers: tuple[Shape, ...]
+) -> tuple[tuple[Rect, ...], ...]:
     """Return of every block's rectangles what some layer reads: all, if its own layers are there.
 
     Args:

@@ -15,11 +15,11 @@ from npas import registry
 from npas.errors import PlanError
 from npas.plans import Group, Slot
 from npas.recipes._composer import BankInit as BankInit
-from npas.recipes._composer import BankPart as BankPart
 from npas.recipes._composer import Composer as Composer
 from npas.recipes._composer import Joinable as Joinable
-from npas.recipes._composer import Part as Part
 from npas.recipes._composer import Reader as Reader
+from npas.recipes._part import BankPart as BankPart
+from npas.recipes._part import Part as Part
 from npas.recipes._part import part_by_rows as part_by_rows
 from npas.recipes._start import fit_bank as fit_bank
 from npas.recipes._start import fresh_bank as fresh_bank

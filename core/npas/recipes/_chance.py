@@ -12,7 +12,7 @@ Codes = NDArray[np.int32] | NDArray[np.int64]
 Runs = Sequence[tuple[int, int]]
 """First and number of things that lie together."""
 
-_AT_A_TIME = 1 << 20  # scalars that are drawn together: what they need on the way stays small
+AT_A_TIME = 1 << 20  # scalars that are drawn together: what they need on the way stays small
 
 
 def hashes(count: int, seed: int, *, first: int = 0) -> Hashes:
@@ -26,8 +26,8 @@ def hashes(count: int, seed: int, *, first: int = 0) -> Hashes:
         first: how many of its numbers are passed over.
     """
     found = np.empty(count, dtype=np.uint64)
-    for start in range(0, count, _AT_A_TIME):
-        stop = min(count, start + _AT_A_TIME)
+    for start in range(0, count, AT_A_TIME):
+        stop = min(count, start + AT_A_TIME)
         state = np.arange(first + start + 1, first + stop + 1, dtype=np.uint64)
         state *= np.uint64(0x9E3779B97F4A7C15)
         state += np.uint64(seed * 0xD1342543DE82EF95 % 2**64)
@@ -50,15 +50,15 @@ def shuffled_rows(runs: Runs, size: int, seed: int) -> Codes:
         Codes of the scalars of all these rows: places among them.
     """
     rows = sum(count for _, count in runs)
-    codes = _codes(rows * size, most=rows * size)
-    step, row = max(1, _AT_A_TIME // size), 0
+    codes = room_for_codes(rows * size, most=rows * size)
+    step, row = max(1, AT_A_TIME // size), 0
     for start, number in runs:
         for first in range(start, start + number, step):
             count = min(step, start + number - first)
             drawn = hashes(count * size, seed, first=first * size).reshape(count, size)
             places = drawn.argsort(axis=1)  # any sort will do: no two hashes are equal
             places += np.arange(row, row + count)[:, None] * size
-            np.invert(places, out=places, where=_is_even(drawn))
+            np.invert(places, out=places, where=is_even(drawn))
             codes[row * size : (row + count) * size] = places.reshape(-1)
             row += count
     return codes
@@ -76,42 +76,18 @@ def shuffled_ring(count: int, size: int, seed: int) -> Codes:
         (count,) codes.
     """
     drawn = hashes(count, seed)
-    codes = _codes(count, most=size)
+    codes = room_for_codes(count, most=size)
     codes[drawn.argsort()] = np.resize(np.arange(size, dtype=codes.dtype), count)
-    np.invert(codes, out=codes, where=_is_even(drawn))
+    np.invert(codes, out=codes, where=is_even(drawn))
     return codes
 
 
-def ring_of_some(runs: Runs, count: int, size: int, seed: int) -> Codes:
-    """Return what `shuffled_ring` gives some of its scalars, without memory for all of them.
-
-    Args:
-        runs: first and number of scalars that lie together, in order.
-        count: of all scalars.
-        size: as for `shuffled_ring`.
-        seed: likewise.
-    """
-    drawn = np.concatenate([hashes(number, seed, first=first) for first, number in runs])
-    order = drawn.argsort()
-    ascending = drawn[order]
-    smaller = np.zeros(len(drawn) + 1, dtype=np.int64)
-    for start in range(0, count, _AT_A_TIME):
-        others = hashes(min(_AT_A_TIME, count - start), seed, first=start)
-        others.sort()
-        after = np.searchsorted(ascending, others, side="right")
-        smaller += np.bincount(after, minlength=len(smaller))
-    codes = _codes(len(drawn), most=size)
-    codes[order] = smaller[:-1].cumsum() % size
-    np.invert(codes, out=codes, where=_is_even(drawn))
-    return codes
-
-
-def _is_even(drawn: Hashes) -> NDArray[np.bool_]:
+def is_even(drawn: Hashes) -> NDArray[np.bool_]:
     """Return whose sign is -1."""
     even: NDArray[np.bool_] = (drawn & np.uint64(1)) == 0
     return even
 
 
-def _codes(count: int, *, most: int) -> Codes:
+def room_for_codes(count: int, *, most: int) -> Codes:
     """Return room for codes: four bytes each, eight where places are too many for four."""
     return np.empty(count, np.int32) if most <= 2**31 else np.empty(count, np.int64)

@@ -78,7 +78,6 @@ class Flat:
             PlanError: they cannot, or none reads all of it.
         """
         self._bank = bank = group.banks[0]
-        self._deviation = group.template_deviation(bank)
         self.row_length = group.row_length
         self._group = group
         self._shapes = shapes = [slot.shape for slot in group.slots]
@@ -197,7 +196,7 @@ class Flat:
         bank_B = normal((self._bank.size,), generator)
         if len(bank_B) > 1 and self._whole == len(bank_B):
             bank_B = (bank_B - bank_B.mean()) / bank_B.std(correction=0)
-        return (bank_B * self._deviation).unsqueeze(0)
+        return (bank_B * self._group.template_deviation(self._bank)).unsqueeze(0)
 
 
 def _readings(group: Group, settings: FlatSettings) -> list[Reading]:

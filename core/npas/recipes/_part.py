@@ -1,11 +1,46 @@
-"""A part of a group whose layers take rows of coefficients one by one: rows are renumbered."""
+"""Some layers of a group as a group of their own, and what its banks are copies of."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from npas.plans import Group
-from npas.recipes._composer import BankPart, Part
+
+Index = slice | Tensor
+"""Some places along one dimension of a tensor, in the order in which they are taken."""
+
+ALL = slice(None)
+"""All places, in their order."""
+
+
+class BankPart(NamedTuple):
+    """What one bank of a part of a group is a copy of.
+
+    Attributes:
+        bank: of the whole group, an index.
+        rows: of its coefficients; of no meaning for a bank without.
+        templates: of that bank, and columns of its coefficients.
+        scalars: of each template.
+    """
+
+    bank: int
+    rows: Index = ALL
+    templates: Index = ALL
+    scalars: Index = ALL
+
+
+class Part(NamedTuple):
+    """Some layers of a group, with as much of its banks as they read.
+
+    Attributes:
+        group: of these layers alone.
+        banks: one per bank of that group.
+    """
+
+    group: Group
+    banks: tuple[BankPart, ...]
 
 
 def part_by_rows(group: Group, slots: Sequence[int]) -> Part:

@@ -65,7 +65,7 @@ class _Bank:
 def _rects(group: Group) -> tuple[tuple[blocks.Rect, ...], ...]:
     """Return what each bank holds: of a part of a group only what its layers read."""
     shapes = tuple(bank.shape for bank in group.banks)
-    return blocks.all_read(shapes, blocks.ordered({slot.shape for slot in group.slots}))
+    return blocks.all_within(shapes, blocks.ordered({slot.shape for slot in group.slots}))
 
 
 class Nest:

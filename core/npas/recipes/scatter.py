@@ -12,6 +12,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,8 +23,9 @@ from npas.errors import PlanError
 from npas.plans import Group
 from npas.recipes import BankInit, BankPart, Part, Reader, settings_of
 from npas.recipes._buffers import buffer
-from npas.recipes._chance import Codes, ring_of_some, shuffled_ring
+from npas.recipes._chance import Codes, shuffled_ring
 from npas.recipes._places import Places
+from npas.recipes._ring import ring_of_some
 from npas.recipes._start import fit_by_descent, fresh_bank
 from npas.spec import Spec
 
@@ -152,7 +154,7 @@ class Scatter:
 
 def _unsigned(codes: Codes) -> Codes:
     """Return the places of codes."""
-    return np.maximum(codes, np.invert(codes))  # the one that is not negative
+    return cast(Codes, np.maximum(codes, np.invert(codes)))  # the one that is not negative
 
 
 def _closed_up(codes: Codes) -> Codes:

@@ -57,14 +57,14 @@ class Stack:
 
     def __init__(self, group: Group) -> None:
         bank = group.banks[0]
-        self._group, self._block = group, bank.shape
+        self._group = group
         self._shapes = [slot.shape for slot in group.slots]
         if len(group.banks) > 1 or any(shape[2:] != bank.shape[2:] for shape in self._shapes):
             raise PlanError(f"group {group.name}: stack needs one bank, of its layers' kernel")
         settings = settings_of(group, StackSettings)
         if bank.size != math.prod(bank.shape):
             raise PlanError(f"group {group.name}: the size does not fit the block")
-        self._counts = [num_blocks(shape, self._block) for shape in self._shapes]
+        self._counts = [num_blocks(shape, bank.shape) for shape in self._shapes]
         self._firsts = [0]
         for high, wide in self._counts:
             self._firsts.append(self._firsts[-1] + high * wide)
@@ -92,6 +92,10 @@ class Stack:
         self._mixed_MD: Tensor | None = None
         self._gathered_MD: Tensor | None = None
         self._weights: list[Tensor | None] = [None] * len(self._shapes)
+
+    @property
+    def _block(self) -> tuple[int, ...]:
+        return self._group.banks[0].shape
 
     def _check_block(self, *, is_shuffled: bool) -> None:
         """Check that the block is not larger than its layers ask for.

@@ -1,6 +1,7 @@
 """Measuring while training: gradients of composed weights tell which layers could share."""
 
 import contextlib
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -179,7 +180,8 @@ def coefficient_agreement(
     for (group, index, _), total in zip(wanted, sums, strict=True):
         readers = [group.slots[reader] for reader in readers_of_bank(group, index)]
         counts = [num_rows(group, index, slot) for slot in readers]
-        own = [rows.flatten() for rows in total.split(counts)]  # readers that share have as many
+        pairs = zip(counts, itertools.accumulate(counts), strict=True)
+        own = [total[end - count : end].flatten() for count, end in pairs]
         directions = _directions(nn.utils.rnn.pad_sequence(own, batch_first=True))
         banks.append(
             BankAgreement(

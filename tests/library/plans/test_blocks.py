@@ -95,3 +95,29 @@ def test_blocks_of_many_shapes_have_hardly_more_rectangles_than_shapes():
     shapes = blocks.ordered(boxes)
     rects = [rect for own in blocks.all_added(shapes) for rect in own]
     assert len(rects) <= 2 * len(shapes)
+
+
+@MANY
+@given(shapes=SHAPES, data=st.data())
+def test_within_some_layers_is_what_they_cover_of_every_block(shapes, data):
+    some = data.draw(st.sets(st.sampled_from(shapes), min_size=1))
+    covered = set().union(*map(inside, some))
+    kept = blocks.all_within(shapes, blocks.ordered(some))
+    for whole, rects in zip(blocks.all_added(shapes), kept, strict=True):
+        parts = [cells(rect) for rect in rects]
+        wanted = set().union(*map(cells, whole)) & covered
+        assert set().union(*parts) == wanted
+        assert sum(map(len, parts)) == len(wanted)
+        assert [rect.offset for rect in rects] == [
+            sum(map(len, parts[:index])) for index in range(len(parts))
+        ]
+    if some == set(shapes):
+        assert kept == blocks.all_added(shapes)
+
+
+def test_within_is_found_for_many_shapes_in_few_steps():
+    """Thousands of blocks, of which some layers read a part: as many cuts as there are corners."""
+    shapes = blocks.ordered({(side, 3001 - side) for side in range(1, 3001)})
+    some = tuple(shapes[::7])
+    kept = blocks.all_within(shapes, some)
+    assert sum(map(len, kept)) <= sum(map(len, blocks.all_added(shapes))) + len(some)

@@ -9,7 +9,7 @@ import npas
 import numpy as np
 import pytest
 import torch
-from npas.recipes import _chance
+from npas.recipes import _chance, _ring
 from npas.recipes._places import Places
 
 SMALL = {"budget": {"fraction": 0.05}, "architecture": "wrn-16-2"}
@@ -55,7 +55,7 @@ def test_shuffles_are_the_same_as_ever_however_many_are_drawn_together(draw, mon
     drawn, before = SHUFFLES[draw]
     whole = drawn()
     assert hashlib.sha256(whole.tobytes()).hexdigest() == before
-    monkeypatch.setattr(_chance, "_AT_A_TIME", 500)
+    monkeypatch.setattr(_chance, "AT_A_TIME", 500)
     assert np.array_equal(drawn(), whole)
     assert whole.dtype == np.int32
     places = np.where(whole < 0, ~whole, whole)
@@ -115,3 +115,12 @@ def test_read_put_and_add_agree_with_a_count_by_hand():
     wanted[at] = values.numpy() * signs
     assert np.array_equal(put.numpy(), wanted)
     assert torch.equal(put, added)
+
+
+@pytest.mark.parametrize("size", [1, 300, 5000])
+def test_some_of_a_ring_are_those_that_all_of_it_has(size, monkeypatch):
+    monkeypatch.setattr(_ring, "AT_A_TIME", 700)
+    whole = _chance.shuffled_ring(5000, size, 4)
+    runs = [(0, 3), (700, 900), (4999, 1)]
+    wanted = np.concatenate([whole[first : first + count] for first, count in runs])
+    assert np.array_equal(_ring.ring_of_some(runs, 5000, size, 4), wanted)
