@@ -83,7 +83,6 @@ class Flat:
         self._shapes = shapes = [slot.shape for slot in group.slots]
         self._settings = settings = settings_of(group, kind)
         self.readings = _readings(group, settings)
-        self._whole = settings.whole or bank.size
         self._kept = _Kept(zip(shapes, self.readings, strict=True))
         longest = max(each.span for each in self.readings)
         if bank.size != (self._kept.size if settings.whole else longest):
@@ -97,6 +96,11 @@ class Flat:
             for slot, way in zip(group.slots, self.ways, strict=True)
         ]
         self._weights: list[Tensor | None] = [None] * len(shapes)
+
+    @property
+    def _whole(self) -> int:
+        """Return the scalars of the bank, or of the whole that it is a part of."""
+        return self._settings.whole or self._bank.size
 
     def num_own(self, shape: tuple[int, ...]) -> int:
         """Return how many scalars of its own one layer more of a shape would have."""

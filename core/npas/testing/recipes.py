@@ -20,6 +20,7 @@ from npas.plans import Bank, Group, Slot
 from npas.sharing.group import SharedGroup
 from npas.testing.contexts import CONTEXTS
 from npas.testing.effort import Effort, tried
+from npas.testing.joining import check_joined
 from npas.testing.parts import check_part
 from npas.testing.reading import backward, num_unread
 
@@ -366,6 +367,14 @@ def _in_context(check: Callable[[SharedGroup], None]) -> Law:
     return holds
 
 
+def _layers_that_join_change_no_other(name: str, twin: Twin, data: st.DataObject) -> None:
+    group, generator = _drawn(data, name, twin.groups), _generator(data)
+    known = [slot.shape for slot in group.slots]
+    smaller = [(max(1, s[0] - 1), max(1, s[1] // 2), *s[2:]) for s in known]
+    shapes = data.draw(st.lists(st.sampled_from([*known, *smaller]), min_size=1, max_size=3))
+    check_joined(group, _filled(group, generator), shapes)
+
+
 RECIPE_LAWS: dict[str, Law] = {
     "weights are the twin's": _weights_are_the_twins,
     "gradients are the twin's": _gradients_are_the_twins,
@@ -377,6 +386,7 @@ RECIPE_LAWS: dict[str, Law] = {
     "keeps the precision of its banks": _keeps_the_precision_of_its_banks,
     "refuses what does not fit": _refuses_what_does_not_fit,
     "parts make the same weights": _parts_make_the_same_weights,
+    "layers that join change no other": _layers_that_join_change_no_other,
     **{law: _in_context(check) for law, check in CONTEXTS.items()},
 }
 """The promises of a recipe, by name."""
