@@ -14,6 +14,7 @@ from npas.errors import InfeasibleBudgetError, PlanError, UnknownNameError
 from npas.plans import Bank, Group
 from npas.sharing.group import SharedGroup
 from npas.sharing.membership import member
+from npas.spec import ArchitectureSpec, NetworkSpec
 from npas.testing import group_of
 from npas.testing.counting import check_covers, num_stored
 from npas.testing.networks import several
@@ -132,6 +133,29 @@ def test_a_member_is_a_copy_in_the_same_mode_and_frozen_likewise():
     alone.extra["kept"].append(2)
     assert model.extra == {"kept": [1]}
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_member_is_had_in_the_midst_of_a_step_and_before_the_first_use():
+    model = shared(ALIKE, "superweights", 0.4)
+    model.train().members(images(model))["n1"].sum()  # weights belong to a graph
+    torch.testing.assert_close(logits(member(model, "n1")), logits(model, "n1"))
+    plan = model.plan
+    fresh = npas.share({n.name: npas.build(n.architecture) for n in plan.networks}, plan)
+    torch.testing.assert_close(logits(member(fresh, "n2")), logits(fresh, "n2"))
+
+
+def test_recurrent_layers_read_the_weights_of_a_member():
+    layers = [
+        *({"kind": "steps"}, {"kind": "recurrent", "cell": "lstm", "outputs": 16, "layers": 2}),
+        *({"kind": "pool", "function": "global"}, {"kind": "linear"}),
+    ]
+    steps = ArchitectureSpec(
+        name="declared", layers=layers, input_channels=3, input_size=16, num_classes=10
+    )
+    networks = (NetworkSpec(name="steps", architecture=steps), *several("resnet-8", size=16))
+    model = shared(networks, "ssn", 0.3)
+    for name in model.network_names:
+        torch.testing.assert_close(logits(member(model, name)), logits(model, name))
 
 
 def test_a_lone_network_is_copied_and_another_name_refused():
