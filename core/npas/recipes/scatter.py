@@ -159,9 +159,9 @@ def _unsigned(codes: Codes) -> Codes:
 
 def _closed_up(codes: Codes) -> Codes:
     """Return codes of places among those alone that are read."""
-    places = np.unique(_unsigned(codes), return_inverse=True)[1].astype(codes.dtype)
-    np.invert(places, out=places, where=codes < 0)
-    return places
+    closed = codes.copy()
+    closed[:] = np.unique(_unsigned(codes), return_inverse=True)[1]
+    return np.invert(closed, out=closed, where=codes < 0)
 
 
 RECIPE = Scatter

@@ -66,13 +66,19 @@ def member(model: SharedModel, name: str) -> SharedModel:
 
 
 def _plain(model: SharedModel, name: str, network: nn.Module) -> nn.Module:
-    """Return a copy of a network with parameters, of any values, where others share."""
-    model.compose()
-    plain = copy.deepcopy(network)
-    for slot in (slot for group in model.plan.groups for slot in group.slots):
-        if slot.network == name:
-            path, _, attribute = slot.layer.rpartition(".")
-            module = plain.get_submodule(path)
-            weight = module.__dict__.pop(attribute).view(slot.shape)
-            module.register_parameter(attribute, nn.Parameter(weight))
+    """Return a copy of a network with parameters, of no values, where others share.
+
+    Composed weights may belong to a graph, and are not copied.
+    """
+    layers = [
+        slot.layer for group in model.plan.groups for slot in group.slots if slot.network == name
+    ]
+    places = [layer.rpartition(".") for layer in layers]
+    made = [network.get_submodule(path).__dict__.get(attribute) for path, _, attribute in places]
+    nothing = torch.empty(0)
+    plain = copy.deepcopy(network, {id(weight): nothing for weight in made if weight is not None})
+    for path, _, attribute in places:
+        module = plain.get_submodule(path)
+        module.__dict__.pop(attribute, None)
+        module.register_parameter(attribute, nn.Parameter(nothing))
     return plain
