@@ -143,7 +143,8 @@ def test_a_member_has_a_file_of_its_own(outcome, loaded, test_images, tmp_path):
             assert torch.allclose(member(x), loaded.members(x)[name], atol=1e-4)
         assert (tmp_path / f"{name}.safetensors").stat().st_size < whole
         parameters = sum(p.numel() for p in again.parameters())
-        assert parameters == again.plan.ledger.total == num_read(outcome.plan, [name])
+        assert parameters == again.plan.ledger.total <= again.plan.ledger.dense
+        assert parameters <= num_read(outcome.plan, [name])
 
 
 def test_memory_holds_what_is_shared_once(loaded):

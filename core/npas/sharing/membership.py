@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from npas.ensembles.ladder import LADDER
+from npas.plans import Group
+from npas.recipes import Part
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel, check_shared
-from npas.sharing.restriction import parts, restricted
+from npas.sharing.restriction import parts, restricted, worth_sharing
 
 _OF_ALL = ("accuracy", LADDER)
 """What a file says of all its networks together, and of none by itself."""
@@ -20,7 +22,8 @@ def member(model: SharedModel, name: str) -> SharedModel:
 
     It computes the same, up to the rounding of matrix products with fewer rows. It holds copies of
     what the network reads: of banks only what its layers are made of (see `npas.recipes.part`),
-    its own plain layers, norms and statistics. A file of it holds no more. Its `extra` is that of
+    its own plain layers, norms and statistics. Layers that would read more than they are have
+    plain weights. A file of it holds no more. Its `extra` is that of
     the model but for what is said of all networks together. The model is left as it is; a lone
     network's model is copied.
 
@@ -53,16 +56,33 @@ def member(model: SharedModel, name: str) -> SharedModel:
     if len(model.network_names) == 1:
         return copy.deepcopy(model)
     with torch.no_grad(), torch.device("cpu"):
-        plain = _plain(model, name, network)
+        plain, found = _plain(model, name, network), parts(model.plan, [name])
+        sharing = worth_sharing(found)
+        for source in (each for each in found if each not in sharing):
+            _write(_copied(model, source), source.group, plain)
         alone = SharedModel({name: plain}, restricted(model.plan, [name]))
-        for source in parts(model.plan, [name]):
-            banks = source.group.name
-            ours, theirs = (cast(SharedGroup, each.groups[banks]) for each in (alone, model))
-            ours.copy_part(theirs, source)
+        for source in sharing:
+            alone.groups[source.group.name] = _copied(model, source)
     alone.extra = {k: v for k, v in copy.deepcopy(model.extra).items() if k not in _OF_ALL}
     for module in (alone, alone.networks, *alone.groups.modules()):
         module.training = model.training
     return alone
+
+
+def _copied(model: SharedModel, source: Part) -> SharedGroup:
+    """Return copies of what some layers read of a group."""
+    made = SharedGroup(source.group)
+    made.copy_part(cast(SharedGroup, model.groups[source.group.name]), source)
+    return made
+
+
+def _write(banks: SharedGroup, group: Group, network: nn.Module) -> None:
+    """Give a network the plain weights that banks make of some of its layers."""
+    is_trained = any(each.requires_grad for each in banks.parameters())
+    for slot, weight in zip(group.slots, banks.weights(), strict=True):
+        path, _, attribute = slot.layer.rpartition(".")
+        plain = nn.Parameter(weight.detach().clone().view(slot.shape), is_trained)
+        network.get_submodule(path).register_parameter(attribute, plain)
 
 
 def _plain(model: SharedModel, name: str, network: nn.Module) -> nn.Module:
