@@ -57,7 +57,6 @@ def costs_table(stored: Stored, configuration: str) -> str:
             statistics.fmean(r[key] for r in found)
             for key in ("train_macs", "macs", "cpu_seconds")
         )
-        alone = _members(found[0])
         rows.append(
             [
                 ARMS[arm].title,
@@ -65,7 +64,7 @@ def costs_table(stored: Stored, configuration: str) -> str:
                 f"{trained / 1e9:,.0f}",
                 f"{seconds:,.0f}",
                 f"{asked / 1e6:,.1f}",
-                alone,
+                _members(found),
                 _disagreement(found),
             ]
         )
@@ -73,9 +72,13 @@ def costs_table(stored: Stored, configuration: str) -> str:
     return table([*header, "accuracy of the members, %", "disagreement, %"], rows)
 
 
-def _members(record: Record) -> str:
-    alone = [each for each in record["subsets"] if len(each["members"]) == 1]
-    return ", ".join(f"{100 * each['accuracy']:.1f}" for each in alone)
+def _members(found: Sequence[Record]) -> str:
+    """Return the accuracy of each member alone, mean over seeds."""
+    alone = [
+        [each["accuracy"] for each in record["subsets"] if len(each["members"]) == 1]
+        for record in found
+    ]
+    return ", ".join(f"{100 * statistics.fmean(each):.1f}" for each in zip(*alone, strict=True))
 
 
 def _disagreement(found: Sequence[Record]) -> str:
