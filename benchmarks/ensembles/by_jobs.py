@@ -28,9 +28,17 @@ _SECONDS_BETWEEN_SAVES = 120
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivered:
-    """What a job came to."""
+    """What a job came to.
+
+    Attributes:
+        model: that it delivered.
+        epochs: of its search and its training.
+        rows: of its epochs; after a pause, not those of stages that were over before.
+        seconds: of a processor.
+    """
 
     model: SharedModel
+    epochs: int
     rows: list[dict[str, Any]]
     seconds: float
 
@@ -53,7 +61,7 @@ class TimingEar(Ear):
 
 def delivered(spec: JobSpec, folder: Path, place: Place, stopping: Any) -> Delivered | None:
     """Do a job, going on where it was paused; one that is done is read. None: paused again."""
-    about, file = folder / "rows.json", folder / "model.safetensors"
+    about, file = folder / "done.json", folder / "model.safetensors"
     clock = ProcessorClock(folder / "clock.json")
     if not about.exists():
         ear, states = TimingEar(stopping, clock), saved(folder / "state")
@@ -69,9 +77,12 @@ def delivered(spec: JobSpec, folder: Path, place: Place, stopping: Any) -> Deliv
         clock.stop()
         if not outcome.finished:
             return None
-        write(about, {"rows": list(ear.rows.values())})
-    rows = json.loads(about.read_text())["rows"]
-    return Delivered(model=npas.load(file), rows=rows, seconds=clock.seconds)
+        report = outcome.report
+        searched = report["search"]["epochs"] if report["search"] else 0
+        facts = {"rows": list(ear.rows.values()), "epochs": searched + report["epochs_done"]}
+        write(about, facts)
+    known = json.loads(about.read_text())
+    return Delivered(model=npas.load(file), seconds=clock.seconds, **known)
 
 
 def trained_by_jobs(
@@ -99,9 +110,7 @@ def trained_by_jobs(
         cost="sum",
         parameters=sum(num_parameters(each.model) for each in found),
         train_macs=sum(
-            train_macs(
-                each.model, image, images=seen * len(each.rows), steps=steps * len(each.rows)
-            )
+            train_macs(each.model, image, images=seen * each.epochs, steps=steps * each.epochs)
             for each in found
         ),
         seconds=sum(each.seconds for each in found),

@@ -1,8 +1,7 @@
 """Trains peers: by the trainer of every job, on the same batches, with the same schedule."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import npas.data
 import torch
 from npas.jobs import devices
 from npas.train import Command, Trainer, read, saved, write
-from npas.train.evaluate import Tensors, network_names
+from npas.train.evaluate import network_names
 from npas.train.objective import Objective
 from torch import Tensor, nn
 
@@ -19,7 +18,6 @@ from benchmarks.ensembles.clock import ProcessorClock
 from benchmarks.ensembles.images import loaded
 from benchmarks.ensembles.settings import Setting
 from benchmarks.ensembles.trained import Trained, asked_together, counted, train_macs
-from benchmarks.peers.batch_ensemble import BatchEnsemble
 from benchmarks.peers.early_exit import EarlyExit
 from benchmarks.peers.fitting import num_parameters
 from benchmarks.peers.mimo import Mimo, OwnImages
@@ -29,30 +27,7 @@ _SECONDS_BETWEEN_SAVES = 120
 _CURVE = ("stage", "epoch", "train_loss", "train_accuracy", "seconds")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MeanOverMembers(Objective):
-    """The mean of the members' losses in place of their sum.
-
-    What members share moves as far in a step as in one network: so BatchEnsemble is trained by
-    its authors' code.
-    """
-
-    def __call__(
-        self,
-        model: nn.Module,
-        images: Tensors,
-        labels: Tensors,
-        names: Sequence[str] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the loss, and the counts of the metric."""
-        total, hits = Objective.__call__(self, model, images, labels, names)
-        return total / len(network_names(model)), hits
-
-
-OBJECTIVES: dict[type[nn.Module], type[Objective]] = {
-    Mimo: OwnImages,
-    BatchEnsemble: MeanOverMembers,
-}
+OBJECTIVES: dict[type[nn.Module], type[Objective]] = {Mimo: OwnImages}
 """Of those that the sum of all members' losses on the same images is not right for."""
 
 

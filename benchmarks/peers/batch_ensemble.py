@@ -3,7 +3,9 @@
 Source: Wen, Tran & Ba, "BatchEnsemble: An Alternative Approach to Efficient Ensemble and Lifelong
 Learning", ICLR 2020, section 3: the weight of member i is W * outer(r_i, s_i), computed for all
 members at once as ((x * r_i) W) * s_i. The vectors start as random signs; norms and biases are
-each member's own, and the vectors do not decay, as in the authors' code.
+each member's own, and the vectors do not decay, as in the authors' code. Difference: a step
+minimises the sum of the members' losses, as for all arms here, not their mean: with one seed, on
+images that nothing is reported of, the sum reached 47.6 % and the mean 46.6 % at the small size.
 """
 
 from typing import cast

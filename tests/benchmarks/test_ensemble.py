@@ -189,30 +189,40 @@ def test_other_arms_go_the_whole_way(place: Place, arm: str) -> None:
     assert record["train_macs"] == 3 * 64 * record["macs"]
 
 
-def test_a_paused_peer_goes_on_to_the_same_network(place: Place) -> None:
-    class Second:
-        """Is set the second time that it is asked."""
+class _SetOnce:
+    """An event that is set when it is asked for the nth time, and at no other time."""
 
-        asked = 0
+    def __init__(self, number: int) -> None:
+        self.left = number
 
-        def is_set(self) -> bool:
-            self.asked += 1
-            return self.asked == 2
+    def is_set(self) -> bool:
+        """Tell."""
+        self.left -= 1
+        return self.left == 0
 
-    cell = Cell(configuration="pair", arm="early-exit", seed=0)
+
+@pytest.mark.parametrize(("arm", "asked"), [("early-exit", 2), ("shared-block_mix", 4)])
+def test_what_is_paused_goes_on_to_the_same_record(place: Place, arm: str, asked: int) -> None:
+    """The bank is paused in its training: its search is counted all the same."""
+    cell = Cell(configuration="pair", arm=arm, seed=0)
     whole = make_cell(SMALLEST, place, cell, threading.Event())
     (place.store / f"{cell.name}.json").unlink()
 
-    paused = make_cell(SMALLEST, place, cell, Second())
+    paused = make_cell(SMALLEST, place, cell, _SetOnce(asked))
+    stages = [*(place.work / SMALLEST.name / cell.name).rglob("state-*")]
     gone_on = make_cell(SMALLEST, place, cell, threading.Event())
 
     assert paused is None
+    assert stages
     assert whole is not None
     assert gone_on is not None
     times = {"cpu_seconds", "grading_seconds", "curve"}
     assert {k: v for k, v in whole.items() if k not in times} == {
         k: v for k, v in gone_on.items() if k not in times
     }
+    if arm != "early-exit":
+        assert [row["stage"] for row in whole["curve"]] == ["search", "train"]
+        assert [row["stage"] for row in gone_on["curve"]] == ["train"]
 
 
 def test_thresholds_are_chosen_on_images_held_out() -> None:

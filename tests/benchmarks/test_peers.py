@@ -1,15 +1,13 @@
 from dataclasses import replace
 
 import npas
-import npas.data
 import pytest
 import torch
 from npas.spec import ArchitectureSpec, TrainingSpec
-from npas.train.objective import Objective
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.ensembles.by_trainer import MeanOverMembers, member_macs
+from benchmarks.ensembles.by_trainer import member_macs
 from benchmarks.ensembles.trained import counted
 from benchmarks.peers.batch_ensemble import BatchEnsemble, MemberConvolution
 from benchmarks.peers.early_exit import EarlyExit
@@ -93,19 +91,6 @@ def test_batch_ensembles_members_do_not_see_each_other() -> None:
 
     assert torch.equal(before["member1"], after["member1"])
     assert not torch.allclose(before["member2"], after["member2"])
-
-
-def test_batch_ensemble_minimises_the_mean_of_its_members() -> None:
-    digits = npas.data.load("digits")
-    plain = Objective(spec=TrainingSpec(), inputs=digits.inputs(), precision=torch.float32)
-    mean = MeanOverMembers(spec=plain.spec, inputs=plain.inputs, precision=plain.precision)
-    model = BatchEnsemble(replace(SHAPE, input_channels=1), members=4)
-    images, labels = digits.x_train[:6], digits.y_train[:6]
-
-    total, hits = mean(model, images, labels)
-
-    assert 4 * total.item() == pytest.approx(plain(model, images, labels)[0].item(), rel=1e-5)
-    assert hits[1] == 6
 
 
 def _packed(alpha: float = 2.0, gamma: int = 1) -> PackedEnsemble:
