@@ -31,7 +31,7 @@ def disagreement_svg(names: Sequence[str], shares: Sequence[Sequence[float]], ti
     ]
     for row, (name, own) in enumerate(zip(names, shares, strict=True)):
         top = _TOP + row * _SIDE
-        short = name if len(name) <= 24 else f"{name[:21]}..."
+        short = f"{row + 1} {name}" if len(name) <= 24 else f"{row + 1} {name[:21]}..."
         parts.append(text(left - 10, top + 0.5 * _SIDE + 4, short, anchor="end"))
         parts.append(text(left + (row + 0.5) * _SIDE, _TOP - 8, str(row + 1), anchor="middle"))
         for column, share in enumerate(own):
