@@ -22,7 +22,7 @@ from benchmarks.ensembles.by_jobs import Delivered, delivered
 from benchmarks.ensembles.grading import scores_of
 from benchmarks.ensembles.images import Labelled, loaded
 from benchmarks.ensembles.trained import asked_apart
-from benchmarks.joins.arms import ARMS, Cell, dense_size, job, joining_job, share
+from benchmarks.joins.arms import ARMS, JOINING, Cell, dense_size, job, joining_job, share
 from benchmarks.joins.settings import JoinSetting
 from benchmarks.peers.fitting import num_parameters
 from benchmarks.pool import each_made
@@ -71,7 +71,7 @@ def _about(setting: JoinSetting, cell: Cell, place: Place) -> Record:
 
 def _made(setting: JoinSetting, cell: Cell, place: Place, stopping: Any) -> Record | None:
     folder, kind = place.work / setting.name, ARMS[cell.arm].kind
-    if kind not in ("joined", "unfrozen"):
+    if kind not in JOINING:
         request = job(setting, cell, place.data)
         made = delivered(request, folder / cell.name, place, stopping)
         return None if made is None else _graded(setting, made, place)
@@ -85,7 +85,7 @@ def _made(setting: JoinSetting, cell: Cell, place: Place, stopping: Any) -> Reco
     made = delivered(request, folder / cell.name, place, stopping, start=file)
     if made is None:
         return None
-    if kind == "joined":
+    if kind != "unfrozen":
         check_unchanged(pair.model, made.model, loaded(setting.dataset, place.data))
     about = json.loads((folder / cell.name / "report.json").read_text())["start"]["joined"]
     return _graded(setting, made, place) | {"added": about, "pair_seconds": pair.seconds}

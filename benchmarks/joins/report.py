@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ensembles.measures import Column
-from benchmarks.joins.arms import ARMS, METHODS
+from benchmarks.joins.arms import ARMS, JOINING, METHODS
 from benchmarks.scores import Score, score
 from benchmarks.timing import table
 
@@ -113,7 +113,7 @@ def joins_differences(stored: StoredJoins) -> str:
     """Return what joining later loses or gains, paired by seed."""
     rows = []
     for method in METHODS:
-        for kind in ("joined", "unfrozen"):
+        for kind in JOINING:
             arm = f"{kind}-{method}"
             for other in (f"together-{method}", "alone-narrow", "alone-dense"):
                 found = [stored.difference(arm, other, each) for each in COLUMNS]

@@ -105,6 +105,18 @@ def test_where_the_third_needs_more_it_is_given_the_least() -> None:
     assert not request.start.frozen
 
 
+def test_twice_the_epochs_are_all_that_is_otherwise() -> None:
+    plan = npas.plan(job(TINY, Cell(arm="pair-block_mix", seed=0), None))
+    late, longer = (
+        joining_job(TINY, Cell(arm=f"{kind}-block_mix", seed=0), plan, CHECKPOINT, None)
+        for kind in ("joined", "longer")
+    )
+
+    assert longer.training.epochs == 2 * TINY.training.epochs == 2 * late.training.epochs
+    same = {"training": late.training}
+    assert longer.model_copy(update=same) == late
+
+
 def test_arms_of_the_third_alone_are_whole_and_a_share() -> None:
     setting = join_setting("small", "cifar10")
     whole, narrow = (
