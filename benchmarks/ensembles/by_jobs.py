@@ -59,8 +59,18 @@ class TimingEar(Ear):
             self.clock.stop()
 
 
-def delivered(spec: JobSpec, folder: Path, place: Place, stopping: Any) -> Delivered | None:
-    """Do a job, going on where it was paused; one that is done is read. None: paused again."""
+def delivered(
+    spec: JobSpec, folder: Path, place: Place, stopping: Any, start: Path | None = None
+) -> Delivered | None:
+    """Do a job, going on where it was paused; one that is done is read. None: paused again.
+
+    Args:
+        spec: the job.
+        folder: for its files.
+        place: where the data are, and what computes.
+        stopping: event that pauses it.
+        start: the model file that it starts from.
+    """
     about, file = folder / "done.json", folder / "model.safetensors"
     clock = ProcessorClock(folder / "clock.json")
     if not about.exists():
@@ -73,6 +83,7 @@ def delivered(spec: JobSpec, folder: Path, place: Place, stopping: Any) -> Deliv
             resume_from=states[0] if states else None,
             device=place.device,
             checkpoint_seconds=_SECONDS_BETWEEN_SAVES,
+            start=start,
         )
         clock.stop()
         if not outcome.finished:

@@ -1,0 +1,1 @@
+"""What `benchmarks.joining` compares: a network that joins a bank, and ways to have it earlier."""
