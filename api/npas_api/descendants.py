@@ -127,7 +127,8 @@ async def continue_job(
 
     For the same budget its plan is kept, and the training begins with that very network; for
     another one a new plan is made, with the weights fitted into it. The schedule is the job's own,
-    from its start. For more changes, clone the job with `start` in the body.
+    from its start. For more changes, clone the job with `start` in the body. Where networks joined
+    others, all of them are trained on; refused, if those were to stay as they are.
     """
 
     def spec_of(session: Session, job: Job) -> JobSpec:
@@ -243,19 +244,43 @@ def _continued(session: Session, job: Job, wish: Continuation) -> JobSpec:
         told = f"only a job that delivered a network can be continued, this one has none; {advice}"
         raise _conflict(job, told)
     starts.check_stored(blobs.Blob(sha256=model.sha256, bytes=model.bytes), job.id)
+    _require_all_learned(job)
     changes: Json = {"start": {"checkpoint": model.sha256}}
     try:
         plan = lineage.delivered_plan(session, job.id)
     except PlanError as error:
         raise _conflict(job, f"this version cannot read its plan: {error}; clone it") from None
-    if plan.method != job.spec["method"]["name"]:  # that of a race, which is not run again
+    joined = lineage.joined(job)
+    if (
+        joined or plan.method != job.spec["method"]["name"]
+    ):  # of a file, or of a race: not run again
         changes["method"] = {**plan.options, "name": plan.method}
+    if joined:  # the request names the new networks, and what they may add
+        changes |= {"networks": _networks(plan), "budget": {"parameters": plan.ledger.budget}}
     if wish.budget is not None:
         changes["budget"] = wish.budget.model_dump(mode="json", exclude_none=True)
     document = lineage.asked_again(job) | changes
+    if "networks" in changes:
+        document.pop("architecture", None)
     if wish.epochs is not None:
         document["training"] = document["training"] | {"epochs": wish.epochs}
     return checked(JobSpec, document)
+
+
+def _networks(plan: Plan) -> list[Json]:
+    return [network.model_dump(mode="json", exclude_none=True) for network in plan.networks]
+
+
+def _require_all_learned(job: Job) -> None:
+    """Check that no networks of a job were to stay as they are: a continuation trains them all."""
+    start = lineage.joined(job)
+    if start and start.get("frozen", True):
+        raise _conflict(
+            job,
+            "the networks that it joined are to stay as they are, and a continuation trains all; "
+            "clone it with more epochs, or submit a job that names all networks of its file and "
+            "starts from that",
+        )
 
 
 def _conflict(job: Job, told: str) -> errors.JobStateConflictError:

@@ -24,9 +24,10 @@ from typing import Any
 from npas import arch, data, methods
 from npas.delivery import frontier_picture
 from npas.errors import InfeasibleBudgetError, NpasError
-from npas.jobs import admission
+from npas.jobs import admission, continuation
 from npas.jobs.weighing import weigh
 from npas.planning import planner
+from npas.planning.problem import PlanningProblem
 from npas.spec import JobSpec, PlanRequest
 
 from npas_api.messages import HELLO, LENGTH_BYTES, framed, num_bytes
@@ -50,7 +51,12 @@ def _job(asked: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
 
 def _weight(asked: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     spec = JobSpec.model_validate_json(asked["request"])
-    plan = planner.plan(spec, data_folder=folder)
+    if asked["start"]:  # whose networks the job's join
+        problem = PlanningProblem.of(spec, data.facts(spec.dataset, folder))
+        plan = continuation.planned(Path(asked["start"]), spec, problem)
+        assert plan is not None
+    else:
+        plan = planner.plan(spec, data_folder=folder)
     return {"plan": plan.to_json(), "work": weigh(spec, plan, folder).as_json()}
 
 

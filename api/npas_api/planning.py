@@ -153,8 +153,13 @@ class Planner:
         return settings().data_folder or Path(self._known["folder"])
 
     async def weigh(self, spec: JobSpec) -> Planned:
-        """Plan and weigh a job whatever data and devices are here; see `plan`."""
-        return Planned.of(await self._ask("weight", spec.model_dump_json(), spec))
+        """Plan and weigh a job whatever data and devices are here; see `plan`.
+
+        Where its networks join those of a file, that is read.
+        """
+        is_joining = spec.start is not None and spec.start.join
+        start = str(blobs.path(spec.start.checkpoint)) if spec.start and is_joining else None
+        return Planned.of(await self._ask("weight", spec.model_dump_json(), spec, start=start))
 
     async def picture(self, title: str, marks: Sequence[Mapping[str, Any]]) -> str:
         """Return the picture of a frontier, see `npas.delivery.frontier_picture`; see `plan`."""

@@ -5,12 +5,24 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from npas.plans import Plan
-from npas.spec import JobSpec, Labels, PlanRequest, Priority, Seed, StartSpec, TrainingSpec
+from npas.spec import (
+    AUTO,
+    Auto,
+    CorruptedImages,
+    JobSpec,
+    Labels,
+    PlanRequest,
+    Priority,
+    Seed,
+    StartSpec,
+    TimeLimit,
+    TrainingSpec,
+)
 from npas_store import plans
 from npas_store.database import reading
 from pydantic import BaseModel, ConfigDict, Field
 
-from npas_api import content_negotiation, dependencies, errors, schemas
+from npas_api import content_negotiation, dependencies, errors, schemas, starts
 from npas_api.openapi import EXAMPLE, Responses, problems_of, request_body, schema_of
 from npas_api.planning import while_awaited
 from npas_api.request_body import body
@@ -55,7 +67,9 @@ class PlanBody(PlanRequest):
 
     training: TrainingSpec | None = None
     seed: Seed = 0
+    time_limit: TimeLimit | None = None
     start: StartSpec | None = None
+    corrupted_images: CorruptedImages | Auto = AUTO
     labels: Labels = Field(default_factory=dict)
     priority: Priority = 0
 
@@ -80,7 +94,7 @@ class PlanQuery(BaseModel):
             *(errors.UnsupportedMediaTypeError, errors.InvalidRequestError),
             *(errors.InvalidSpecError, errors.UnknownNameError, errors.InfeasibleBudgetError),
             *(errors.DatasetUnusableError, errors.PlanTooLargeError, errors.BusyError),
-            errors.PlannerUnavailableError,
+            *(errors.PlannerUnavailableError, errors.StartUnusableError),
         ),
     },
     openapi_extra=request_body(PlanBody, example=EXAMPLE),
@@ -90,14 +104,28 @@ async def make_plan(
     wanted: Annotated[PlanBody, Depends(body(PlanBody))],
     query: Annotated[DryRunQuery, Query()],
 ) -> Response:
-    """Plan without training: which layers would share what, and the exact count."""
+    """Plan without training: which layers would share what, and the exact count.
+
+    Where the networks are to join those of a model file, it is the plan of all of them.
+    """
     planner = request.app.state.planner
-    if not query.estimate:
+    is_joining = wanted.start is not None and wanted.start.join
+    if not query.estimate and not is_joining:
         plan = await while_awaited(request, planner.plan(wanted))
         return Response(plan, media_type=content_negotiation.JSON)
-    planned = await while_awaited(request, planner.weigh(_job(wanted)))
+    job = _job(wanted)
+    if is_joining:
+        await run_in_threadpool(_check_start, job)
+    planned = await while_awaited(request, planner.weigh(job))
+    if not query.estimate:
+        return Response(planned.plan, media_type=content_negotiation.JSON)
     told = await run_in_threadpool(request.app.state.estimator.beside_plan, planned)
     return Response(told, media_type=content_negotiation.JSON)
+
+
+def _check_start(spec: JobSpec) -> None:
+    with reading() as session:
+        starts.require_start(session, spec)
 
 
 def _job(wanted: PlanBody) -> JobSpec:
@@ -107,7 +135,7 @@ def _job(wanted: PlanBody) -> JobSpec:
         InvalidRequestError: there is no dataset, and a job has one.
     """
     if wanted.dataset is None:
-        message = "an estimate is of a whole job: name a dataset"
+        message = "an estimate, or networks that join a file's, want a whole job: name a dataset"
         blame = errors.FieldError(pointer="/dataset", code="missing", message=message)
         raise errors.InvalidRequestError(message, errors=[blame])
     given = {name: getattr(wanted, name) for name in wanted.model_fields_set}

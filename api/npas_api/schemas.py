@@ -81,6 +81,7 @@ class JobUrls(Shape):
     plan: str
     artifacts: str
     log: str
+    ensemble: str
 
 
 def _in_short(report: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -274,5 +275,5 @@ def job_urls(job_id: str) -> JobUrls:
     """Return where the parts of a job are."""
     own = f"/v1/jobs/{job_id}"
     verbs = ("cancel", "clone", "retry", "continue")
-    parts = (*verbs, "events", "metrics", "plan", "log", "artifacts")
+    parts = (*verbs, "events", "metrics", "plan", "log", "artifacts", "ensemble")
     return JobUrls.model_validate({"self": own, **{part: f"{own}/{part}" for part in parts}})

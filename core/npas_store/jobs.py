@@ -159,12 +159,14 @@ def create_once(
 
 def _columns(session: Session, spec: JobSpec, plan: "Plan", origin: Origin | None) -> Json:
     """Return what a new job's row holds."""
+    is_joining = spec.start is not None and spec.start.join
+    networks = plan.networks if is_joining else spec.members()
     values: dict[str, Any] = {
         "id": new_id("job"),
         "spec": document(spec),
         "labels": dict(spec.labels),
         "priority": spec.priority,
-        "architecture": " + ".join(member.architecture.name for member in spec.members()),
+        "architecture": " + ".join(each.architecture.name for each in networks),
         "method": plan.method,
         "dataset": spec.dataset.name,
         "dataset_sha256": datasets.chosen(session, spec.dataset.name),

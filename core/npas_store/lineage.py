@@ -24,6 +24,12 @@ def asked_again(job: Job) -> Json:
     return {**job.spec, "labels": dict(job.labels), "priority": job.priority}
 
 
+def joined(job: Job) -> Json:
+    """Return the start of a job whose networks join those of it; empty of any other job."""
+    start: Json = job.spec.get("start") or {}
+    return start if start.get("join") else {}
+
+
 def is_retryable(job: Job) -> bool:
     """Tell whether a job ended without success, or before it had done all it was asked for."""
     return is_terminal(job.state) and (job.state != "succeeded" or job.reason is not None)

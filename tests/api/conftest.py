@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import npas
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from npas.plans import Plan
 from npas_api.app import create_app
-from npas_store import claims
-from npas_store.database import transaction
+from npas_store import artifacts, blobs, claims, lineage, plans
+from npas_store.database import reading, transaction
 from npas_store.tables import Job
 
 STOP_SECONDS = 60
@@ -101,6 +103,27 @@ def deliver(claim: Callable[[], Job]) -> Callable[..., str]:
         with transaction() as session:
             claims.finish(session, job.id, job.claim_number, state, message="done", result=report)
         return job.id
+
+    return finish
+
+
+@pytest.fixture
+def deliver_network(claim: Callable[[], Job], tmp_path: Path) -> Callable[..., tuple[str, str]]:
+    """Run the next job to its end, with a network that was never trained."""
+
+    def finish(state: str = "succeeded") -> tuple[str, str]:
+        job = claim()
+        with reading() as session:
+            plan = Plan.from_json(plans.versions(session, job.id)[-1].document)
+        path = tmp_path / "model.safetensors"
+        built = {each.name: npas.build(each.architecture) for each in plan.networks}
+        npas.save(npas.share(built, plan), path)
+        blob = blobs.put(path)
+        with transaction() as session:
+            artifacts.record(session, job.id, lineage.MODEL, blob)
+            report = {"accuracy": 0.5, "parameters": plan.ledger.total}
+            claims.finish(session, job.id, job.claim_number, state, message="done", result=report)
+        return job.id, blob.sha256
 
     return finish
 

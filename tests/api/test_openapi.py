@@ -23,6 +23,7 @@ ROUTES = {
     "/v1/jobs/{job_id}/cancel": {"post"},
     "/v1/jobs/{job_id}/clone": {"post"},
     "/v1/jobs/{job_id}/continue": {"post"},
+    "/v1/jobs/{job_id}/ensemble": {"get"},
     "/v1/jobs/{job_id}/events": {"get"},
     "/v1/jobs/{job_id}/metrics": {"get"},
     "/v1/jobs/{job_id}/plan": {"get"},

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from npas import data
 from npas.jobs import continuation, distillation, memory
+from npas.jobs.start import is_joining, trained
 from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
@@ -39,13 +40,15 @@ def admit(
         InfeasibleBudgetError: the budget is below the method's minimum.
         TooLargeError: the training does not fit the memory.
     """
-    check_ensemble(spec.training, len(spec.members()))
+    if not is_joining(spec):  # else it depends on the file how many there are
+        check_ensemble(spec.training, len(spec.members()))
     known = data.require(spec.dataset, folder)
     problem = PlanningProblem.of(spec, known)
     plan = continuation.planned(start, spec, problem)
     if plan is None:
         plan = solve(problem)
         problem.method.refine_after(problem.options, epochs=spec.training.epochs)
+    check_ensemble(spec.training, len(trained(spec, plan)))
     if start is not None:
         continuation.check_suits(start, plan, spec)
     augment.check(spec.training, known.task)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from npas.delivery import checkpoint
-from npas.errors import CheckpointError, PlanError, StartError
+from npas.errors import CheckpointError, InvalidSpecError, PlanError, StartError
 from npas.jobs.promise import check_promise, outdated
 from npas.jobs.start import Start, is_joining, missing, unusable
 from npas.planning.joining import joined
@@ -66,7 +66,12 @@ def kept(own: Plan, spec: JobSpec, problem: PlanningProblem) -> Plan | None:
     """
     if is_joining(spec):
         _check_sizes(own, problem)
-        return joined(own, problem)
+        try:
+            return joined(own, problem)
+        except InvalidSpecError as error:
+            if spec.networks is not None:
+                raise
+            raise InvalidSpecError(error.message, field="/architecture") from error
     return own if continues(own, spec, problem) else None
 
 

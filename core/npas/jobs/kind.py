@@ -2,18 +2,26 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 from npas import arch
 from npas.plans import Plan
-from npas.spec import EnsembleSpec, TrainingSpec
+from npas.spec import EnsembleSpec, NetworkSpec, TrainingSpec
 
 
-def kind_of(plan: Plan, training: TrainingSpec) -> str:
+def kind_of(
+    plan: Plan, training: TrainingSpec, trained: Sequence[NetworkSpec] | None = None
+) -> str:
     """Return a text that is the same of trainings that cost the same a step and image.
 
     Names for people, and a digest of the networks with their sizes, the method with its options,
     the precision, whether there is a teacher, and how networks are trained together. How long it
     trains and with which budget is counted, and does not belong to it.
+
+    Args:
+        plan: of the networks.
+        training: of the job.
+        trained: networks of the plan that are; None: all, and so of a plan that has no others.
     """
     names = " + ".join(network.architecture.name for network in plan.networks)
     described = [
@@ -23,6 +31,8 @@ def kind_of(plan: Plan, training: TrainingSpec) -> str:
     ]
     if training.ensemble != EnsembleSpec():
         described.append(training.ensemble.model_dump(mode="json"))
+    if trained is not None and len(trained) < len(plan.networks):
+        described.append({"trained": [network.name for network in trained]})
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
     return f"{names}, {plan.method}, {training.precision}, {digest[:8]}"
 

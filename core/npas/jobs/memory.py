@@ -14,13 +14,17 @@ Example:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
+from npas.arch import layer_table
 from npas.arch.footprint import footprint
 from npas.arch.matching import resolve_for
 from npas.data import Facts
 from npas.errors import TooLargeError
 from npas.jobs.distillation import own_epochs
+from npas.jobs.start import is_joining, trained
 from npas.plans import Plan
+from npas.sharing.restriction import num_read
 from npas.spec import JobSpec, NetworkSpec
 from npas.train.batches import largest_batch
 from npas.train.ensemble import num_trained
@@ -58,27 +62,41 @@ def estimate(spec: JobSpec, plan: Plan, facts: Facts) -> Memory:
 
     Args:
         spec: the job.
-        plan: of the job; its networks are those that are trained.
+        plan: of the job.
         facts: of the job's dataset.
     """
     batch = largest_batch(facts.num_train, spec.training, validation=facts.num_validation)
+    running = trained(spec, plan)
+    names = [network.name for network in running]
     composed = sum(group.num_dense for group in plan.groups)
+    learned = sum(
+        prod(slot.shape) for g in plan.groups for slot in g.slots if slot.network in names
+    )
+    own = _num_learned(plan, names)
     images = facts.num_train + facts.num_validation + facts.num_test
     pixels = facts.input_channels * facts.input_size**2 * images
     needed = Memory(
-        weights=_BYTES * (2 * composed + _copies(spec) * plan.ledger.total),
-        activations=_activations(plan.networks, spec, batch),
+        weights=_BYTES * (composed + learned + plan.ledger.total + (_copies(spec) - 1) * own),
+        activations=_activations(running, spec, batch),
         dataset=pixels,
     )
     if not own_epochs(spec.training):
         return needed
-    learning = replace(needed, weights=needed.weights + _BYTES * plan.dense)  # from what is frozen
+    taught = resolve_for(spec.members(), facts)
+    dense = layer_table(taught, embeddings=True).dense if is_joining(spec) else plan.dense
+    learning = replace(needed, weights=needed.weights + _BYTES * dense)  # from what is frozen
     teacher = Memory(  # trained first: the networks of the request, without sharing
-        weights=_BYTES * _copies(spec) * plan.dense,
-        activations=_activations(resolve_for(spec.members(), facts), spec, batch),
+        weights=_BYTES * _copies(spec) * dense,
+        activations=_activations(taught, spec, batch),
         dataset=pixels,
     )
     return max(learning, teacher, key=lambda memory: memory.total)
+
+
+def _num_learned(plan: Plan, names: Sequence[str]) -> int:
+    """Return how many scalars are trained with some networks, where the others stay."""
+    others = [network.name for network in plan.networks if network.name not in names]
+    return plan.ledger.total - (num_read(plan, others) if others else 0)
 
 
 def require_room(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> None:

@@ -1,6 +1,6 @@
 """What one pass of networks computes, and what it takes to compose the weights of a plan."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -38,19 +38,24 @@ def one_pass(
     )
 
 
-def composing(plan: Plan) -> Pass:
-    """Return what it takes to compose all weights of a plan once.
+def composing(plan: Plan, names: Collection[str]) -> Pass:
+    """Return what it takes to compose all weights once that change with some networks.
 
     Its products are those of mixing weights and templates, one for each reader of each bank, which
-    recipes may do in fewer.
+    recipes may do in fewer. The weights of a group are composed together.
+
+    Args:
+        plan: of all networks.
+        names: of those that are trained.
     """
     macs = 0
-    for group in plan.groups:
+    groups = [group for group in plan.groups if any(slot.network in names for slot in group.slots)]
+    for group in groups:
         for index, bank in enumerate(group.banks):
             readers = sum(slot.rows[index] is not None for slot in group.slots)
             macs += readers * bank.num_template_scalars
     return Pass(
         macs=macs,
-        operations=sum(len(group.slots) + 2 * len(group.banks) for group in plan.groups),
-        kept_bytes=4 * sum(group.num_dense for group in plan.groups),
+        operations=sum(len(group.slots) + 2 * len(group.banks) for group in groups),
+        kept_bytes=4 * sum(group.num_dense for group in groups),
     )

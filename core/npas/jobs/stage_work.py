@@ -9,12 +9,13 @@ from npas.jobs.bracket import rungs
 from npas.jobs.context import StageName
 from npas.jobs.distillation import own_epochs
 from npas.jobs.passes import Pass, composing, one_pass
+from npas.jobs.start import is_joining, trained
 from npas.jobs.workload import EVALUATION, StageWork
 from npas.methods import Contest
 from npas.planning.planner import own_minimum
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
-from npas.spec import Auto, NetworkSpec, TrainingSpec
+from npas.spec import JobSpec, NetworkSpec, TrainingSpec
 from npas.train.adjustments import IMAGES_AT_ONCE
 from npas.train.batches import largest_batch, num_batches, num_held_out
 from npas.train.ensemble import chances, num_trained
@@ -34,32 +35,31 @@ class StageCounter:
         self,
         plan: Plan,
         problem: PlanningProblem,
-        training: TrainingSpec,
+        spec: JobSpec,
         facts: Facts,
         *,
         teacher: Sequence[NetworkSpec],
-        corrupted_images: int | Auto,
     ) -> None:
         """Count nothing yet.
 
         Args:
             plan: of the job.
             problem: that it was made for.
-            training: of the job.
+            spec: the job. Networks of the plan that stay as they are, are only graded; where
+                some join others, nothing is raced or searched.
             facts: of its dataset.
             teacher: networks that are learned from; none where nothing is distilled.
-            corrupted_images: as the job says.
         """
-        self._corrupted_images = corrupted_images
-        self._plan, self._problem, self._training, self._facts = plan, problem, training, facts
-        self._contest = problem.method.contest(problem.options)
-        self.batch = largest_batch(facts.num_train, training, validation=facts.num_validation)
-        self._composing = composing(plan)
+        self._plan, self._problem, self._spec, self._facts = plan, problem, spec, facts
+        self._trained = trained(spec, plan)
+        self._contest = None if is_joining(spec) else problem.method.contest(problem.options)
+        self.batch = largest_batch(facts.num_train, spec.training, validation=facts.num_validation)
+        self._composing = composing(plan, [network.name for network in self._trained])
         self._teacher = one_pass(teacher, batch=self.batch)
 
     def stages(self) -> Iterator[StageWork]:
         """Yield those that the job has, in their order."""
-        held_out, shared = self._training.validation_fraction, self._plan.networks
+        held_out, shared = self._training.validation_fraction, self._trained
         if self._contest is not None:
             yield self._race(self._contest)
         if taught := own_epochs(self._training):
@@ -68,11 +68,17 @@ class StageCounter:
         if self.search_epochs:
             yield self._stage(StageName.SEARCH, shared, self.search_epochs, held_out)
         yield self._stage(StageName.TRAIN, shared, self._training.epochs, held_out)
-        yield self._evaluation(one_pass(shared, batch=self.batch))
+        yield self._evaluation(one_pass(self._plan.networks, batch=self.batch))
+
+    @property
+    def _training(self) -> TrainingSpec:
+        return self._spec.training
 
     @property
     def search_epochs(self) -> int:
         """Epochs of the search; after a race, the most that may be."""
+        if is_joining(self._spec):
+            return 0
         methods = [self._problem] if self._contest is None else self._contestants(self._contest)
         epochs = self._training.epochs
         return max((m.method.search_epochs(m.options, epochs=epochs) for m in methods), default=0)
@@ -157,7 +163,7 @@ class StageCounter:
     def _evaluation(self, shared: Pass) -> StageWork:
         """Return the grading of what is delivered: the network, its members, a fold, a teacher."""
         problem, tests = self._problem, self._facts.num_test
-        images = tests + (self._graded_together() if len(problem.networks) > 1 else 0)
+        images = tests + (self._graded_together() if len(self._plan.networks) > 1 else 0)
         if problem.method.fold_at(problem.options) is not None:
             images += 3 * tests + min(RECALIBRATION_IMAGES, self._facts.num_train)
         return StageWork(
@@ -176,7 +182,7 @@ class StageCounter:
             return tests
         held_out = self._split(self._training.validation_fraction)[1]
         changed = num_corrupted(
-            self._corrupted_images,
+            self._spec.corrupted_images,
             self._training,
             num_train=self._facts.num_train,
             num_test=tests,

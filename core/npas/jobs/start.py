@@ -13,7 +13,7 @@ from npas.sharing.inheritance import inherited
 from npas.sharing.joining import freeze_all_but, with_joined
 from npas.sharing.model import SharedModel
 from npas.sharing.sameness import FIELD
-from npas.spec import JobSpec, StartSpec
+from npas.spec import JobSpec, NetworkSpec, StartSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,8 +70,8 @@ def begun(start: Start | None, plan: Plan, spec: JobSpec) -> SharedModel:
     if not is_joining(spec):
         return inherited(start.model, plan, seed=spec.seed)
     found = with_joined(start.model, plan, seed=spec.seed)
-    if spec.start is not None and spec.start.frozen:
-        new = tuple(network.name for network in spec.members())
+    if is_frozen(spec):
+        new = tuple(network.name for network in trained(spec, plan))
         freeze_all_but(found, new)
         found.active = new
     return found
@@ -80,6 +80,19 @@ def begun(start: Start | None, plan: Plan, spec: JobSpec) -> SharedModel:
 def is_joining(spec: JobSpec) -> bool:
     """Tell whether the networks of a job join those of its start."""
     return spec.start is not None and spec.start.join
+
+
+def is_frozen(spec: JobSpec) -> bool:
+    """Tell whether the networks that those of a job join stay as they are."""
+    return spec.start is not None and spec.start.join and spec.start.frozen
+
+
+def trained(spec: JobSpec, plan: Plan) -> tuple[NetworkSpec, ...]:
+    """Return the networks of a job's plan that are trained: all, but for those that stay."""
+    if not is_frozen(spec):
+        return plan.networks
+    new = [network.name for network in spec.members()]
+    return tuple(network for network in plan.networks if network.name in new)
 
 
 def named(spec: JobSpec, start: Start | None) -> JobSpec:

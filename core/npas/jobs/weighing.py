@@ -13,6 +13,8 @@ Example:
     [('search', 42), ('train', 420), ('evaluate', 0)]
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from npas import data
@@ -23,6 +25,7 @@ from npas.jobs.distillation import own_epochs, taught_by
 from npas.jobs.kind import family_of, kind_of
 from npas.jobs.resume_size import resume_file_bytes
 from npas.jobs.stage_work import StageCounter
+from npas.jobs.start import trained
 from npas.jobs.workload import Workload
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
@@ -45,20 +48,19 @@ def weigh(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Workload:
     Raises:
         InvalidSpecError: what is asked of several networks cannot be done with as many.
     """
-    check_ensemble(spec.training, len(plan.networks))
+    running = trained(spec, plan)
+    check_ensemble(spec.training, len(running))
     known = data.facts(spec.dataset, folder)
     problem, training = PlanningProblem.of(spec, known), spec.training
     teacher = taught_by(training, problem.networks, folder)
-    counter = StageCounter(
-        plan, problem, training, known, teacher=teacher, corrupted_images=spec.corrupted_images
-    )
+    counter = StageCounter(plan, problem, spec, known, teacher=teacher)
     state = list(shared_state(plan, [_tensors(each, counter) for each in plan.networks]))
     taught, searched = own_epochs(training), counter.search_epochs
     refined = problem.method.refine_after(problem.options, epochs=training.epochs)
     model = model_file_bytes(plan, state, spec, known)
     resume = resume_file_bytes(
         plan,
-        state,
+        _frozen_but(running, plan, state),
         training,
         is_validated=bool(known.num_validation or training.validation_fraction),
         teacher=_named(problem.networks, counter) if taught else (),
@@ -68,7 +70,7 @@ def weigh(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Workload:
     is_folded = problem.method.fold_at(problem.options) is not None
     delivered = _MODEL_FILES * model * (2 if is_folded else 1)
     return Workload(
-        kind=kind_of(plan, training),
+        kind=kind_of(plan, training, running),
         family=family_of(plan, training),
         stages=tuple(counter.stages()),
         memory_bytes=memory.estimate(spec, plan, known).total,
@@ -76,6 +78,25 @@ def weigh(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Workload:
         resume_bytes=resume,
         disk_bytes=_RESUME_FILES * resume + delivered + _SMALL_FILES,
     )
+
+
+def _frozen_but(
+    running: Sequence[NetworkSpec], plan: Plan, state: Sequence[Stored]
+) -> list[Stored]:
+    """Return the tensors of a plan, those that are frozen for these networks as not trained."""
+    if len(running) == len(plan.networks):
+        return list(state)
+    names = {network.name for network in running}
+    parts = [f"networks.{i}." for i, each in enumerate(plan.networks) if each.name in names]
+    parts += [
+        f"groups.{group.name}.coefficients."
+        for group in plan.groups
+        if any(slot.network in names for slot in group.slots)
+    ]
+    return [
+        replace(each, is_trained=each.is_trained and each.name.startswith(tuple(parts)))
+        for each in state
+    ]
 
 
 def _tensors(network: NetworkSpec, counter: StageCounter) -> tuple[Stored, ...]:

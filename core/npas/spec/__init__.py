@@ -274,6 +274,8 @@ class TrainingSpec(Spec):
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+TimeLimit = Annotated[float, Field(gt=0, le=366 * 86_400)]
+CorruptedImages = Annotated[int, Field(ge=0, le=10_000)]
 
 LABEL_KEY = re.compile(r"^[\w./-]{1,64}$")
 MAX_LABELS = 16
@@ -369,17 +371,15 @@ class JobSpec(PlanRequest):
     dataset: DatasetSpec
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     seed: Seed = 0
-    time_limit: float | None = Field(
+    time_limit: TimeLimit | None = Field(
         None,
-        gt=0,
-        le=366 * 86_400,
         description="seconds, over all attempts, after which the best network so far is "
         "delivered; left out: as long as it takes",
     )
     start: StartSpec | None = Field(
         None, description="weights to begin with; where they are of this very plan, it is kept"
     )
-    corrupted_images: Annotated[int, Field(ge=0, le=10_000)] | Auto = Field(
+    corrupted_images: CorruptedImages | Auto = Field(
         "auto",
         description="test images that several networks are graded on in 75 corrupted ways too; "
         "auto: as many as cost a tenth of the training, 1000 at most",
