@@ -4,13 +4,12 @@
 be tried on the files of the work folder.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from npas.ensembles.choosing import chosen
+from npas.ensembles.choosing import chosen, threshold_of
 from npas.ensembles.course import Reached, course, stopped
 from npas.ensembles.ladder import Ladder, Rung, by_cost
-from npas.ensembles.predictions import Predictions
 
 from benchmarks.ensembles.kept import Kept
 
@@ -36,7 +35,9 @@ def anytime_of(kept: Kept, *, is_cascade: bool = False) -> Record:
     macs = dict(kept.macs)
     if is_cascade:
         macs, by_size = _increments(kept.macs), _in_turn(kept.test.names)
-        ladder = by_size.model_copy(update={"threshold": _least(by_size, kept.held_out, macs)})
+        ladder = by_size.model_copy(
+            update={"threshold": threshold_of(by_size, kept.held_out, macs)}
+        )
     else:
         by_size = by_cost(macs)
         ladder = chosen(kept.held_out, macs)
@@ -68,17 +69,6 @@ def _increments(macs: dict[str, int]) -> dict[str, int]:
     for name, whole in macs.items():
         found[name], before = max(0, whole - before), max(before, whole)
     return found
-
-
-def _least(ladder: Ladder, held_out: Predictions, macs: Mapping[str, int]) -> float | None:
-    """Return the threshold that asks least, of those that cost no accuracy; None: there is none.
-
-    The rule is that of `npas.ensembles.choosing`, whose ladders are of networks of their own.
-    """
-    whole = course(ladder, held_out, macs)[-1].scores.accuracy
-    found = [(stopped(ladder, held_out, macs, threshold=each), each) for each in THRESHOLDS]
-    good = [(each.macs, limit) for each, limit in found if each.scores.accuracy >= whole]
-    return min(good)[1] if good else None
 
 
 def _in_turn(names: Sequence[str]) -> Ladder:

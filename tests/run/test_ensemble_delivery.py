@@ -1,5 +1,6 @@
 """One bank, several networks: what a job delivers of them, and what can be made of its file."""
 
+import dataclasses
 import itertools
 import math
 
@@ -7,8 +8,11 @@ import npas
 import pytest
 import torch
 from npas.arch.footprint import footprint
+from npas.data import Facts
+from npas.delivery.together import check_corrupted, num_corrupted
 from npas.ensembles.ladder import Ladder
 from npas.ensembles.scores import score
+from npas.errors import InvalidSpecError
 from npas.run import run
 from npas.sharing.restriction import num_read
 
@@ -160,4 +164,27 @@ def test_the_same_request_gives_the_same_file(outcome, request_of_several, tmp_p
 
 
 def test_a_lone_network_and_cells_have_no_ensemble(make_spec, tmp_path):
-    assert run(make_spec(), folder=tmp_path).report.get("ensemble") is None
+    assert run(make_spec(), folder=tmp_path / "lone").report.get("ensemble") is None
+    grids = [{"name": name, "architecture": "grid-cnn-2-8"} for name in ("one", "other")]
+    spec = make_spec(
+        architecture=None,
+        networks=grids,
+        dataset={"name": "shortest-path:1", "train_images": 60, "test_images": 20},
+        training={"epochs": 1, "batch_size": 32},
+        method={"name": "superweights", "search": False},
+    )
+    report = run(spec, folder=tmp_path / "cells").report
+    assert report.get("ensemble") is None
+    assert [each["name"] for each in report["networks"]] == ["one", "other"]
+
+
+def test_images_that_cannot_be_corrupted_are_not(request_of_several):
+    facts = Facts(num_classes=3, input_channels=4, input_size=8, num_train=10**6, num_test=100)
+    assert num_corrupted("auto", request_of_several.training, facts) == 0
+    check_corrupted("auto", 2, facts)
+    check_corrupted(5, 1, facts)
+    with pytest.raises(InvalidSpecError, match="4 channels") as caught:
+        check_corrupted(5, 2, facts)
+    assert caught.value.field == "/corrupted_images"
+    with pytest.raises(InvalidSpecError, match="6 pixels"):
+        check_corrupted(5, 2, dataclasses.replace(facts, input_channels=3, input_size=6))

@@ -1,6 +1,7 @@
 """What a network costs to run and to keep, counted on the meta device: nothing is computed."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from npas import arch
-from npas.spec import ArchitectureSpec
+from npas.spec import ArchitectureSpec, NetworkSpec
 from npas.torch_internals import OperationMode, is_view, storage_number
 
 _aten = torch.ops.aten
@@ -53,6 +54,11 @@ class Footprint:
     operations: int
     kept_bytes: int
     tensors: tuple[Stored, ...]
+
+
+def macs_of(networks: Sequence[NetworkSpec]) -> dict[str, int]:
+    """Return the multiply-adds of each network for one image, by its name."""
+    return {each.name: footprint(each.architecture, batch=1).macs for each in networks}
 
 
 def footprint(spec: ArchitectureSpec, *, batch: int) -> Footprint:

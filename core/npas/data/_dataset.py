@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from npas.data._arrays import Arrays
+from npas.data._arrays import Arrays, Facts
 from npas.tasks import TaskName, task_of
 
 
@@ -106,6 +106,18 @@ class Dataset:
     def sizes(self) -> tuple[int, int, int]:
         """Return num_classes, input_channels, input_size: what networks take from a dataset."""
         return self.num_classes, self.input_channels, self.input_size
+
+    def facts(self) -> Facts:
+        """Return what is known of it without its pixels."""
+        return Facts(
+            num_classes=self.num_classes,
+            input_channels=self.input_channels,
+            input_size=self.input_size,
+            num_train=len(self.y_train),
+            num_test=len(self.y_test),
+            task=self.task,
+            num_validation=0 if self.y_validation is None else len(self.y_validation),
+        )
 
     def inputs(self, *, input_size: int | None = None) -> Inputs:
         """Return the transform of images into a network's inputs; None: the images' own size."""

@@ -234,18 +234,11 @@ def _examiner(model: SharedModel, result: Result) -> Examiner | None:
 
 def _of_networks(model: SharedModel, result: Result) -> dict[str, Any]:
     """Grade each network of several by itself, and all subsets; a lone one is graded already."""
-    plain = model.materialise() if len(result.plan.networks) > 1 else {}
-    networks = [
-        {
-            "name": network.name,
-            "architecture": network.architecture.name,
-            "accuracy": _grade(plain[network.name], result).score if plain else None,
-        }
-        for network in result.plan.networks
-    ]
     examiner = _examiner(model, result)
     if examiner is None:
-        return {"networks": networks}
+        plain = model.materialise() if len(result.plan.networks) > 1 else {}
+        scores = {name: _grade(network, result).score for name, network in plain.items()}
+        return {"networks": _networks(result.plan, scores)}
     ensemble = examiner.report(
         Ladder.model_validate(model.extra[LADDER]),
         result.dataset.x_test,
@@ -254,11 +247,23 @@ def _of_networks(model: SharedModel, result: Result) -> dict[str, Any]:
         corrupt=num_corrupted(
             result.spec.corrupted_images,
             result.spec.training,
-            num_train=len(result.dataset.x_train),
-            num_test=len(result.dataset.x_test),
+            result.dataset.facts(),
         ),
     )
-    return {"networks": networks, "ensemble": ensemble}
+    alone = [each for each in ensemble["subsets"] if len(each["networks"]) == 1]
+    scores = {each["networks"][0]: each["accuracy"] for each in alone}
+    return {"networks": _networks(result.plan, scores), "ensemble": ensemble}
+
+
+def _networks(plan: Plan, scores: Mapping[str, float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": network.name,
+            "architecture": network.architecture.name,
+            "accuracy": scores.get(network.name),
+        }
+        for network in plan.networks
+    ]
 
 
 def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:

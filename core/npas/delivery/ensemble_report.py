@@ -1,7 +1,6 @@
 """What a report says of networks that answer together: `ensemble` in report.json."""
 
 from npas.delivery.report_part import Part
-from npas.ensembles.ladder import Ladder
 
 
 class ScoresPart(Part):
@@ -72,6 +71,20 @@ class StopReport(ReachedReport):
     images: tuple[int, ...]
 
 
+class RungReport(Part):
+    """See `npas.ensembles.ladder.Rung`."""
+
+    network: str
+    answering: tuple[str, ...]
+
+
+class LadderReport(Part):
+    """See `npas.ensembles.ladder.Ladder`."""
+
+    rungs: tuple[RungReport, ...]
+    threshold: float | None
+
+
 class AnytimeReport(Part):
     """The way from the first answer to the best, chosen on held-out images.
 
@@ -84,7 +97,7 @@ class AnytimeReport(Part):
     """
 
     held_out_images: int
-    ladder: Ladder
+    ladder: LadderReport
     reached: tuple[ReachedReport, ...]
     stop: StopReport | None
 

@@ -1,13 +1,12 @@
 """join(): a network more for a file's bank, from Python; a job does the same with `start`."""
 
-from pathlib import Path
-
 from npas.planning import inputs
 from npas.planning.inputs import Budget, Planned
 from npas.planning.joining import joined
 from npas.plans import Plan
-from npas.sharing.joining import freeze_all_but, with_joined
+from npas.sharing.joining import with_joined
 from npas.sharing.model import SharedModel, check_shared
+from npas.spec import NetworkSpec
 
 
 def join(
@@ -15,22 +14,20 @@ def join(
     architecture: Planned,
     *,
     budget: Budget,
-    dataset: str | None = None,
-    data_folder: Path | str | None = None,
     frozen: bool = True,
     seed: int = 0,
 ) -> SharedModel:
     """Return a model with networks more, which read the templates that are there.
 
-    Train it as any other. While the old networks are frozen, only the new ones are active and
-    only what is theirs is trained, so that the old ones' outputs stay what they are, bit for bit.
+    Train it as any other, coefficients without decay. While the old networks are frozen, only the
+    new ones are active and only what is theirs is trained, so that the old ones' outputs stay what
+    they are, bit for bit.
 
     Args:
         model: from `npas.share` or `npas.load`; it is left as it is.
-        architecture: of the new networks, as for `npas.plan`; a lone one is called "main".
+        architecture: of the new networks, as for `npas.plan`; a lone one is called "main". Sizes
+            that it leaves open are those of the networks that are there.
         budget: trainable parameters that they may add, or {"fraction": 0.1} of their dense size.
-        dataset: sets sizes that the architecture leaves open.
-        data_folder: where an "npz:NAME" dataset lies; None: the default folder.
         frozen: whether all else stays as it is.
         seed: of what is random.
 
@@ -52,20 +49,25 @@ def join(
     """
     check_shared(model)
     problem = inputs.problem(
-        architecture,
+        [_sized(network, model.plan) for network in inputs.networks(architecture)],
         budget=budget,
         method=model.plan.method,
-        dataset=dataset,
-        data_folder=data_folder,
+        dataset=None,
+        data_folder=None,
         unshared=(),
         share_embeddings=False,
         options={},
     )
-    plan: Plan = joined(model.plan, problem)
-    found = with_joined(model, plan, seed=seed)
-    found.train(model.training)
-    if frozen:
-        new = tuple(network.name for network in problem.networks)
-        freeze_all_but(found, new)
-        found.active = new
-    return found
+    found = with_joined(model, joined(model.plan, problem), seed=seed, frozen=frozen)
+    return found.train(model.training)
+
+
+def _sized(network: NetworkSpec, plan: Plan) -> NetworkSpec:
+    """Return a network with the sizes of those of a plan, where it leaves them open."""
+    given, known = network.architecture, plan.networks[0].architecture
+    sizes = {
+        field: getattr(known, field)
+        for field in ("num_classes", "input_channels", "input_size")
+        if getattr(given, field) is None
+    }
+    return network.model_copy(update={"architecture": given.model_copy(update=sizes)})

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from npas import corruptions
-from npas.arch.footprint import footprint
-from npas.data import Inputs
+from npas.arch.footprint import macs_of
+from npas.data import Facts, Inputs
 from npas.ensembles.calibration import binned
 from npas.ensembles.choosing import chosen
 from npas.ensembles.course import course, stopped
@@ -20,6 +20,7 @@ from npas.ensembles.predictions import Predictions, predictions
 from npas.ensembles.robustness import corrupted
 from npas.ensembles.scores import Scores, disagreement, score
 from npas.ensembles.subsets import scored
+from npas.errors import InvalidSpecError
 from npas.plans import Plan
 from npas.sharing.restriction import num_read
 from npas.spec import Auto, TrainingSpec
@@ -46,7 +47,7 @@ class Examiner:
     @property
     def macs(self) -> dict[str, int]:
         """Return the multiply-adds of each network, for one image."""
-        return macs_of(self.plan)
+        return macs_of(self.plan.networks)
 
     def ask(self, images: Tensor, labels: Tensor) -> Predictions:
         """Return what all networks say of labelled images."""
@@ -142,28 +143,53 @@ WAYS = len(corruptions.NAMES) * len(corruptions.SEVERITIES)
 """In which an image is corrupted."""
 
 
-def num_corrupted(
-    asked: int | Auto, training: TrainingSpec, *, num_train: int, num_test: int
-) -> int:
+def num_corrupted(asked: int | Auto, training: TrainingSpec, facts: Facts) -> int:
     """Return how many test images several networks are graded on corrupted.
 
     Args:
-        asked: of the request; "auto": as many as cost a tenth of the training.
+        asked: of the request; "auto": as many as cost a tenth of the training, none of images
+            that cannot be corrupted.
         training: of the request.
-        num_train: training images.
-        num_test: test images.
+        facts: of its dataset.
     """
     if asked != "auto":
-        return min(asked, num_test)
+        return min(asked, facts.num_test)
+    if why_not_corrupted(facts):
+        return 0
     # A step computes three times what a look does.
-    affordable = 3 * training.epochs * num_train // (10 * WAYS)
-    found = min(MOST_CORRUPTED, num_test, affordable)
+    affordable = 3 * training.epochs * facts.num_train // (10 * WAYS)
+    found = min(MOST_CORRUPTED, facts.num_test, affordable)
     return found if found >= LEAST_CORRUPTED else 0
 
 
-def macs_of(plan: Plan) -> dict[str, int]:
-    """Return the multiply-adds of each network of a plan, for one image."""
-    return {each.name: footprint(each.architecture, batch=1).macs for each in plan.networks}
+def why_not_corrupted(facts: Facts) -> str:
+    """Return in words why images of a dataset cannot be corrupted; "" where they can."""
+    if facts.input_channels not in (1, 3):
+        return f"images of {facts.input_channels} channels cannot be corrupted, of 1 or 3 they can"
+    if facts.input_size < corruptions.LEAST_SIDE:
+        least = corruptions.LEAST_SIDE
+        return f"images of {facts.input_size} pixels cannot be corrupted, from {least} on they can"
+    return ""
+
+
+def check_corrupted(asked: int | Auto, networks: int, facts: Facts) -> None:
+    """Check that images can be corrupted where a request says how many.
+
+    Args:
+        asked: of the request.
+        networks: how many there are; a lone one is not graded so.
+        facts: of the dataset.
+
+    Raises:
+        InvalidSpecError: they cannot.
+    """
+    if asked in ("auto", 0) or networks == 1 or facts.task != "classes":
+        return
+    if why := why_not_corrupted(facts):
+        raise InvalidSpecError(
+            f"corrupted_images is {asked}, but {why}: give 0, or leave it out",
+            field="/corrupted_images",
+        )
 
 
 def early_answers(ladder: Ladder, said: Predictions, macs: Mapping[str, int]) -> dict[str, Any]:

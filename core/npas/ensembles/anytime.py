@@ -58,7 +58,7 @@ class Anytime:
                 f"the ladder asks {', '.join(strange)}; there are {', '.join(sorted(known))}"
             )
         self.networks, self.ladder, self.macs = dict(networks), ladder, dict(macs)
-        self._seconds: dict[str, float] = {}
+        self._last: dict[str, tuple[float, int]] = {}
 
     def answers(self, x: Tensor, *, threshold: float | None = None) -> Iterator[Answer]:
         """Yield the answer after each network: better ones, as long as the caller goes on.
@@ -108,15 +108,19 @@ class Anytime:
             log_p = functional.log_softmax(self.networks[name](x).double(), dim=1)
         if x.is_cuda:
             torch.cuda.synchronize(x.device)
-        self._seconds[name] = time.perf_counter() - began
+        self._last[name] = time.perf_counter() - began, len(x)
         return log_p
 
-    def _expected(self, name: str) -> float:
-        """Return the seconds that a network may take: as the last time, or as the others did."""
-        if name in self._seconds:
-            return self._seconds[name]
-        macs = sum(self.macs[other] for other in self._seconds)
-        return sum(self._seconds.values()) / max(macs, 1) * self.macs[name]
+    def _expected(self, name: str, images: int) -> float:
+        """Return the seconds that a network may take: as the last time, or as the others did.
+
+        More images than then take as much longer; fewer are not counted on to take less.
+        """
+        if name in self._last:
+            seconds, before = self._last[name]
+            return seconds * max(1.0, images / max(before, 1))
+        known = [(self._expected(other, images), self.macs[other]) for other in self._last]
+        return sum(s for s, _ in known) / max(sum(m for _, m in known), 1) * self.macs[name]
 
     def __call__(
         self,
@@ -131,8 +135,9 @@ class Anytime:
         Args:
             x: images as the networks read them `(B, C, S, S)`.
             macs: most multiply-adds for an image; None: no limit.
-            milliseconds: for the whole batch; a network is not begun that would end later, if it
-                took as long as the last time, or for its size as long as others; None: no limit.
+            milliseconds: for the whole batch; a network is not begun that would end later, if an
+                image took as long as the last time, or for its multiply-adds as long as with
+                others; None: no limit.
             threshold: confidence to stop at, 0 to 1; None: the ladder's own, if it has one and no
                 other limit is given.
 
@@ -147,7 +152,7 @@ class Anytime:
         best = next(answers)
         for rung in following:
             spent += self.macs[rung.network]
-            ends = best.seconds + self._expected(rung.network)
+            ends = best.seconds + self._expected(rung.network, len(x))
             if macs is not None and spent > macs:
                 break
             if milliseconds is not None and 1000 * ends > milliseconds:

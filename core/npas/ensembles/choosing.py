@@ -19,9 +19,11 @@ _THRESHOLDS = 200
 def chosen(held_out: Predictions, macs: Mapping[str, int]) -> Ladder:
     """Return the ladder with the least NLL, mean over all costs up to that of all networks.
 
-    Before the first answer the NLL is that of a guess. Of two to six networks all orders are
-    tried, of more the one that at each rung takes most off the NLL for each multiply-add. The
-    threshold is the one that asks least, of those that cost no accuracy.
+    Before the first answer the NLL is that of a guess. Of up to six networks all orders are tried,
+    of more the one that at each rung takes most off the NLL for each multiply-add. After each
+    network it answers alone, or with those that answered before it, whichever is better; one that
+    makes no better answer is left out. The threshold is the one that asks least, of those that
+    cost no accuracy.
 
     Args:
         held_out: what the networks say of images that they were not trained on.
@@ -37,7 +39,7 @@ def chosen(held_out: Predictions, macs: Mapping[str, int]) -> Ladder:
     else:
         rungs = search.greedy()
     ladder = Ladder(rungs=tuple(rungs))
-    return ladder.model_copy(update={"threshold": _threshold(ladder, held_out, macs)})
+    return ladder.model_copy(update={"threshold": threshold_of(ladder, held_out, macs)})
 
 
 class _Search:
@@ -57,7 +59,7 @@ class _Search:
         return self._known[key]
 
     def rungs(self, order: Sequence[str]) -> list[Rung]:
-        """Return the rungs of an order: each answers as the last did, or alone, or with it."""
+        """Return the rungs of an order, without networks that make no better answer."""
         found: list[Rung] = []
         for name in order:
             found += self._next(found, name)
@@ -96,10 +98,15 @@ class _Search:
             )
 
 
-def _threshold(ladder: Ladder, held_out: Predictions, macs: Mapping[str, int]) -> float | None:
+def threshold_of(ladder: Ladder, held_out: Predictions, macs: Mapping[str, int]) -> float | None:
     """Return the confidence to stop at that asks least and costs no accuracy; None: there is none.
 
     Accuracy on the held-out images is at least that of the whole ladder.
+
+    Args:
+        ladder: to go up; its own threshold does not count.
+        held_out: what its networks say of images that they were not trained on.
+        macs: multiply-adds of each network, for one image; of exits, what each adds.
     """
     whole = course(ladder, held_out, macs)[-1]
     seen = held_out.together(ladder.rungs[0].answering).max(dim=1).values.exp()

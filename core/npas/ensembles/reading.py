@@ -20,7 +20,16 @@ class Reading(nn.Module):
         """
         super().__init__()
         self.whole, self.name = whole, name
-        self.training = whole.training
+
+    @property
+    def training(self) -> bool:
+        """Tell the mode of the whole; `train` and `eval` change it there."""
+        whole: nn.Module | None = self._modules.get("whole")
+        return whole is None or whole.training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        """Do nothing: the whole has its mode."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of the network `(B, classes)`."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from npas import data
+from npas.delivery.together import check_corrupted
 from npas.jobs import continuation, distillation, memory
 from npas.jobs.start import is_joining, trained
 from npas.planning.planner import solve
@@ -53,6 +54,7 @@ def admit(
         continuation.check_suits(start, plan, spec)
     augment.check(spec.training, known.task)
     check_balance(spec.training, known.task)
+    check_corrupted(spec.corrupted_images, len(plan.networks), known)
     distillation.require(spec.training, known, folder)
     if memory_bytes is not None:
         memory.require_room(spec, plan, known, memory_bytes)

@@ -7,7 +7,7 @@ from npas.delivery import checkpoint
 from npas.errors import CheckpointError, InvalidSpecError, PlanError, StartError
 from npas.jobs.promise import check_promise, outdated
 from npas.jobs.start import Start, is_joining, missing, unusable
-from npas.planning.joining import joined
+from npas.planning.joining import joined, size_difference
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.sharing.sameness import FIELD, check_inherits
@@ -111,16 +111,10 @@ def going_on(
 
 def _check_sizes(own: Plan, problem: PlanningProblem) -> None:
     """Check that the networks of a start answer for the same images as those that join them."""
-    new = problem.networks[0].architecture
-    for network in own.networks:
-        for field in ("num_classes", "input_channels", "input_size"):
-            there, wanted = (getattr(each, field) for each in (network.architecture, new))
-            if there != wanted:
-                raise StartError(
-                    f"the checkpoint's network {network.name} has {field} {there}, the networks "
-                    f"that are to join it {wanted}: join a checkpoint of the same dataset",
-                    field=FIELD,
-                )
+    if difference := size_difference(own, problem):
+        raise StartError(
+            f"in the checkpoint, {difference}: join a checkpoint of the same dataset", field=FIELD
+        )
 
 
 def _plan(path: Path) -> Plan:

@@ -27,7 +27,7 @@ from npas.train.teacher import Teacher
 _FIELD = "/training/distillation/teacher"
 
 
-class Ensemble(nn.Module):
+class SideBySide(nn.Module):
     """Networks that share nothing, trained side by side."""
 
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from npas.delivery.deliver import Result, TrainingResult, deliver
 from npas.errors import TimeLimitError
 from npas.jobs.clock import Clock
@@ -127,7 +129,7 @@ def _deliver(
         truncated=record.is_truncated,
         adjusted=record.adjusted,
         images_at_once=context.adjustments.images_at_once,
-        held_out=trainer.batches.validation,
+        held_out=_held_out(context, trainer),
         start=_start(context, record),
     )
     report, files = deliver(shared_model(trainer), result, context.folder)
@@ -135,6 +137,17 @@ def _deliver(
     return Outcome(
         finished=True, stopped_early=stopped_early, plan=record.plan, report=report, files=files
     )
+
+
+def _held_out(context: RunContext, trainer: Trainer) -> tuple[Tensor, Tensor]:
+    """Return images that none of the networks was ever trained on, and their labels.
+
+    The networks of a start may have been trained on what is held out now, unless the dataset
+    itself says what that is.
+    """
+    images, labels = trainer.batches.validation
+    is_known = context.start is None or context.dataset.x_validation is not None
+    return (images, labels) if is_known else (images[:0], labels[:0])
 
 
 def _start(context: RunContext, record: Record) -> dict[str, Any] | None:

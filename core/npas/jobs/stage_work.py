@@ -181,13 +181,8 @@ class StageCounter:
         if self._facts.task != "classes":
             return tests
         held_out = self._split(self._training.validation_fraction)[1]
-        changed = num_corrupted(
-            self._spec.corrupted_images,
-            self._training,
-            num_train=self._facts.num_train,
-            num_test=tests,
-        )
-        return 2 * tests + held_out + WAYS * changed
+        changed = num_corrupted(self._spec.corrupted_images, self._training, self._facts)
+        return tests + held_out + WAYS * changed
 
 
 def _num_evaluated(images: int) -> int:

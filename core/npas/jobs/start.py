@@ -10,7 +10,7 @@ from npas.errors import CheckpointError, StartError
 from npas.plans import Plan
 from npas.sharing import build
 from npas.sharing.inheritance import inherited
-from npas.sharing.joining import freeze_all_but, with_joined
+from npas.sharing.joining import with_joined
 from npas.sharing.model import SharedModel
 from npas.sharing.sameness import FIELD
 from npas.spec import JobSpec, NetworkSpec, StartSpec
@@ -69,12 +69,7 @@ def begun(start: Start | None, plan: Plan, spec: JobSpec) -> SharedModel:
         return build.model(plan, seed=spec.seed)
     if not is_joining(spec):
         return inherited(start.model, plan, seed=spec.seed)
-    found = with_joined(start.model, plan, seed=spec.seed)
-    if is_frozen(spec):
-        new = tuple(network.name for network in trained(spec, plan))
-        freeze_all_but(found, new)
-        found.active = new
-    return found
+    return with_joined(start.model, plan, seed=spec.seed, frozen=is_frozen(spec))
 
 
 def is_joining(spec: JobSpec) -> bool:

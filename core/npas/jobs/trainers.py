@@ -7,7 +7,7 @@ from torch import nn
 from npas.errors import PlanError
 from npas.folding.penalty import recurrence_penalty
 from npas.jobs.context import RunContext, StageName
-from npas.jobs.distillation import Ensemble
+from npas.jobs.distillation import SideBySide
 from npas.jobs.promise import outdated
 from npas.jobs.record import Record
 from npas.jobs.start import begun
@@ -36,10 +36,10 @@ def stage_epochs(context: RunContext, record: Record) -> Mapping[StageName, int]
     }
 
 
-def teacher_model(context: RunContext) -> Ensemble:
+def teacher_model(context: RunContext) -> SideBySide:
     """Return the networks of the job without sharing, fresh."""
     networks = build.networks(context.problem.networks, seed=context.spec.seed)
-    return Ensemble(networks).to(context.device)
+    return SideBySide(networks).to(context.device)
 
 
 def teacher_trainer(context: RunContext, model: nn.Module) -> Trainer:

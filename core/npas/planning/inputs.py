@@ -43,10 +43,10 @@ def problem(
         if budget is not None or dataset is not None or unshared or share_embeddings or options:
             raise InvalidSpecError("a request has its own budget, dataset and method options")
         return PlanningProblem.of(architecture, dataset_facts(architecture.dataset, data_folder))
-    networks = _networks(architecture)
+    found = networks(architecture)
     known = dataset_facts(dataset, data_folder)
     return PlanningProblem.resolved(
-        resolve_for(networks, known),
+        resolve_for(found, known),
         unshared=_entries(unshared),
         asked=_method_spec(method, options),
         budget=_budget(budget),
@@ -98,23 +98,26 @@ def _entries(unshared: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _networks(
-    architecture: str | Mapping[str, Any] | ArchitectureSpec | Sequence[NetworkSpec],
-) -> list[NetworkSpec]:
+def networks(architecture: Planned) -> list[NetworkSpec]:
+    """Return networks as Python may give them, a lone architecture as "main".
+
+    Raises:
+        InvalidSpecError: they are none.
+    """
     if isinstance(architecture, str | Mapping | ArchitectureSpec):
         return [NetworkSpec(name="main", architecture=arch.as_spec(architecture))]
-    networks = list(architecture) if isinstance(architecture, list | tuple) else []
-    if not networks or not all(isinstance(network, NetworkSpec) for network in networks):
+    given = list(architecture) if isinstance(architecture, list | tuple) else []
+    if not given or not all(isinstance(network, NetworkSpec) for network in given):
         message = (
             f"not networks: {architecture!r}; give a name, an ArchitectureSpec, or one or more "
             "NetworkSpec"
         )
-        if any(isinstance(each, Mapping) for each in networks):
+        if any(isinstance(each, Mapping) for each in given):
             message += '; declare a list of layers as {"name": "declared", "layers": [...]}'
         raise InvalidSpecError(message, field="/networks")
-    if len({network.name for network in networks}) < len(networks):
+    if len({network.name for network in given}) < len(given):
         raise InvalidSpecError("two networks have the same name", field="/networks")
-    return networks
+    return given
 
 
 def _method_spec(method: str | MethodSpec, options: Mapping[str, Any]) -> MethodSpec:

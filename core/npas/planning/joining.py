@@ -9,6 +9,7 @@ from npas.arch.layers import Layer, LayerTable, Role
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
 from npas.planning.problem import PlanningProblem
 from npas.plans import Group, LayerKey, Ledger, Plan, PrivateLayer, Slot
+from npas.spec import MAX_NETWORKS
 
 _PRIVATE: tuple[Role, ...] = ("classifier",)
 """Roles that never share, where the method has no option that says so."""
@@ -28,8 +29,8 @@ def joined(plan: Plan, problem: PlanningProblem) -> Plan:
 
     A layer joins a group of its kernel class, of several the one whose layers stand at about the
     same depth of their networks. It adds coefficients alone. A layer that no group can make, and
-    what the method never shares, has plain weights; so have others, the smallest first, as far as
-    the budget goes: those are the only new templates.
+    what the method never shares, has plain weights; so have others, those first that sharing saves
+    least for, as far as the budget goes: those are the only new templates.
 
     Args:
         plan: of networks that share already; its groups, rows and templates stay as they are.
@@ -39,10 +40,11 @@ def joined(plan: Plan, problem: PlanningProblem) -> Plan:
         a plan whose budget is what the plan has now and what may be added to it.
 
     Raises:
-        InvalidSpecError: a network has the name of another.
+        InvalidSpecError: a network has the name of another, there would be too many, or they are
+            for other images.
         InfeasibleBudgetError: the least that the new networks add is more than the budget.
     """
-    _check_names(plan, problem)
+    _check_networks(plan, problem)
     table = problem.free(problem.networks)
     offers = _offers(plan, table)
     kept = sum(layer.size for layer in table.layers if layer.key not in offers)
@@ -70,13 +72,35 @@ def joined(plan: Plan, problem: PlanningProblem) -> Plan:
         "groups": groups,
         "private": (*plan.private, *map(_plain, private)),
         "ledger": ledger,
-        "minimum": min(plan.minimum, plan.ledger.total) + least,
+        "minimum": plan.ledger.total + least,
         "requested_dense": None,
     }
     return Plan(**fields | changed)
 
 
-def _check_names(plan: Plan, problem: PlanningProblem) -> None:
+def size_difference(plan: Plan, problem: PlanningProblem) -> str:
+    """Return in words where networks answer for other images than those they join; "" nowhere."""
+    new = problem.networks[0].architecture
+    for network in plan.networks:
+        for field in ("num_classes", "input_channels", "input_size"):
+            there, wanted = (getattr(each, field) for each in (network.architecture, new))
+            if there != wanted:
+                return (
+                    f"network {network.name} has {field} {there}, the networks that are to join "
+                    f"it {wanted}"
+                )
+    return ""
+
+
+def _check_networks(plan: Plan, problem: PlanningProblem) -> None:
+    if difference := size_difference(plan, problem):
+        raise InvalidSpecError(f"{difference}: give them the same", field="/networks")
+    count = len(plan.networks) + len(problem.networks)
+    if count > MAX_NETWORKS:
+        raise InvalidSpecError(
+            f"there would be {count} networks in one bank: at most {MAX_NETWORKS}",
+            field="/networks",
+        )
     known = [network.name for network in plan.networks]
     for index, network in enumerate(problem.networks):
         if network.name in known:
@@ -98,7 +122,11 @@ def _offers(plan: Plan, table: LayerTable) -> dict[LayerKey, _Offer]:
     classes, places = {la.key: la.kernel_class for la in old}, _depths(old)
     found: dict[LayerKey, _Offer] = {}
     for layer in sharing:
-        groups = [g for g in plan.groups if classes[g.slots[0].key] == layer.kernel_class]
+        groups = [
+            group
+            for group in plan.groups
+            if any(classes[slot.key] == layer.kernel_class for slot in group.slots)
+        ]
         ways = [(_distance(g, depths[layer.key], places), g.name, g) for g in groups]
         for _, name, group in sorted(ways, key=lambda way: way[:2]):
             offer = _offer(group, layer)
@@ -143,7 +171,7 @@ def _distance(group: Group, depth: float, places: Mapping[LayerKey, float]) -> f
 
 
 def _affordable(offers: Iterable[_Offer], spare: int) -> list[_Offer]:
-    """Return the offers that are taken: all but the smallest layers, which the rest pays for."""
+    """Return the offers that are taken: all but those that save least, as the rest pays for."""
     taken = sorted(offers, key=lambda offer: (offer.layer.size - offer.cost, offer.layer.key))
     while taken and taken[0].layer.size - taken[0].cost <= spare:
         first = taken.pop(0)

@@ -6,15 +6,11 @@ from typing import cast
 import torch
 from torch import nn
 
-from npas.ensembles.ladder import LADDER
 from npas.plans import Group
 from npas.recipes import Part
 from npas.sharing.group import SharedGroup
-from npas.sharing.model import SharedModel, check_shared
+from npas.sharing.model import OF_ALL, SharedModel, check_shared
 from npas.sharing.restriction import parts, restricted, worth_sharing
-
-_OF_ALL = ("accuracy", LADDER)
-"""What a file says of all its networks together, and of none by itself."""
 
 
 def member(model: SharedModel, name: str) -> SharedModel:
@@ -63,7 +59,7 @@ def member(model: SharedModel, name: str) -> SharedModel:
         alone = SharedModel({name: plain}, restricted(model.plan, [name]))
         for source in sharing:
             alone.groups[source.group.name] = _copied(model, source)
-    alone.extra = {k: v for k, v in copy.deepcopy(model.extra).items() if k not in _OF_ALL}
+    alone.extra = {k: v for k, v in copy.deepcopy(model.extra).items() if k not in OF_ALL}
     for module in (alone, alone.networks, *alone.groups.modules()):
         module.training = model.training
     return alone

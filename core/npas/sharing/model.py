@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from npas import registry
-from npas.arch.footprint import footprint
+from npas.arch.footprint import macs_of
 from npas.ensembles.anytime import Anytime
 from npas.ensembles.ensemble import Ensemble
-from npas.ensembles.ladder import Ladder, by_cost, ladder_of
+from npas.ensembles.ladder import LADDER, Ladder, by_cost, ladder_of
 from npas.ensembles.reading import Reading
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan, check_plan
@@ -24,6 +24,9 @@ from npas.sharing.checks import check_coverage, named_as_planned
 from npas.sharing.group import SharedGroup
 from npas.sharing.structure import check_structure
 from npas.torch_internals import COMPILED, parameters_of, show_weights_to_kernels
+
+OF_ALL = ("accuracy", LADDER)
+"""What a file says of all its networks together, and of none by itself."""
 
 
 class SharedModel(nn.Module):
@@ -110,7 +113,7 @@ class SharedModel(nn.Module):
         }
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
-        """Return the logits of a lone network, or those of every network by name."""
+        """Return the logits of a lone active network, or those of all active ones by name."""
         logits = self.members(x)
         return logits if len(logits) > 1 else next(iter(logits.values()))
 
@@ -152,9 +155,7 @@ class SharedModel(nn.Module):
         Raises:
             InvalidSpecError: the ladder has networks that are not here, or the file's is none.
         """
-        macs = {
-            each.name: footprint(each.architecture, batch=1).macs for each in self.plan.networks
-        }
+        macs = macs_of(self.plan.networks)
         found = ladder or ladder_of(self.extra) or by_cost(macs)
         return Anytime(self._readings(self.network_names), found, macs)
 

@@ -1,10 +1,11 @@
 """What some networks of a plan read of it: the plan of these networks alone."""
 
+import math
 from collections.abc import Sequence
 
 from npas import arch, recipes, registry
-from npas.errors import UnknownNameError
-from npas.plans import Ledger, Plan, PrivateLayer
+from npas.errors import PlanError, UnknownNameError
+from npas.plans import Group, Ledger, Plan, PrivateLayer
 from npas.recipes import Part
 
 
@@ -82,8 +83,24 @@ def _of(plan: Plan, names: Sequence[str], found: Sequence[Part]) -> Plan:
 def num_read(plan: Plan, names: Sequence[str]) -> int:
     """Return how many trainable scalars some networks of a plan read, each counted once.
 
+    Of a group whose recipe cannot say what some layers read, all counts.
+
     Raises:
         UnknownNameError: the plan has no network of a name.
     """
     _check_names(plan, names)
-    return _of(plan, names, parts(plan, names)).ledger.total
+    networks = tuple(network for network in plan.networks if network.name in names)
+    count = arch.layer_table(networks, embeddings=True).dense
+    for group in plan.groups:
+        slots = [index for index, slot in enumerate(group.slots) if slot.network in names]
+        if slots:
+            count += _num_read_of(group, slots)
+            count -= sum(math.prod(group.slots[slot].shape) for slot in slots)
+    return count
+
+
+def _num_read_of(group: Group, slots: Sequence[int]) -> int:
+    try:
+        return recipes.part(group, slots).group.num_parameters
+    except PlanError:
+        return group.num_parameters

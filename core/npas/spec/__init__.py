@@ -27,6 +27,9 @@ from npas.spec.ensemble import EnsembleSpec as EnsembleSpec
 MAX_PARAMETERS = 1_000_000_000
 """Largest dense network that is planned, in trainable parameters."""
 
+MAX_NETWORKS = 16
+"""Most networks of one plan."""
+
 MAX_LAYERS = 4_000
 """Most layers of all networks of one plan."""
 
@@ -313,7 +316,7 @@ class PlanRequest(Spec):
 
     architecture: ArchitectureSpec | None = None
     networks: tuple[NetworkSpec, ...] | None = Field(
-        None, min_length=1, max_length=16, strict=False
+        None, min_length=1, max_length=MAX_NETWORKS, strict=False
     )
     budget: BudgetSpec
     method: MethodSpec = Field(default_factory=lambda: MethodSpec(name="block_mix"))

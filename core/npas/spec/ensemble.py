@@ -10,8 +10,8 @@ from npas.spec.checked import Spec
 class EnsembleSpec(Spec):
     """Training of several networks at once; of a lone network all of it is left at its defaults.
 
-    A step minimises the sum of the losses of the networks that take part in it. What none of them
-    reads does not move.
+    A step minimises the sum of the losses of the networks that take part in it. Networks, banks
+    and rows of coefficients that none of them reads do not move.
 
     Source: Zhang et al., "Deep Mutual Learning", CVPR 2018, section 2.2: each network learns from
     the labels and from the mean of KL(other || network) over the others.

@@ -53,8 +53,9 @@ def network_names(model: nn.Module) -> tuple[str, ...]:
 
     They are a model's `active`, else its `network_names`, in their order.
     """
-    named: Any = getattr(model, "active", None) or getattr(model, "network_names", ("main",))
-    return tuple(named)
+    active: Any = getattr(model, "active", None)
+    named: Any = getattr(model, "network_names", ("main",))
+    return active if isinstance(active, tuple) and active else tuple(named)
 
 
 def members(

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from npas.ensembles.calibration import BINS, binned, calibration_error
-from npas.ensembles.envelope import best_within, envelope, mean_value
+from npas.ensembles.envelope import envelope
 from npas.ensembles.predictions import predictions
 from npas.ensembles.scores import disagreement, diversity, mean_disagreement, score
 from torch import nn
@@ -93,11 +93,3 @@ def test_envelope_is_what_no_point_beats(all_points):
         is_first = all_points.index((cost, value)) == index
         assert (index in on) == (not is_beaten and is_first)
     assert [all_points[i] for i in on] == sorted(all_points[i] for i in on)
-
-
-@given(points)
-def test_mean_value_is_a_sum_over_small_steps(all_points):
-    fine = np.arange(0, 10, 0.5) + 0.25
-    values = [best_within(all_points, cost) for cost in fine]
-    wanted = np.mean([-1 if value is None else value for value in values])
-    assert mean_value(all_points, low=0, high=10, nothing=-1) == pytest.approx(wanted)

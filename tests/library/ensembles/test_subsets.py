@@ -5,6 +5,7 @@ import itertools
 import npas
 import pytest
 import torch
+from npas.data import Facts
 from npas.delivery.together import num_corrupted
 from npas.ensembles.latency import milliseconds
 from npas.ensembles.reading import Reading
@@ -111,13 +112,18 @@ def test_a_ladder_that_is_none_is_refused(bundle):
 
 
 def test_as_many_images_are_corrupted_as_a_tenth_of_the_training_pays_for():
+    def facts(images, tests):
+        return Facts(
+            num_classes=10, input_channels=3, input_size=32, num_train=images, num_test=tests
+        )
+
     def auto(epochs, images, tests=10_000):
-        return num_corrupted("auto", TrainingSpec(epochs=epochs), num_train=images, num_test=tests)
+        return num_corrupted("auto", TrainingSpec(epochs=epochs), facts(images, tests))
 
     assert auto(200, 50_000) == 1000
     assert auto(10, 5_000) == 200
     assert auto(1, 1_000) == 0
     assert auto(200, 50_000, tests=300) == 300
     asked = TrainingSpec(epochs=1)
-    assert num_corrupted(7, asked, num_train=10, num_test=5) == 5
-    assert num_corrupted(0, asked, num_train=10**6, num_test=5) == 0
+    assert num_corrupted(7, asked, facts(10, 5)) == 5
+    assert num_corrupted(0, asked, facts(10**6, 5)) == 0
