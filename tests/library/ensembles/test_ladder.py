@@ -148,6 +148,15 @@ def test_no_time_is_one_network_and_much_time_is_all(ensemble):
     assert anytime(x, milliseconds=1e9).networks.tolist() == [3] * len(x)
 
 
+def test_more_images_are_expected_to_take_longer(ensemble):
+    networks, _, _ = ensemble
+    anytime = Anytime(networks, by_cost(MACS), MACS)
+    anytime._last = {"small": (0.001, 1), "middle": (0.001, 1)}
+    assert anytime._expected("middle", 400) == pytest.approx(0.4)
+    assert anytime._expected("middle", 1) == 0.001
+    assert anytime._expected("large", 1) == pytest.approx(0.002 / 40 * 100)
+
+
 def test_the_mode_is_left_as_it_was(ensemble):
     networks, _, x = ensemble
     networks["middle"].train()

@@ -79,6 +79,18 @@ def test_a_reading_is_the_network_where_it_is(bundle):
     bundle.eval()
 
 
+@pytest.mark.parametrize("mode", [True, False])
+def test_an_anytime_predictor_follows_the_mode_of_the_whole_and_leaves_it(bundle, mode):
+    bundle.train(not mode)
+    early = bundle.anytime()
+    bundle.train(mode)
+    statistics = [b.clone() for b in bundle.buffers()]
+    early(torch.randn(4, 3, 32, 32))
+    assert bundle.training == mode
+    assert all(torch.equal(a, b) for a, b in zip(statistics, bundle.buffers(), strict=True))
+    bundle.eval()
+
+
 def test_an_ensemble_learns_what_the_whole_learns(bundle):
     x, before = torch.randn(4, 3, 32, 32), bundle.members(torch.zeros(1, 3, 32, 32))
     ensemble = bundle.ensemble(["a"])

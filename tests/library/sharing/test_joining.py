@@ -7,7 +7,7 @@ from npas import registry
 from npas.errors import InfeasibleBudgetError, InvalidSpecError, PlanError
 from npas.planning.joining import joined
 from npas.planning.problem import PlanningProblem
-from npas.sharing.joining import freeze_all_but, with_joined
+from npas.sharing.joining import with_joined
 from npas.spec import ArchitectureSpec, BudgetSpec, MethodSpec, NetworkSpec
 from npas.testing.counting import num_stored
 
@@ -146,6 +146,39 @@ def test_a_name_that_is_taken_is_refused():
     assert caught.value.field == "/networks/0/name"
 
 
+def test_sizes_that_are_left_open_are_those_that_are_there():
+    open_sizes = NetworkSpec(name="late", architecture=ArchitectureSpec(name="wrn-10-1"))
+    more = npas.join(shared("block_mix"), [open_sizes], budget={"fraction": 0.3}, frozen=False)
+    with torch.no_grad():
+        assert more.eval().ensemble()(IMAGES).shape == (3, 5)
+
+
+def test_networks_for_other_images_are_refused():
+    other = ArchitectureSpec(name="wrn-10-1", num_classes=7, input_channels=3, input_size=16)
+    networks = [NetworkSpec(name="late", architecture=other)]
+    with pytest.raises(InvalidSpecError, match="num_classes 5"):
+        npas.join(shared("block_mix"), networks, budget={"fraction": 0.3})
+
+
+def test_more_networks_than_a_plan_may_have_are_refused():
+    many = [network(f"n{i}", "wrn-10-1") for i in range(15)]
+    with pytest.raises(InvalidSpecError, match="17 networks"):
+        joined(shared("block_mix").plan, problem(many, None))
+
+
+def test_precision_and_what_is_frozen_are_kept_and_nothing_said_of_all_is():
+    model = shared("block_mix").double()
+    model.extra = {"accuracy": 0.5, "ladder": {"rungs": []}, "seed": 3}
+    for group in model.groups.values():
+        group.templates.requires_grad_(False)
+    more = npas.join(model, NEW[:1], budget={"fraction": 0.3}, frozen=False)
+    assert {p.dtype for p in more.parameters()} == {torch.float64}
+    templates = [p for name, p in more.named_parameters() if "templates" in name]
+    assert not any(p.requires_grad for p in templates)
+    assert more.extra == {"seed": 3}
+    assert len(more.anytime().ladder.rungs) == 3
+
+
 def test_a_plan_of_other_networks_is_refused():
     model, other = shared("block_mix"), shared("superweights")
     with pytest.raises(PlanError):
@@ -155,8 +188,8 @@ def test_a_plan_of_other_networks_is_refused():
 
 
 def test_frozen_is_all_that_others_read():
-    more = npas.join(shared("block_mix"), NEW[:1], budget={"fraction": 0.3}, frozen=False)
-    freeze_all_but(more, ["late"])
+    more = npas.join(shared("block_mix"), NEW[:1], budget={"fraction": 0.3})
+    assert more.active == ("late",)
     trained = {name for name, p in more.named_parameters() if p.requires_grad}
     late = more.network_names.index("late")
     assert {name for name in trained if name.startswith("networks.")} == {
