@@ -117,7 +117,7 @@ def trained_by_jobs(
     return Trained(
         ask=asked_apart(networks, inputs=inputs, device=devices.device(place.device)),
         answer=tuple(specs),
-        macs={name: footprint(spec, batch=1).macs for name, spec in specs.items()},
+        macs={name: footprint(spec, batch=2).macs for name, spec in specs.items()},
         cost="sum",
         parameters=sum(num_parameters(each.model) for each in found),
         train_macs=sum(

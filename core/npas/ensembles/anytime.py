@@ -67,7 +67,11 @@ class Anytime:
             x: images as the networks read them `(B, C, S, S)`.
             threshold: images whose answer is at least so confident, 0 to 1, are asked no more;
                 None: all images are asked all.
+
+        Raises:
+            InvalidSpecError: the threshold is not from 0 to 1.
         """
+        _check_limits(None, None, threshold)
         began = time.perf_counter()
         trained = [network for network in self.networks.values() if network.training]
         for network in trained:

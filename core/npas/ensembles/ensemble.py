@@ -20,6 +20,16 @@ class Ensemble(nn.Module):
         self.names = tuple(networks)
         self.networks = nn.ModuleList(networks.values())
 
+    @property
+    def training(self) -> bool:
+        """Tell whether one of the networks is in training mode; `train` and `eval` set all."""
+        networks = self._modules.get("networks")
+        return networks is None or any(network.training for network in networks.children())
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        """Do nothing: the networks have modes of their own."""
+
     def members(self, x: Tensor) -> dict[str, Tensor]:
         """Return each network's logits `(B, classes)` by name."""
         pairs = zip(self.names, self.networks, strict=True)

@@ -32,6 +32,9 @@ from npas.spec import Spec
 MOST_WHOLE = 2**28
 """Weights of a group that others can be parts of: of each a number is drawn when one is read."""
 
+MOST_TIMES = 512
+"""How many times the weights of a part the whole may have: a small file must not take long."""
+
 
 class ScatterSettings(Spec):
     """What a plan may say of a scattered group.
@@ -88,6 +91,8 @@ class Scatter:
         ends = [0, *(first + count for first, count in runs)]
         if not whole or not ring or ring > whole or len(runs) < len(places) or ends[-1] > whole:
             raise PlanError(f"group {group.name}: settings or places of a part are not there")
+        if whole > MOST_TIMES * sum(self._sizes):
+            raise PlanError(f"group {group.name}: too small a part of {whole:,} weights")
         if any(first < end for (first, _), end in zip(runs, ends, strict=False)):
             raise PlanError(f"group {group.name}: places of layers are not in order")
         codes = ring_of_some(runs, whole, ring, settings.seed)
@@ -132,7 +137,8 @@ class Scatter:
         """Return some layers with the scalars of the ring that they read; see `Composer`."""
         bank, settings = self._group.banks[0], self._settings
         ends = self._firsts
-        if ends[-1] > MOST_WHOLE:
+        own = sum(self._sizes[slot] for slot in slots)
+        if ends[-1] > min(MOST_WHOLE, MOST_TIMES * own):
             raise PlanError(f"group {self._group.name}: too many weights to make a part of")
         codes = self._places.codes()
         read = np.concatenate([_unsigned(codes[ends[s] : ends[s + 1]]) for s in slots])

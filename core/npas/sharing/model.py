@@ -161,6 +161,7 @@ class SharedModel(nn.Module):
 
     def _readings(self, names: Sequence[str]) -> dict[str, nn.Module]:
         """Return networks that stay where they are, by name, in the order of the plan."""
+        names = [names] if isinstance(names, str) else list(names)
         if not names:
             raise InvalidSpecError("give the name of at least one network")
         for name in names:
@@ -201,7 +202,7 @@ class SharedModel(nn.Module):
         check_plan(plan)
         plain = self.materialise()
         shared = share(plain, plan, fit=True)
-        shared.extra = dict(self.extra)
+        shared.extra, shared.active = dict(self.extra), self.active
         for module in (shared, shared.networks, *shared.groups.modules()):
             module.training = self.training
         return shared

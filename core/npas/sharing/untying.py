@@ -64,7 +64,7 @@ def untie(model: SharedModel, plan: Plan) -> Untied:
     """
     _check(model.plan, plan)
     untied = SharedModel(model.materialise(), plan)
-    untied.extra = dict(model.extra)
+    untied.extra, untied.active = dict(model.extra), model.active
     found: dict[str, Tensor] = {}
     for before, after in zip(model.plan.groups, plan.groups, strict=True):
         old, new = (cast(SharedGroup, each.groups[after.name]) for each in (model, untied))

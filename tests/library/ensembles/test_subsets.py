@@ -5,6 +5,7 @@ import itertools
 import npas
 import pytest
 import torch
+from npas.arch.footprint import macs_of
 from npas.data import Facts
 from npas.delivery.together import num_corrupted
 from npas.ensembles.latency import milliseconds
@@ -12,7 +13,7 @@ from npas.ensembles.reading import Reading
 from npas.ensembles.scores import score
 from npas.ensembles.subsets import ALL_OF, scored, subsets_of
 from npas.errors import InvalidSpecError, UnknownNameError
-from npas.spec import NetworkSpec, TrainingSpec
+from npas.spec import ArchitectureSpec, NetworkSpec, TrainingSpec
 from torch import nn
 
 
@@ -89,6 +90,34 @@ def test_an_anytime_predictor_follows_the_mode_of_the_whole_and_leaves_it(bundle
     assert bundle.training == mode
     assert all(torch.equal(a, b) for a, b in zip(statistics, bundle.buffers(), strict=True))
     bundle.eval()
+
+
+def test_a_norm_that_refuses_a_lone_image_is_counted_too():
+    layers = [
+        *({"kind": "conv", "channels": 8}, {"kind": "pool", "function": "global"}),
+        *({"kind": "norm"}, {"kind": "linear"}),
+    ]
+    spec = ArchitectureSpec.model_validate(
+        {
+            "name": "declared",
+            "layers": layers,
+            "num_classes": 3,
+            "input_channels": 1,
+            "input_size": 8,
+        }
+    )
+    assert macs_of([NetworkSpec(name="a", architecture=spec)])["a"] > 0
+
+
+def test_an_ensemble_has_the_mode_of_its_networks(bundle):
+    bundle.eval()
+    ensemble = bundle.ensemble(n for n in ["a", "b"])
+    assert not ensemble.training
+    was = ensemble.training
+    ensemble.eval()
+    ensemble.train(was)
+    assert not bundle.training
+    assert bundle.ensemble("a").names == ("a",)
 
 
 def test_an_ensemble_learns_what_the_whole_learns(bundle):
