@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from npas.plans.evidence import Evidence as Evidence
     from npas.sharing.model import SharedModel as SharedModel
     from npas.sharing.model import share as share
+    from npas.spec import ArchitectureSpec as ArchitectureSpec
     from npas.spec import JobSpec as JobSpec
+    from npas.spec import NetworkSpec as NetworkSpec
     from npas.train import Command as Command
 
 _OWNERS = {
+    "ArchitectureSpec": "npas.spec",
+    "NetworkSpec": "npas.spec",
     "Command": "npas.train",
     "Evidence": "npas.plans.evidence",
     "JobSpec": "npas.spec",

@@ -6,6 +6,9 @@ from typing import Any
 from npas.artifacts import Account, Artifact, _plot
 from npas.artifacts._svg import COLOURS, GREY, INK, SOFT, WIDTH
 
+_NAMED = 7
+"""Subsets up to which each has its name; of more, single networks have."""
+
 
 def cost_svg(ensemble: Mapping[str, Any], title: str) -> str:
     """Draw subsets, their envelope, and the way that early answers take.
@@ -28,12 +31,14 @@ def cost_svg(ensemble: Mapping[str, Any], title: str) -> str:
         _points(axes, [each for each in subsets if len(each["networks"]) == 1], INK, "network")
         best = [each for each in subsets if each["is_on_envelope"]]
         _steps(axes, best, COLOURS[0], "best for each cost", "envelope")
-        _steps(axes, anytime["reached"], COLOURS[1], "early answers, in order", "ladder")
+        if len(anytime["reached"]) > 1:
+            _steps(axes, anytime["reached"], COLOURS[1], "early answers, in order", "ladder")
         if anytime["stop"]:
             place = (anytime["stop"]["macs"], anytime["stop"]["accuracy"])
             axes.plot(*place, "*", markersize=13, color=COLOURS[3], label="stop when confident")
-        for each in (each for each in subsets if len(each["networks"]) == 1):
-            name = each["networks"][0].replace("$", r"\$")
+        is_named = len(subsets) <= _NAMED
+        for each in (each for each in subsets if is_named or len(each["networks"]) == 1):
+            name = " + ".join(each["networks"]).replace("$", r"\$")
             place = (each["macs"], each["accuracy"])
             axes.annotate(name, place, xytext=(6, -11), textcoords="offset points", color=SOFT)
         axes.set_xlim(left=0)

@@ -49,7 +49,7 @@ def reliability_svg(reliability: Sequence[Mapping[str, Any]], title: str) -> str
         lower.bar(places, images, width=0.9 * width, color=COLOURS[0])
         lower.set_xlabel("confidence: probability of the class that is said")
         lower.set_ylabel("images", color=SOFT)
-        upper.set_ylabel("share of them that is right")
+        upper.set_ylabel("share that is right")
         upper.set_xlim(0, 1)
         upper.set_ylim(0, 1.02)
         upper.legend(loc="upper left", fontsize=8)

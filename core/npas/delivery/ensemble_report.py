@@ -42,13 +42,13 @@ class ReliabilityReport(Part):
         network: whose answers; "" of all networks together.
         images: in each of 15 equal-width bins of confidence, the first from 0.
         right: of those, how many were right.
-        confidence: mean of each bin; 0 of an empty one.
+        confidence: mean of each bin; None of an empty one.
     """
 
     network: str
     images: tuple[int, ...]
     right: tuple[int, ...]
-    confidence: tuple[float, ...]
+    confidence: tuple[float | None, ...]
 
 
 class ReachedReport(ScoresPart):
@@ -109,6 +109,12 @@ class CorruptionReport(ScoresPart):
     severity: int
 
 
+class NetworkScores(ScoresPart):
+    """Of one network by itself."""
+
+    network: str
+
+
 class RobustnessReport(Part):
     """Scores on corrupted test images, "CIFAR-10-C-like": see `npas.corruptions`.
 
@@ -121,7 +127,7 @@ class RobustnessReport(Part):
 
     images: int
     together: ScoresPart
-    networks: tuple[ScoresPart, ...]
+    networks: tuple[NetworkScores, ...]
     corruptions: tuple[CorruptionReport, ...]
 
 

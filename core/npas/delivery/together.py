@@ -101,7 +101,7 @@ class Examiner:
                 "networks": each.networks,
                 **asdict(each.scores),
                 "disagreement": each.disagreement,
-                "diversity": each.diversity,
+                "diversity": None if each.diversity is None else round(each.diversity, 6),
                 "parameters": num_read(self.plan, each.networks),
                 "macs": each.macs,
                 "milliseconds": round(sum(taken[name] for name in each.networks), 4),
@@ -129,7 +129,10 @@ class Examiner:
         return {
             "images": len(images),
             "together": _mean([Scores(**{k: row[k] for k in _SCORES}) for row in together]),
-            "networks": [_mean(of_one) for of_one in zip(*alone, strict=True)],
+            "networks": [
+                {"network": name, **_mean(of_one)}
+                for name, of_one in zip(names, zip(*alone, strict=True), strict=True)
+            ],
             "corruptions": together,
         }
 
@@ -227,7 +230,8 @@ def _reliability(name: str, log_p: Tensor, labels: Tensor) -> dict[str, Any]:
     best = log_p.double().max(dim=1)
     bins = binned(best.values.exp(), best.indices == labels)
     images, right = bins[0].long().tolist(), bins[1].long().tolist()
-    means = (bins[2] / bins[0].clamp(min=1)).tolist()
+    sums = bins[2].tolist()
+    means = [total / count if count else None for total, count in zip(sums, images, strict=True)]
     return {"network": name, "images": images, "right": right, "confidence": means}
 
 

@@ -12,12 +12,15 @@ from npas.ensembles.scores import score
 _ALL_ORDERS = 6
 """Networks up to which every order is tried, and every choice of networks to leave out."""
 
+_HORIZON = 2
+"""Up to how many times the cost of all networks answers count: the last one as much as the way."""
+
 _THRESHOLDS = 200
 """Thresholds that are tried: as many quantiles of the confidences that were seen."""
 
 
 def chosen(held_out: Predictions, macs: Mapping[str, int]) -> Ladder:
-    """Return the ladder with the least NLL, mean over all costs up to that of all networks.
+    """Return the ladder with the least NLL, mean over costs up to twice that of all networks.
 
     Before the first answer the NLL is that of a guess. Of up to six networks all orders are tried,
     of more the one that at each rung takes most off the NLL for each multiply-add. After each
@@ -73,12 +76,12 @@ class _Search:
         return [Rung(network=name, answering=best)]
 
     def mean_nll(self, rungs: Sequence[Rung]) -> float:
-        """Return the mean NLL over all costs from none to that of all networks."""
-        whole, spent, nll, total = sum(self._macs.values()), 0, self._guess, 0.0
+        """Return the mean NLL over costs from none to `_HORIZON` times that of all networks."""
+        end, spent, nll, total = _HORIZON * sum(self._macs.values()), 0, self._guess, 0.0
         for rung in rungs:
             total += nll * self._macs[rung.network]
             spent, nll = spent + self._macs[rung.network], self.nll(rung.answering)
-        return (total + nll * (whole - spent)) / max(whole, 1)
+        return (total + nll * (end - spent)) / max(end, 1)
 
     def greedy(self) -> list[Rung]:
         found: list[Rung] = []

@@ -171,6 +171,9 @@ def opened(
     if resume is not None:  # who goes on has been told
         record.restore(context, resume)
         return context, record
+    if is_joining(context.spec) and context.spec.method.name != record.plan.method:
+        told = f"networks join by the method of the file, {record.plan.method}"
+        context.listener.event("idle_option", f"{told}; {context.spec.method.name} has no say", {})
     _tell_idle_options(context, record.plan, is_new=promised is None)
     if context.evidence is not None:
         given = solve(problem, evidence=context.evidence)

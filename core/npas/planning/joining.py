@@ -41,7 +41,7 @@ def joined(plan: Plan, problem: PlanningProblem) -> Plan:
 
     Raises:
         InvalidSpecError: a network has the name of another, there would be too many, or they are
-            for other images.
+            for other images; or nothing can be shared, and the budget is too small without.
         InfeasibleBudgetError: the least that the new networks add is more than the budget.
     """
     _check_networks(plan, problem)
@@ -50,6 +50,12 @@ def joined(plan: Plan, problem: PlanningProblem) -> Plan:
     kept = sum(layer.size for layer in table.layers if layer.key not in offers)
     least = table.others + kept + sum(offer.cost for offer in offers.values())
     budget = table.dense if problem.budget is None else problem.budget
+    if least > budget and not offers:
+        raise InvalidSpecError(
+            f"no layer can join the banks of this {plan.method} bundle, so that nothing would be "
+            "shared: make one with superweights, block_mix, ssn or uniform",
+            field="/start/checkpoint",
+        )
     if least > budget:
         raise InfeasibleBudgetError(
             method=plan.method, budget=budget, minimum=least, alternatives={}
