@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from npas.ensembles.choosing import chosen, threshold_of
-from npas.ensembles.course import Reached, course, stopped
+from npas.ensembles.course import Climb, Reached
 from npas.ensembles.ladder import Ladder, Rung, by_cost
 
 from benchmarks.ensembles.kept import Kept
@@ -41,19 +41,17 @@ def anytime_of(kept: Kept, *, is_cascade: bool = False) -> Record:
     else:
         by_size = by_cost(macs)
         ladder = chosen(kept.held_out, macs)
-    threshold = ladder.threshold
+    climb, threshold = Climb(ladder, kept.test, macs), ladder.threshold
     found: Record = {
-        "ladder": _points(course(ladder, kept.test, macs)),
-        "by_size": _points(course(by_size, kept.test, macs)),
+        "ladder": _points(climb.reached),
+        "by_size": _points(Climb(by_size, kept.test, macs).reached),
         "rungs": [rung.model_dump(mode="json") for rung in ladder.rungs],
         "threshold": threshold,
         "stopped": None,
-        "stops": _points(
-            [stopped(ladder, kept.test, macs, threshold=each) for each in THRESHOLDS]
-        ),
+        "stops": _points([climb.stopped(each) for each in THRESHOLDS]),
     }
     if threshold is not None:
-        found["stopped"] = _points([stopped(ladder, kept.test, macs, threshold=threshold)])[0]
+        found["stopped"] = _points([climb.stopped(threshold)])[0]
     return found
 
 

@@ -12,7 +12,7 @@ from npas.arch.footprint import macs_of
 from npas.data import Facts, Inputs
 from npas.ensembles.calibration import binned
 from npas.ensembles.choosing import chosen
-from npas.ensembles.course import course, stopped
+from npas.ensembles.course import Climb
 from npas.ensembles.envelope import envelope
 from npas.ensembles.ladder import Ladder, by_cost
 from npas.ensembles.latency import milliseconds
@@ -203,10 +203,10 @@ def early_answers(ladder: Ladder, said: Predictions, macs: Mapping[str, int]) ->
         said: of labelled images that the ladder was not chosen on.
         macs: multiply-adds of each network, for one image.
     """
-    reached = course(ladder, said, macs)
-    stop = None
+    climb = Climb(ladder, said, macs)
+    reached, stop = climb.reached, None
     if ladder.threshold is not None:
-        whole, early = reached[-1], stopped(ladder, said, macs, threshold=ladder.threshold)
+        whole, early = reached[-1], climb.stopped(ladder.threshold)
         stop = {
             "macs": early.macs,
             **asdict(early.scores),

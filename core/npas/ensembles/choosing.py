@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
-from npas.ensembles.course import course, stopped
+from npas.ensembles.course import Climb
 from npas.ensembles.ladder import Ladder, Rung
 from npas.ensembles.predictions import Predictions
 from npas.ensembles.scores import score
@@ -111,11 +111,10 @@ def threshold_of(ladder: Ladder, held_out: Predictions, macs: Mapping[str, int])
         held_out: what its networks say of images that they were not trained on.
         macs: multiply-adds of each network, for one image; of exits, what each adds.
     """
-    whole = course(ladder, held_out, macs)[-1]
-    seen = held_out.together(ladder.rungs[0].answering).max(dim=1).values.exp()
-    parts = [place / _THRESHOLDS for place in range(_THRESHOLDS)]
-    tried = sorted({float(seen.quantile(part)) for part in parts})
-    found = [(stopped(ladder, held_out, macs, threshold=each), each) for each in tried]
+    climb = Climb(ladder, held_out, macs)
+    whole, parts = climb.reached[-1], [place / _THRESHOLDS for place in range(_THRESHOLDS)]
+    tried = sorted({float(climb.confidences[0].quantile(part)) for part in parts})
+    found = [(climb.stopped(each), each) for each in tried]
     good = [
         (each.macs, threshold)
         for each, threshold in found

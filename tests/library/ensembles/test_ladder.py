@@ -7,7 +7,7 @@ import pytest
 import torch
 from npas.ensembles.anytime import Anytime
 from npas.ensembles.choosing import chosen
-from npas.ensembles.course import course, stopped
+from npas.ensembles.course import Climb
 from npas.ensembles.ensemble import Ensemble
 from npas.ensembles.ladder import Ladder, Rung, by_cost
 from npas.ensembles.scores import score
@@ -28,7 +28,7 @@ def test_by_cost_goes_from_cheap_to_dear():
 def _mean_nll(ladder, held_out, macs):
     """Return the mean NLL over costs up to twice all, step by step of one multiply-add."""
     classes = next(iter(held_out.log_p.values())).shape[1]
-    reached = course(ladder, held_out, macs)
+    reached = Climb(ladder, held_out, macs).reached
     total = 0.0
     for cost in range(2 * sum(macs.values())):
         best = [each.scores.nll for each in reached if each.macs <= cost]
@@ -61,8 +61,8 @@ def test_threshold_costs_no_accuracy_on_the_held_out_images(said):
     held_out = said({"small": 2.0, "middle": 2.5, "large": 3.5})
     found = chosen(held_out, MACS)
     assert found.threshold is not None
-    whole = course(found, held_out, MACS)[-1]
-    early = stopped(found, held_out, MACS, threshold=found.threshold)
+    whole = Climb(found, held_out, MACS).reached[-1]
+    early = Climb(found, held_out, MACS).stopped(found.threshold)
     assert early.scores.accuracy >= whole.scores.accuracy
     assert early.macs < whole.macs
     assert sum(early.images) == len(held_out.labels)
@@ -72,7 +72,10 @@ def test_many_networks_are_put_in_order_too(said):
     held_out = said({f"n{i}": 0.3 * i for i in range(9)})
     found = chosen(held_out, dict.fromkeys(held_out.names, 10))
     assert found.networks[0] == "n8"
-    nll = [each.scores.nll for each in course(found, held_out, dict.fromkeys(held_out.names, 10))]
+    nll = [
+        each.scores.nll
+        for each in Climb(found, held_out, dict.fromkeys(held_out.names, 10)).reached
+    ]
     assert nll == sorted(nll, reverse=True)
 
 
@@ -121,7 +124,7 @@ def test_answers_are_those_of_the_course(ensemble):
     networks, found, x = ensemble
     ladder = by_cost(MACS)
     answers = list(Anytime(networks, ladder, MACS).answers(x))
-    reached = course(ladder, found, MACS)
+    reached = Climb(ladder, found, MACS).reached
     for answer, step in zip(answers, reached, strict=True):
         assert score(answer.log_p, found.labels) == pytest.approx(step.scores)
         assert answer.macs.double().mean() == step.macs
@@ -130,7 +133,7 @@ def test_answers_are_those_of_the_course(ensemble):
 def test_stops_are_those_that_were_counted(ensemble):
     networks, found, x = ensemble
     ladder = chosen(found, MACS)
-    wanted = stopped(ladder, found, MACS, threshold=ladder.threshold)
+    wanted = Climb(ladder, found, MACS).stopped(ladder.threshold)
     answer = Anytime(networks, ladder, MACS)(x)
     assert answer.macs.double().mean().item() == pytest.approx(wanted.macs)
     assert (answer.classes == found.labels).double().mean() == wanted.scores.accuracy
