@@ -67,7 +67,7 @@ def test_job_that_waited_gets_the_plan_that_it_was_accepted_with(tmp_path):
 
 
 def test_options_that_do_nothing_are_told_of_once(tmp_path, make_ear):
-    options = {"blocks": "stack", "coefficients": "shared", "search": False}
+    options = {"blocks": "stack", "allocation": "normalised", "search": False}
     method = MethodSpec(name="superweights", **options)
     spec = SPECS["searching"].model_copy(update={"method": method})
     told, resume_from = [], None
@@ -85,6 +85,6 @@ def test_options_that_do_nothing_are_told_of_once(tmp_path, make_ear):
         told += [message for kind, message, _ in ear.events if kind == "idle_option"]
         resume_from = ear.files[-1][0]
     assert told == [
-        "option coefficients of superweights does nothing in this plan: in a stack every block "
-        "has coefficients of its own"
+        "option allocation of superweights does nothing in this plan: the templates of a stack "
+        "follow from its blocks"
     ]

@@ -105,14 +105,12 @@ def test_equal_blocks_of_layers_that_agree_are_one_group():
 
 
 def test_options_that_a_stack_has_no_use_for_are_warned_of():
-    with pytest.warns(UserWarning, match="option coefficients of superweights does nothing"):
-        plan_of("wrn-28-10", 0.05, coefficients="shared")
     with pytest.warns(UserWarning, match="option allocation of superweights does nothing"):
         plan_of("wrn-28-10", 0.05, allocation="normalised")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plan_of("wrn-28-10", 0.5, coefficients="shared", allocation="normalised")
-        plan_of("wrn-28-10", 0.05, coefficients="own")
+        plan_of("wrn-28-10", 0.05, coefficients="shared")
 
 
 def test_options_of_the_block_mix_are_refused_and_named():
