@@ -36,12 +36,13 @@ def graded(trained: Trained, held_out: Predictions, test: Predictions) -> Record
         for count in range(1, len(test.names) + 1)
         for names in itertools.combinations(test.names, count)
     ]
-    return scores_of(test, trained.answer) | {
+    scores, apart = scores_of(test, trained.answer), mean_disagreement(test, trained.answer)
+    return scores | {
         "members": list(test.names),
         "member_macs": dict(trained.macs),
         "macs": trained.macs_of(trained.answer),
-        "disagreement": mean_disagreement(test, trained.answer),
-        "diversity": diversity(test, trained.answer),
+        "disagreement": apart,
+        "diversity": diversity(apart, scores["accuracy"]),
         "subsets": subsets,
         "held_out_images": len(held_out.labels),
         "test_images": len(test.labels),

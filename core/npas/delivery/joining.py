@@ -40,9 +40,7 @@ def join(
         >>> import npas
         >>> plan = npas.plan("resnet-14", budget=60_000)
         >>> net = npas.share(npas.build("resnet-14"), plan)
-        >>> small = npas.spec.NetworkSpec(
-        ...     name="small", architecture=npas.spec.ArchitectureSpec(name="resnet-8")
-        ... )
+        >>> small = npas.NetworkSpec(name="small", architecture={"name": "resnet-8"})
         >>> more = npas.join(net, [small], budget={"fraction": 0.2})
         >>> more.plan.ledger.total - net.plan.ledger.total <= 0.2 * 78_330
         True

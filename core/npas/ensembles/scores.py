@@ -52,11 +52,13 @@ def mean_disagreement(predictions: Predictions, names: Sequence[str]) -> float |
     return sum(disagreement(predictions, *pair) for pair in pairs) / len(pairs)
 
 
-def diversity(predictions: Predictions, names: Sequence[str]) -> float | None:
+def diversity(disagreement: float | None, accuracy: float) -> float | None:
     """Return the mean disagreement over the error of the networks together.
 
-    Source: the released SuperWeights code. None of a lone network, or where there is no error.
+    Source: the released SuperWeights code.
+
+    Args:
+        disagreement: from `mean_disagreement`; None of a lone network, which has no diversity.
+        accuracy: of the networks together; of 1 there is no diversity either, but None.
     """
-    apart = mean_disagreement(predictions, names)
-    error = 1 - score(predictions.together(names), predictions.labels).accuracy
-    return None if apart is None or error <= 0 else apart / error
+    return None if disagreement is None or accuracy >= 1 else disagreement / (1 - accuracy)

@@ -52,14 +52,17 @@ def scored(predictions: Predictions, macs: Mapping[str, int]) -> list[Subset]:
         predictions: of all networks.
         macs: multiply-adds of each network, for one image.
     """
-    found = [
-        Subset(
-            networks=names,
-            scores=score(predictions.together(names), predictions.labels),
-            disagreement=mean_disagreement(predictions, names),
-            diversity=diversity(predictions, names),
-            macs=sum(macs[name] for name in names),
+    found = []
+    for names in subsets_of(predictions.names):
+        scores = score(predictions.together(names), predictions.labels)
+        apart = mean_disagreement(predictions, names)
+        found.append(
+            Subset(
+                networks=names,
+                scores=scores,
+                disagreement=apart,
+                diversity=diversity(apart, scores.accuracy),
+                macs=sum(macs[name] for name in names),
+            )
         )
-        for names in subsets_of(predictions.names)
-    ]
     return sorted(found, key=lambda each: (each.macs, len(each.networks)))

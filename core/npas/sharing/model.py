@@ -118,7 +118,7 @@ class SharedModel(nn.Module):
         return logits if len(logits) > 1 else next(iter(logits.values()))
 
     def member(self, name: str) -> "SharedModel":
-        """Return one network by itself, with copies of what it reads and of nothing else.
+        """Return one network by itself, with copies of what it reads and as little else as can be.
 
         Its weights are those that it has here, up to the rounding of a matrix product of fewer
         rows. `npas.save` makes a file of it.

@@ -58,9 +58,10 @@ def test_disagreement_and_diversity(said):
     ]
     assert disagreement(found, "a", "b") == apart[0]
     assert mean_disagreement(found, "abc") == pytest.approx(sum(apart) / 3)
-    error = 1 - score(found.together("abc"), found.labels).accuracy
-    assert diversity(found, "abc") == pytest.approx(sum(apart) / 3 / error)
-    assert mean_disagreement(found, "a") is diversity(found, "a") is None
+    together = sum(log_p.exp() for log_p in found.log_p.values()).argmax(1)
+    error = (together != found.labels).double().mean().item()
+    assert diversity(sum(apart) / 3, 1 - error) == pytest.approx(sum(apart) / 3 / error)
+    assert mean_disagreement(found, "a") is diversity(None, 0.5) is diversity(0.1, 1.0) is None
 
 
 class _Doubled(nn.Module):

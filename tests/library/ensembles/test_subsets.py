@@ -10,7 +10,7 @@ from npas.data import Facts
 from npas.delivery.together import num_corrupted
 from npas.ensembles.latency import milliseconds
 from npas.ensembles.reading import Reading
-from npas.ensembles.scores import score
+from npas.ensembles.scores import diversity, mean_disagreement, score
 from npas.ensembles.subsets import ALL_OF, scored, subsets_of
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.spec import ArchitectureSpec, NetworkSpec, TrainingSpec
@@ -38,6 +38,8 @@ def test_subsets_are_scored_by_what_they_say_together(said):
     macs = {"a": 5, "b": 1, "c": 9}
     for each in scored(found, macs):
         assert each.scores == score(found.together(each.networks), found.labels)
+        assert each.disagreement == mean_disagreement(found, each.networks)
+        assert each.diversity == diversity(each.disagreement, each.scores.accuracy)
         assert each.macs == sum(macs[name] for name in each.networks)
     costs = [each.macs for each in scored(found, macs)]
     assert costs == sorted(costs)
