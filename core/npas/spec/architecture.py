@@ -1,0 +1,47 @@
+"""Networks as data."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from npas.spec.checked import Spec
+from npas.spec.declared import LayerList
+from npas.spec.limits import Name, Option, named
+
+DECLARED = "declared"
+"""The name of all networks that a request declares layer by layer."""
+
+
+class ArchitectureSpec(Spec):
+    """A network as data. A plain string is its name with all defaults.
+
+    Sizes that are left out come from the dataset in a job, else from the family's default.
+    """
+
+    name: Name = Field(description="wrn-28-10, resnet-56, torchvision:resnet50, ...")
+    num_classes: int | None = Field(None, ge=2, le=100_000)
+    input_channels: int | None = Field(None, ge=1, le=64)
+    input_size: int | None = Field(
+        None, ge=4, le=1024, description="height = width, pixels; of text, the most tokens"
+    )
+    options: dict[Name, Option] = Field(
+        default_factory=dict, max_length=16, description="keyword options of the family"
+    )
+    layers: LayerList | None = Field(None, description="of a network named declared, and no other")
+
+    shorthand: ClassVar[Mapping[str, Any]] = {"type": "string"}
+    _shorthand = model_validator(mode="before")(named)
+
+    @model_validator(mode="after")
+    def _layers_where_declared(self) -> Self:
+        if (self.name == DECLARED) != (self.layers is not None):
+            raise ValueError(f"give layers for the name {DECLARED!r}, and for no other")
+        return self
+
+
+class NetworkSpec(Spec):
+    """One network of a job, under a name of its own."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,40}$")]
+    architecture: ArchitectureSpec
