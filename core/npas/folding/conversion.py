@@ -7,10 +7,9 @@ from torch import Tensor, nn
 from npas.errors import InvalidSpecError
 from npas.folding.recalibration import recalibrate
 from npas.plans import Plan
-from npas.sharing.activations import fit_to_outputs, input_products
+from npas.sharing.activations import input_products, refit
 from npas.sharing.alignment import align
 from npas.sharing.checks import check_coverage, named_as_planned
-from npas.sharing.group import SharedGroup
 from npas.sharing.inheritance import Fit
 from npas.sharing.model import SharedModel, share
 
@@ -51,34 +50,19 @@ def convert(
         True
     """
     given = list(batches)
-    named = named_as_planned(networks, plan)
-    check_coverage(named, plan)
-    shared = {slot.key for group in plan.groups for slot in group.slots}
     if fit == "activations" and not given:
         raise InvalidSpecError(
             "banks are fitted to what layers put out for a batch: give batches, or another fit"
         )
+    named = named_as_planned(networks, plan)
+    check_coverage(named, plan)
+    keys = {slot.key for group in plan.groups for slot in group.slots}
     if fit != "weights":
-        align(named, shared)
-    wanted, products = {}, {}
-    if fit == "activations":
-        modes = {module: module.training for each in named.values() for module in each.modules()}
-        for network in named.values():
-            network.eval()
-        products = input_products(named, shared, given)
-        for module, mode in modes.items():
-            module.training = mode
-        wanted = {key: named[key[0]].get_parameter(key[1]).detach() for key in shared}
+        align(named, keys)
+    products = input_products(named, keys, given) if fit == "activations" else {}
+    wanted = {key: named[key[0]].get_parameter(key[1]) for key in keys}
     model = share(networks, plan, fit=True)
-    for group in plan.groups if products else ():
-        banks = model.groups[group.name]
-        assert isinstance(banks, SharedGroup)
-        keys = [slot.key for slot in group.slots]
-        device = banks.templates[0].device
-        fit_to_outputs(
-            banks.cpu(), [wanted[k].cpu() for k in keys], [products.get(k) for k in keys]
-        )
-        banks.to(device)
+    refit(model, wanted, products)
     if given:
         recalibrate(model, given)
     return model

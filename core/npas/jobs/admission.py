@@ -5,7 +5,7 @@ from pathlib import Path
 from npas import data
 from npas.delivery.together import check_corrupted
 from npas.jobs import continuation, distillation, memory
-from npas.jobs.start import is_joining, trained
+from npas.jobs.start import check_teacher, is_joining, trained
 from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
@@ -41,6 +41,7 @@ def admit(
         InfeasibleBudgetError: the budget is below the method's minimum.
         TooLargeError: the training does not fit the memory.
     """
+    check_teacher(spec)
     if not is_joining(spec):  # else it depends on the file how many there are
         check_ensemble(spec.training, len(spec.members()))
     known = data.require(spec.dataset, folder)
@@ -55,7 +56,7 @@ def admit(
     augment.check(spec.training, known.task)
     check_balance(spec.training, known.task)
     check_corrupted(spec.corrupted_images, len(plan.networks), known)
-    distillation.require(spec, known, folder)
+    distillation.require(spec.training, known, folder)
     if memory_bytes is not None:
         memory.require_room(spec, plan, known, memory_bytes)
     return plan

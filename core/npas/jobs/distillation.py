@@ -18,9 +18,9 @@ from npas.delivery import checkpoint
 from npas.errors import CheckpointError, DataError, UnknownNameError
 from npas.jobs.context import StageName
 from npas.jobs.resume import ResumeFile
-from npas.jobs.start import TEACHER_FIELD, Start, check_teacher, is_by_start
+from npas.jobs.start import TEACHER_FIELD, Start, is_by_start
 from npas.plans import Plan
-from npas.spec import DistillationSpec, JobSpec, NetworkSpec, Spec, TrainingSpec
+from npas.spec import DistillationSpec, NetworkSpec, Spec, TrainingSpec
 from npas.tasks import TaskName
 from npas.train import Row, Trainer
 from npas.train.evaluate import evaluate
@@ -184,20 +184,18 @@ class Teaching:
             raise _useless(name, "gives answers that are no numbers")
 
 
-def require(spec: JobSpec, dataset: Facts, folder: Path | None = None) -> None:
+def require(training: TrainingSpec, dataset: Facts, folder: Path | None = None) -> None:
     """Check that the teacher of a request is there and fits, without reading its weights.
 
     Args:
-        spec: the request.
+        training: of the request.
         dataset: of the request.
         folder: data folder; None: the default one.
 
     Raises:
         DataError: its file is missing or damaged, or does not fit the dataset.
-        InvalidSpecError: it is the start, and there is none, or networks join it.
     """
-    check_teacher(spec)
-    name = _file_name(spec.training.distillation)
+    name = _file_name(training.distillation)
     if name is not None:
         folder = folder or default_folder()
         _check_fit(name, *_read(name, folder), dataset.sizes, dataset.task)

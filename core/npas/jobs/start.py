@@ -53,10 +53,8 @@ class Start:
         """
         try:
             sha256, size = digest(path), path.stat().st_size
-            if is_of_weights(path):
-                model = with_weights(path, networks)
-            else:
-                model = checkpoint.load(path)
+            bare = is_of_weights(path)
+            model = with_weights(path, networks) if bare else checkpoint.load(path)
         except (OSError, CheckpointError) as error:
             raise unusable(error) from error
         assert isinstance(model, SharedModel)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from npas.plans import LayerKey
 from npas.sharing.group import SharedGroup
+from npas.sharing.model import SharedModel
 
 MAX_INPUTS = 8192
 """Rows of the largest matrix of inner products that is kept: 256 MiB; larger ones are left out."""
@@ -28,7 +29,7 @@ def input_products(
     those of more than `MAX_INPUTS` inputs, there are none.
 
     Args:
-        networks: by name, in evaluation mode.
+        networks: by name; they are run in evaluation mode.
         wanted: (network, parameter), weights.
         batches: of inputs (B, ...), on the networks' device.
 
@@ -37,10 +38,15 @@ def input_products(
     """
     sums: dict[LayerKey, Tensor] = {}
     counts: dict[LayerKey, int] = {}
-    with _watched(networks, wanted, sums, counts):
-        for batch in batches:
-            for network in networks.values():
-                network(batch)
+    modes = {module: module.training for each in networks.values() for module in each.modules()}
+    try:
+        with _watched(networks, wanted, sums, counts):
+            for batch in batches:
+                for network in networks.values():
+                    network.eval()(batch)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
     return {key: (total / counts[key]).float().cpu() for key, total in sums.items()}
 
 
@@ -99,6 +105,28 @@ def _rows(module: nn.Module, x: Tensor) -> Tensor:
     return patches.movedim(1, 2).reshape(-1, patches.shape[1])
 
 
+def refit(
+    model: SharedModel, weights: Mapping[LayerKey, Tensor], products: Mapping[LayerKey, Tensor]
+) -> None:
+    """Fit banks to what layers put out, of the groups that have such layers; see `fit_to_outputs`.
+
+    Args:
+        model: whose banks are fitted to the weights already.
+        weights: that are wanted, by (network, parameter).
+        products: of what layers read, from `input_products`.
+    """
+    for group in model.plan.groups:
+        keys = [slot.key for slot in group.slots]
+        if products.keys().isdisjoint(keys):
+            continue
+        banks = model.groups[group.name]
+        assert isinstance(banks, SharedGroup)
+        device = banks.templates[0].device
+        wanted = [weights[key].detach().cpu() for key in keys]
+        fit_to_outputs(banks.cpu(), wanted, [products.get(key) for key in keys])
+        banks.to(device)
+
+
 def fit_to_outputs(
     banks: SharedGroup, weights: Sequence[Tensor], products: Sequence[Tensor | None]
 ) -> None:
@@ -135,9 +163,9 @@ def fit_to_outputs(
         return found
 
     with torch.enable_grad():
-        before = float(loss())
+        before = float(loss().detach())
         search.step(closure)
-        if not float(loss()) <= before:  # a line search that failed, or numbers that are none
+        if not float(loss().detach()) <= before:  # a line search that failed, or numbers that are none
             with torch.no_grad():
                 for each, old in zip(learned, start, strict=True):
                     each.copy_(old)

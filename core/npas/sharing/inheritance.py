@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from npas.errors import DataError
 from npas.plans import Group, LayerKey, Plan
 from npas.sharing import build
-from npas.sharing.activations import fit_to_outputs, input_products
+from npas.sharing.activations import input_products, refit
 from npas.sharing.alignment import align
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel
@@ -54,20 +54,19 @@ def inherited(
     kept = {group.name: _same(group, model) for group in plan.groups}
     fitted = {slot.key for each in plan.groups if kept[each.name] is None for slot in each.slots}
     fixed = {slot.key for group in plan.groups for slot in group.slots} - fitted
-    if fit != "weights" and fitted:
+    if fit != "weights":
         align(networks, fitted, fixed)
     products = _products(networks, fitted, batches) if fit == "activations" and fitted else {}
-    wanted = [
-        [networks[slot.network].get_parameter(slot.layer) for slot in group.slots]
-        for group in plan.groups
-    ]
+    wanted = {key: networks[key[0]].get_parameter(key[1]) for key in fitted | fixed}
     with torch.device("cpu"), torch.no_grad():
         found = SharedModel(networks, plan)
-        for group, weights in zip(plan.groups, wanted, strict=True):
+        for group in plan.groups:
             banks = cast(SharedGroup, found.groups[group.name])
-            inputs = [products.get(slot.key) for slot in group.slots]
-            _fill(banks, kept[group.name], [weight.detach() for weight in weights], inputs)
-            banks.requires_grad_(any(weight.requires_grad for weight in weights))
+            _fill(banks, kept[group.name], [wanted[slot.key].detach() for slot in group.slots])
+    refit(found, wanted, products)
+    for group in plan.groups:
+        is_trained = any(wanted[slot.key].requires_grad for slot in group.slots)
+        found.groups[group.name].requires_grad_(is_trained)
     return found
 
 
@@ -78,23 +77,16 @@ def _products(
     given = list(batches)
     if not given:
         raise DataError("banks cannot be fitted to what layers put out without a batch of inputs")
-    copies = {n: copy.deepcopy(each).to(given[0].device).eval() for n, each in networks.items()}
+    copies = {name: copy.deepcopy(each).to(given[0].device) for name, each in networks.items()}
     return input_products(copies, wanted, given)
 
 
-def _fill(
-    banks: SharedGroup,
-    source: SharedGroup | None,
-    weights: list[Tensor],
-    products: Sequence[Tensor | None],
-) -> None:
-    if source is not None:
-        for ours, theirs in zip(banks.parameters(), source.parameters(), strict=True):
-            ours.copy_(theirs)
+def _fill(banks: SharedGroup, source: SharedGroup | None, weights: Sequence[Tensor]) -> None:
+    if source is None:
+        banks.fit(weights)
         return
-    banks.fit(weights)
-    if any(each is not None for each in products):
-        fit_to_outputs(banks, weights, products)
+    for ours, theirs in zip(banks.parameters(), source.parameters(), strict=True):
+        ours.copy_(theirs)
 
 
 def _same(group: Group, model: SharedModel) -> SharedGroup | None:
