@@ -20,7 +20,7 @@ from npas.ensembles.ladder import LADDER, Ladder, by_cost, ladder_of
 from npas.ensembles.reading import Reading
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan, check_plan
-from npas.sharing.checks import check_coverage, named_as_planned
+from npas.sharing.checks import check_coverage, check_own, named_as_planned
 from npas.sharing.group import SharedGroup
 from npas.sharing.structure import check_structure
 from npas.torch_internals import COMPILED, parameters_of, show_weights_to_kernels
@@ -112,10 +112,17 @@ class SharedModel(nn.Module):
             for name in (self.active if names is None else names)
         }
 
-    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
-        """Return the logits of a lone active network, or those of all active ones by name."""
-        logits = self.members(x)
-        return logits if len(logits) > 1 else next(iter(logits.values()))
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Return what a lone active network returns, or the logits of all active ones by name.
+
+        Args:
+            *inputs: what the lone network's forward takes; of several, images as for `members`.
+            **named: likewise, by name.
+        """
+        if len(self.active) == 1:
+            self.compose()
+            return self.network(self.active[0])(*inputs, **named)
+        return self.members(*inputs, **named)
 
     def member(self, name: str) -> "SharedModel":
         """Return one network by itself, with copies of what it reads and as little else as can be.
@@ -267,7 +274,7 @@ def share(
 
     Args:
         networks: one module for a plan of one network, else modules by network name; built from
-            the plan's own architectures.
+            the plan's own architectures, or of the user's own, as they were planned.
         plan: from `npas.plan`.
         seed: an integer, for fresh banks.
         fit: start the banks from the networks' current weights instead of fresh.
@@ -287,6 +294,7 @@ def share(
     """
     check_plan(plan)
     named = named_as_planned(networks, plan)
+    check_own(named, plan)
     check_coverage(named, plan)
     check_structure(named, plan)
     try:
@@ -315,7 +323,8 @@ def shared(
     with torch.device("cpu"), torch.no_grad():
         model = SharedModel(named, plan)
         generator = torch.Generator().manual_seed(seed)
-        for group, old in zip(plan.groups, weights, strict=True):
+        for group in plan.groups:
+            old = weights.pop(0)  # let go of, group by group
             banks = cast(SharedGroup, model.groups[group.name]).to(old[0].dtype)
             device = old[0].device
             if fit:
