@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
 from npas.arch.footprint import Counting
@@ -152,9 +153,9 @@ def _kept(module: nn.Module) -> Iterator[None]:
         if buffer is not None
     ]
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one operation that hides what it reads
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), _in_single_operations():
             module.eval()
             yield
     finally:
@@ -165,6 +166,13 @@ def _kept(module: nn.Module) -> Iterator[None]:
             for place, name, buffer, value in before:
                 if value is not None:
                     place[name] = buffer.copy_(value)
+
+
+@contextlib.contextmanager
+def _in_single_operations() -> Iterator[None]:
+    """Have attention and recurrent layers computed by operations that show what they multiply."""
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+        yield
 
 
 def _unfit(
