@@ -171,8 +171,10 @@ def _kept(module: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def _in_single_operations() -> Iterator[None]:
     """Have attention and recurrent layers computed by operations that show what they multiply."""
-    with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
-        yield
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        warnings.filterwarnings("ignore", ".*TF32.*")  # setting one flag sets this one too
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
 
 
 def _unfit(
