@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from npas.spec import JobSpec as JobSpec
     from npas.spec import NetworkSpec as NetworkSpec
     from npas.train import Command as Command
+    from npas.train.fitting import fit as fit
 
 _OWNERS = {
     "ArchitectureSpec": "npas.spec",
@@ -41,6 +42,7 @@ _OWNERS = {
     "build": "npas.arch",
     "compare": "npas.plans.comparison",
     "join": "npas.delivery.joining",
+    "fit": "npas.train.fitting",
     "fold": "npas.folding.fold",
     "load": "npas.delivery.checkpoint",
     "loops": "npas.folding.loops",

@@ -111,7 +111,7 @@ class Trainer:
         self.objective = Objective(
             spec=spec,
             inputs=inputs,
-            precision=_precision(spec, where),
+            precision=precision_of(spec, where),
             penalty=penalty,
             teacher=teacher,
             class_weights=class_weights(spec, self.batches.labels, dataset.num_classes),
@@ -173,7 +173,7 @@ class Trainer:
             NonFiniteLossError: the loss, a weight or a statistic is no longer a number.
         """
         last = self.total_steps if until is None else min(until, self.total_steps)
-        with _reproducible(self.device):
+        with reproducible(self.device):
             while self.step < last:
                 command = Command(after_step())
                 if command is not Command.CONTINUE:
@@ -369,7 +369,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _precision(spec: TrainingSpec, device: torch.device) -> torch.dtype:
+def precision_of(spec: TrainingSpec, device: torch.device) -> torch.dtype:
     """Return the type to compute in; "auto" mixes where that is faster: on GPUs with bfloat16."""
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     mixed = spec.precision == "bfloat16" or (spec.precision == "auto" and fast)
@@ -377,7 +377,7 @@ def _precision(spec: TrainingSpec, device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def _reproducible(device: torch.device) -> Iterator[None]:
+def reproducible(device: torch.device) -> Iterator[None]:
     """Give the caller's random state back afterwards; on a GPU, only repeatable convolutions."""
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
