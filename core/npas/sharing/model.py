@@ -6,7 +6,7 @@ The networks underneath see plain tensors, composed group by group; see `npas.sh
 import copy
 import itertools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -106,15 +106,19 @@ class SharedModel(nn.Module):
         Raises:
             UnknownNameError: the plan has no network of a name.
         """
-        self.compose()
+        _composing()(self)
+        return self._logits(x, self.active if names is None else names)
+
+    def _logits(self, x: Tensor | Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+        """Return what networks say, with the weights that are in place."""
         return {
-            name: self.network(name)(x if isinstance(x, Tensor) else x[name])
-            for name in (self.active if names is None else names)
+            name: self.network(name)(x if isinstance(x, Tensor) else x[name]) for name in names
         }
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the logits of a lone active network, or those of all active ones by name."""
-        logits = self.members(x)
+        _composing()(self)  # here and not in members, where it would break two frames for one
+        logits = self._logits(x, self.active)
         return logits if len(logits) > 1 else next(iter(logits.values()))
 
     def member(self, name: str) -> "SharedModel":
@@ -223,6 +227,18 @@ class SharedModel(nn.Module):
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
+
+
+def _composing() -> Callable[[SharedModel], None]:
+    """Return `SharedModel.compose`, which stays outside where a graph is made of its caller.
+
+    It is looked up by a call, so that the graph breaks in the caller's frame and in no other.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        from npas.sharing.graphs import composed_outside  # imports the compiler
+
+        return composed_outside
+    return SharedModel.compose
 
 
 def check_shared(model: object) -> None:
