@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from npas.delivery.checkpoint import load as load
     from npas.delivery.checkpoint import save as save
     from npas.delivery.joining import join as join
+    from npas.folding.conversion import convert as convert
     from npas.folding.fold import fold as fold
     from npas.folding.loops import loops as loops
     from npas.folding.recalibration import recalibrate as recalibrate
@@ -41,6 +42,7 @@ _OWNERS = {
     "SharedModel": "npas.sharing.model",
     "build": "npas.arch",
     "compare": "npas.plans.comparison",
+    "convert": "npas.folding.conversion",
     "join": "npas.delivery.joining",
     "fit": "npas.train.fitting",
     "fold": "npas.folding.fold",
