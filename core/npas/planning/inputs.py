@@ -24,7 +24,7 @@ from npas.spec import (
 from npas.spec.validation import FORMS, told
 
 Planned = str | Mapping[str, Any] | ArchitectureSpec | Sequence[NetworkSpec] | PlanRequest
-Budget = int | Mapping[str, float] | BudgetSpec
+Budget = int | Mapping[str, float | str] | BudgetSpec
 
 
 def problem(

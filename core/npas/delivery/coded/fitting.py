@@ -3,25 +3,29 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from npas.delivery.coded.file import Content
-from npas.delivery.coded.grid import COARSEST, FINEST, LEAST_DIGITS, Grid, deviation, grid
+from npas.delivery.coded.grid import LEAST_DIGITS, Grid, deviation, grid
 from npas.errors import CheckpointError
+from npas.plans.rounding import COARSEST, FINEST
 
 LEAST_SHARE = 0.995
 """Of a budget, that a file fills at least, unless no finer step would change anything."""
 
-_AIM = 0.998
-_CODER = 1.012
+_ENOUGH, _AIM = 0.9965, 0.9985
+"""Of a budget: what ends the search, and what it aims at."""
+
+CODER = 1.012
 """What brotli makes of weights, over their entropy; the first guess, measured from then on."""
 
 _MOST_TRIES = 12
 
-_ROW_BYTES = 8
+ROW_BYTES = 8
 """Of a weight's row in the table, coded; a guess."""
 
 
@@ -32,14 +36,20 @@ class Fitted:
     Attributes:
         grid: what it is rounded to.
         content: of the file.
-        file_bytes: of the file with the note it was fitted with.
+        note: that it was fitted with.
+        file_bytes: of the file with that note.
         why_less: why it is smaller than `LEAST_SHARE` of the budget; "" where it is not.
     """
 
     grid: Grid
     content: Content
+    note: Mapping[str, Any]
     file_bytes: int
     why_less: str
+
+    def write(self, path: Path) -> None:
+        """Write the file, in one step; OSError where it cannot be."""
+        self.content.write(self.note, path)
 
 
 class Sizes:
@@ -110,7 +120,7 @@ def fitted(
 
     others = {name: each for name, each in tensors.items() if name not in relative}
     whole = Content.of(others, Grid(steps={}, digits=LEAST_DIGITS))
-    _search(sizes, measured, budget, whole.num_bytes(note) + _ROW_BYTES * len(relative))
+    _search(sizes, measured, budget, whole.num_bytes(note) + ROW_BYTES * len(relative))
     if all(size > budget for size, _ in tried.values()):
         measured(sizes.range()[1])
     fitting = {factor: found for factor, found in tried.items() if found[0] <= budget}
@@ -123,7 +133,7 @@ def fitted(
     factor, (size, content) = max(fitting.items(), key=lambda pair: (pair[1][0], -pair[0]))
     is_filled = size >= LEAST_SHARE * budget
     why = "" if is_filled else f"steps are as fine as they get, 1/{1 / FINEST:g} of a deviation"
-    return Fitted(grid=sizes.grid(factor), content=content, file_bytes=size, why_less=why)
+    return Fitted(grid=sizes.grid(factor), content=content, note=note, file_bytes=size, why_less=why)
 
 
 def _search(
@@ -139,16 +149,16 @@ def _search(
     """
     low, high = sizes.range()
     aim = _AIM * budget
-    if rest + sizes.weight_bytes(low) < LEAST_SHARE * budget and measured(low) <= budget:
+    if rest + sizes.weight_bytes(low) < _ENOUGH * budget and measured(low) <= budget:
         return
-    entropy, slope = (aim - rest) / _CODER, 1 / _CODER
+    entropy, slope = (aim - rest) / CODER, 1 / CODER
     before: tuple[float, int] | None = None
     for turn in range(_MOST_TRIES):
         factor = sizes.factor_for(entropy)
         if turn > _MOST_TRIES // 2 or not low < factor < high:
             factor = math.sqrt(low * high)
         size = measured(factor)
-        if LEAST_SHARE * budget <= size <= budget:
+        if _ENOUGH * budget <= size <= budget:
             return
         low, high = (factor, high) if size > budget else (low, factor)
         found = sizes.weight_bytes(factor)

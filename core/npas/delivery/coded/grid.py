@@ -7,35 +7,20 @@ many grid points there are does not matter.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from npas.plans.rounding import COARSEST, FINEST
+
 MOST_DIGITS = 23
 """Bits of a float32's mantissa."""
-
-FINEST, COARSEST = 1 / 4096, 4.0
-"""Steps in standard deviations of the weights: below the first nothing is gained; beyond the
-second, less than one weight in twenty is not 0."""
 
 LEAST_DIGITS = 5
 """Of the mantissa of what is not on a grid, beside weights of 2 to 4 bits."""
 
 _STEP_DIGITS = 4
-
-
-def is_weight(name: str, dtype: torch.dtype, num_dimensions: int) -> bool:
-    """Tell whether a tensor of a shared network's state is put on a grid.
-
-    Templates and weights of layers are. Coefficients, norms, biases and statistics are few, and
-    one that is off moves many weights.
-
-    Args:
-        name: in the state.
-        dtype: of the tensor.
-        num_dimensions: of the tensor.
-    """
-    return dtype == torch.float32 and num_dimensions > 1 and ".coefficients." not in name
 
 
 def scales(tensors: Mapping[str, Tensor], readers: Mapping[str, float]) -> dict[str, float]:
@@ -81,6 +66,10 @@ class Grid:
         if name in self.steps:
             return torch.round(tensor / self.steps[name]) * self.steps[name] + 0.0
         return shortened(tensor, self.digits) if tensor.dtype == torch.float32 else tensor
+
+    def facts(self) -> dict[str, Any]:
+        """Return all of it as JSON; `Grid(**facts)` is the same."""
+        return {"steps": dict(self.steps), "digits": self.digits}
 
 
 def grid(
