@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from npas.arch import build as build
     from npas.delivery.checkpoint import load as load
     from npas.delivery.checkpoint import save as save
+    from npas.delivery.exports import export as export
     from npas.delivery.joining import join as join
     from npas.folding.fold import fold as fold
     from npas.folding.loops import loops as loops
@@ -40,6 +41,7 @@ _OWNERS = {
     "SharedModel": "npas.sharing.model",
     "build": "npas.arch",
     "compare": "npas.plans.comparison",
+    "export": "npas.delivery.exports",
     "join": "npas.delivery.joining",
     "fold": "npas.folding.fold",
     "load": "npas.delivery.checkpoint",
