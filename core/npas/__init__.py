@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from npas.arch import build as build
     from npas.delivery.checkpoint import load as load
     from npas.delivery.checkpoint import save as save
+    from npas.delivery.exports import export as export
     from npas.delivery.joining import join as join
     from npas.folding.conversion import convert as convert
     from npas.folding.fold import fold as fold
@@ -43,6 +44,7 @@ _OWNERS = {
     "build": "npas.arch",
     "compare": "npas.plans.comparison",
     "convert": "npas.folding.conversion",
+    "export": "npas.delivery.exports",
     "join": "npas.delivery.joining",
     "fit": "npas.train.fitting",
     "fold": "npas.folding.fold",

@@ -108,6 +108,12 @@ class OutdatedPlanError(PlanError):
     code = "plan_outdated"
 
 
+class ExportError(NpasError, ValueError):
+    """A network cannot be written in a format, or the file does not give what the network does."""
+
+    code = "export_failed"
+
+
 class CheckpointError(NpasError, ValueError):
     """A checkpoint file is damaged, of another version, or not one of ours."""
 
