@@ -153,7 +153,7 @@ def chosen(session: Session, name: str) -> str | None:
 
 
 def weights(session: Session, sha256: str, *, is_held: bool = False) -> Dataset | None:
-    """Return weights that a user sent and that are checked, by their content; None: there are none.
+    """Return weights that a user sent, checked, by their SHA-256; None: there are none.
 
     Args:
         is_held: whether they stay on record until the end of the transaction, in which a job may
