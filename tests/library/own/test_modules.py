@@ -13,7 +13,6 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.own_modules import MODULES, scalar
 
 TOO_SMALL = {
-    "custom-layers",
     "tied",
     "two-inputs",
     "towers",

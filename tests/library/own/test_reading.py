@@ -287,7 +287,7 @@ def test_what_needs_code_says_so():
     with pytest.raises(InvalidSpecError, match=r"Holding cannot be built from data.*into=MyNet"):
         npas.build(spec)
     model = npas.share(Holding(), plan)
-    with pytest.raises(InvalidSpecError, match="what .*Holding reads only its code says"):
+    with pytest.raises(InvalidSpecError, match=r"what .*Holding reads only its code says"):
         npas.loops(model)
     with pytest.raises(InvalidSpecError, match=r"plan it with an example"):
         model.anytime()

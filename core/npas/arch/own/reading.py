@@ -38,7 +38,7 @@ def read(module: nn.Module, name: str, example: object = None) -> ModuleSpec:
     refusal.check(module, name)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise InvalidSpecError(
-            f"network {name} has no parameter that is trained; set requires_grad of those to share",
+            f"network {name} has no parameter that is trained; set requires_grad of some",
             field=refusal.FIELD,
         )
     rows = _rows(module)

@@ -61,8 +61,8 @@ def arguments(example: object) -> Arguments:
     if isinstance(example, tuple | list):
         return tuple(example), {}
     raise InvalidSpecError(
-        f"example is a {type(example).__name__}: give what forward takes, as (x,) or (x, y), or by "
-        'name, as {"input_ids": x}',
+        f"example is a {type(example).__name__}: give what forward takes, as (x,) or (x, y), or "
+        'by name, as {"input_ids": x}',
         field=FIELD,
     )
 
