@@ -72,8 +72,8 @@ class Answers:
         if not isinstance(found, Tensor) or found.numel() != 1:
             shape = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else ""
             raise InvalidSpecError(
-                f"loss returned a {type(found).__name__} {shape}: return one number, the mean over "
-                "examples, as a tensor"
+                f"loss returned a {type(found).__name__} {shape}: return one number, the mean "
+                "over examples, as a tensor"
             )
         return found.reshape(()).float()
 
@@ -92,9 +92,7 @@ class Answers:
                 f"label {int(labels[wrong][0])} is no class of {logits.shape[1]}: give 0 to "
                 f"{logits.shape[1] - 1}"
             )
-        return cross_entropy(
-            logits, labels, smoothing=self.smoothing, weights=self.class_weights
-        )
+        return cross_entropy(logits, labels, smoothing=self.smoothing, weights=self.class_weights)
 
 
 def logits_of(outputs: Any) -> Tensor | None:
