@@ -2,9 +2,9 @@
 
 import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,8 @@ class ModuleCost:
     Attributes:
         name: path in the network; "" for the network itself.
         kind: class of the module.
-        parameters: trainable scalars that are its own.
+        holds: names of the parameters that are its own, or of a module inside of it that is never
+            called by itself; () at every call but the first.
         macs: multiply-adds of convolutions and matrix products.
         output_shape: without the examples; () where it returns no tensor.
         output_bytes: of what it returns.
@@ -32,7 +33,7 @@ class ModuleCost:
 
     name: str
     kind: str
-    parameters: int
+    holds: tuple[str, ...]
     macs: int
     output_shape: tuple[int, ...]
     output_bytes: int
@@ -42,8 +43,8 @@ class ModuleCost:
 def costs(spec: ArchitectureSpec) -> tuple[ModuleCost, ...]:
     """Return what the modules of a network cost, in the order in which they return; kept.
 
-    Modules that neither hold parameters nor compute are left out. One that is called several
-    times has a row for each call.
+    Containers that neither hold parameters nor multiply are left out. A module that is called
+    several times has a row for each call.
 
     Args:
         spec: resolved.
@@ -61,7 +62,22 @@ def _costs(json: str) -> tuple[ModuleCost, ...]:
     watch.hold(inputs)
     with torch.no_grad(), _hooks(model, watch), watch:
         model(inputs)
-    return tuple(watch.rows)
+    holds = _holds(model, [row.name for row in watch.rows])
+    rows = [replace(row, holds=holds.pop(row.name, ())) for row in watch.rows]
+    leaves = {name for name, module in model.named_modules() if not list(module.children())}
+    return tuple(row for row in rows if row.holds or row.macs or row.name in leaves)
+
+
+def _holds(model: nn.Module, called: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return which parameters count as whose, by the innermost module around them that runs."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, parameter in model.named_parameters():
+        owner = name.rpartition(".")[0]
+        while owner and owner not in called:
+            owner = owner.rpartition(".")[0]
+        if parameter.requires_grad:
+            found[owner] = (*found.get(owner, ()), name)
+    return found
 
 
 class _Watch(Counting):
@@ -116,20 +132,18 @@ class _Watch(Counting):
         spent = self.macs - before
         if self._open:
             self._open[-1][2] += spent
-        own = sum(each.numel() for each in module.parameters(False) if each.requires_grad)
-        if own or spent > inside or not list(module.children()):
-            shown = output[0] if isinstance(output, tuple) else output
-            is_tensor = isinstance(shown, Tensor)
-            row = ModuleCost(
-                name=self._names[module],
-                kind=type(module).__name__,
-                parameters=own,
-                macs=spent - inside,
-                output_shape=tuple(shown.shape[1:]) if is_tensor else (),
-                output_bytes=shown.numel() * shown.element_size() if is_tensor else 0,
-                peak_bytes=peak,
-            )
-            self.rows.append(row)
+        shown = output[0] if isinstance(output, tuple) else output
+        is_tensor = isinstance(shown, Tensor)
+        row = ModuleCost(
+            name=self._names[module],
+            kind=type(module).__name__,
+            holds=(),
+            macs=spent - inside,
+            output_shape=tuple(shown.shape[1:]) if is_tensor else (),
+            output_bytes=shown.numel() * shown.element_size() if is_tensor else 0,
+            peak_bytes=peak,
+        )
+        self.rows.append(row)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,25 +168,24 @@ def _rows(networks: Sequence[NetworkSpec], groups: Sequence[Group]) -> tuple[Pro
 
     Of a module several of whose weights are made of banks, the first one's group is told.
     """
-    reads: dict[tuple[str, str], str] = {}
-    made: Counter[tuple[str, str]] = Counter()
-    for group in groups:
-        for slot in group.slots:
-            key = (slot.network, slot.layer.rpartition(".")[0])
-            reads.setdefault(key, group.name)
-            made[key] += math.prod(slot.shape)
-    return tuple(
-        ProfileRow(
-            network=network.name,
-            layer=cost.name,
-            kind=cost.kind,
-            reads=reads.get((network.name, cost.name), ""),
-            parameters=cost.parameters,
-            own_parameters=cost.parameters - made[network.name, cost.name],
-            macs=cost.macs,
-            output_shape=cost.output_shape,
-            peak_bytes=cost.peak_bytes,
-        )
-        for network in networks
-        for cost in costs(network.architecture)
-    )
+    made = {slot.key: group.name for group in groups for slot in group.slots}
+    rows = []
+    for network in networks:
+        stored = footprint(network.architecture, batch=2).tensors
+        sizes = {each.name: math.prod(each.shape) for each in stored}
+        for cost in costs(network.architecture):
+            reads = [name for name in cost.holds if (network.name, name) in made]
+            total = sum(sizes[name] for name in cost.holds)
+            row = ProfileRow(
+                network=network.name,
+                layer=cost.name,
+                kind=cost.kind,
+                reads=made[network.name, reads[0]] if reads else "",
+                parameters=total,
+                own_parameters=total - sum(sizes[name] for name in reads),
+                macs=cost.macs,
+                output_shape=cost.output_shape,
+                peak_bytes=cost.peak_bytes,
+            )
+            rows.append(row)
+    return tuple(rows)
