@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from npas.delivery.hub import NpasModel as NpasModel
     from npas.delivery.joining import join as join
     from npas.delivery.profiles import profile as profile
+    from npas.folding.conversion import convert as convert
     from npas.folding.fold import fold as fold
     from npas.folding.loops import loops as loops
     from npas.folding.recalibration import recalibrate as recalibrate
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from npas.spec import JobSpec as JobSpec
     from npas.spec import NetworkSpec as NetworkSpec
     from npas.train import Command as Command
+    from npas.train.fitting import fit as fit
 
 _OWNERS = {
     "ArchitectureSpec": "npas.spec",
@@ -43,10 +45,12 @@ _OWNERS = {
     "SharedModel": "npas.sharing.model",
     "build": "npas.arch",
     "compare": "npas.plans.comparison",
+    "convert": "npas.folding.conversion",
     "export": "npas.delivery.exports",
     "NpasModel": "npas.delivery.hub",
     "join": "npas.delivery.joining",
     "profile": "npas.delivery.profiles",
+    "fit": "npas.train.fitting",
     "fold": "npas.folding.fold",
     "load": "npas.delivery.checkpoint",
     "loops": "npas.folding.loops",
