@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from npas.delivery.checkpoint import load as load
     from npas.delivery.checkpoint import save as save
     from npas.delivery.exports import export as export
+    from npas.delivery.hub import NpasModel as NpasModel
     from npas.delivery.joining import join as join
+    from npas.delivery.profiles import profile as profile
     from npas.folding.conversion import convert as convert
     from npas.folding.fold import fold as fold
     from npas.folding.loops import loops as loops
@@ -45,7 +47,9 @@ _OWNERS = {
     "compare": "npas.plans.comparison",
     "convert": "npas.folding.conversion",
     "export": "npas.delivery.exports",
+    "NpasModel": "npas.delivery.hub",
     "join": "npas.delivery.joining",
+    "profile": "npas.delivery.profiles",
     "fit": "npas.train.fitting",
     "fold": "npas.folding.fold",
     "load": "npas.delivery.checkpoint",
