@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from npas.arch import build as build
+    from npas.arch.graph.declaration import declare as declare
     from npas.delivery.checkpoint import load as load
     from npas.delivery.checkpoint import save as save
     from npas.delivery.joining import join as join
@@ -40,6 +41,7 @@ _OWNERS = {
     "SharedModel": "npas.sharing.model",
     "build": "npas.arch",
     "compare": "npas.plans.comparison",
+    "declare": "npas.arch.graph.declaration",
     "join": "npas.delivery.joining",
     "fold": "npas.folding.fold",
     "load": "npas.delivery.checkpoint",

@@ -73,8 +73,6 @@ _SIMPLE = {
     "align_corners:flag?=null recompute_scale_factor:flag?=null antialias:flag=false",
     "pad": "input:tensor pad:ints mode:word(constant|reflect|replicate|circular)=constant "
     "value:number?=null",
-    "scaled_dot_product_attention": "query:tensor key:tensor value:tensor attn_mask:tensor? "
-    "dropout_p:probability=0.0 is_causal:flag=false scale:number?=null enable_gqa:flag=false",
 }
 _POOLS = {
     "avg_pool": "input:tensor kernel_size:counts stride:counts?=null padding:wholes=0 "
@@ -111,8 +109,22 @@ class Function:
     aliases: tuple[Any, ...] = ()
 
 
-_READ_OTHERWISE = ("unfold", "item", "index", "full", "to", "getitem", "batch_norm")
+_READ_OTHERWISE = ("unfold", "item", "index", "full", "to", "getitem", "batch_norm", "put")
 """Functions whose name is another function's in torch, or that are read off by hand."""
+
+
+_OTHER_NAMES = {
+    "transpose": ("swapaxes", "swapdims"),
+    "movedim": ("moveaxis",),
+    "matmul": ("mm",),
+    "clamp": ("clip",),
+    "mul": ("multiply",),
+    "sub": ("subtract",),
+    "div": ("divide", "true_divide", "truediv"),
+    "abs": ("absolute",),
+    "cat": ("concat", "concatenate"),
+}
+"""What torch calls some of them beside."""
 
 
 def _torch_names(op: str) -> tuple[Any, ...]:
@@ -127,13 +139,14 @@ def _function(op: str, signature: str, call: Any = None, *aliases: Any, **more: 
     if call is None:
         call = next(getattr(place, op) for place in (F, torch, Tensor) if hasattr(place, op))
     names = () if op in _READ_OTHERWISE else _torch_names(op)
+    names += tuple(each for other in _OTHER_NAMES.get(op, ()) for each in _torch_names(other))
     return Function(op=op, signature=signature, call=call, aliases=(*names, *aliases), **more)
 
 
 _TWO = "input:operand other:operand"
 _ARITHMETIC = (
     _function("add", _TWO, operator.add),
-    _function("sub", _TWO, operator.sub, torch.rsub, Tensor.__rsub__),
+    _function("sub", _TWO, operator.sub, torch.rsub),
     _function("mul", _TWO, operator.mul, torch.multiply, Tensor.multiply),
     _function(
         "div",
@@ -165,17 +178,29 @@ _ROUND = (
     _function("greatest", "input:tensor dim:dim keepdim:flag=false", functional.greatest),
     _function("to", "input:tensor dtype:dtype", functional.to),
     _function("getitem", "input:tensor index:index", functional.getitem),
+    _function("put", "input:tensor value:operand index:index", functional.put),
     _function("index", "input:tensor index:tensor", functional.index),
     _function("item", "input:tensor index:int", functional.item),
     _function(
         "full", "sizes:sizes value:number dtype:dtype?=null", functional.full, knows_device=True
     ),
-    _function("batch_norm", "input:tensor eps:number=1e-05", functional.batch_norm_of_batch),
+    _function(
+        "batch_norm",
+        "input:tensor weight:tensor? bias:tensor? eps:number=1e-05",
+        functional.batch_norm_of_batch,
+    ),
     _function(
         "instance_norm",
         "input:tensor weight:tensor? bias:tensor? eps:number=1e-05",
         functional.instance_norm,
         F.instance_norm,
+    ),
+    _function(
+        "scaled_dot_product_attention",
+        "query:tensor key:tensor value:tensor attn_mask:tensor? dropout_p:probability=0.0 "
+        "is_causal:flag=false scale:number?=null enable_gqa:flag=false",
+        functional.attention,
+        knows_training=True,
     ),
     *(
         _function(f"dropout{rank}", "input:tensor p:probability=0.5", knows_training=True)
