@@ -12,7 +12,6 @@ from npas.arch.graph.building import build
 from npas.arch.graph.ownership import Owners
 from npas.arch.graph.recording import Recorded
 from npas.arch.graph.settings import UnfitSettingError
-from npas.arch.graph.stateful import STATEFUL
 from npas.arch.graph.tracing import Tracer, followed
 from npas.errors import InvalidSpecError, UndeclarableError
 from npas.spec import DECLARED_GRAPH, ArchitectureSpec

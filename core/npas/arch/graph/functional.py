@@ -80,6 +80,11 @@ def getitem(input: Tensor, index: tuple[Any, ...]) -> Tensor:
     return input[index]
 
 
+def norm(input: Tensor, p: float = 2.0, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Return the p-norm along dimensions."""
+    return torch.norm(input, p, dim, keepdim)
+
+
 def put(input: Tensor, value: Tensor | float, index: tuple[Any, ...]) -> Tensor:
     """Return a copy in which a part is another."""
     found = input.clone()
@@ -87,9 +92,9 @@ def put(input: Tensor, value: Tensor | float, index: tuple[Any, ...]) -> Tensor:
     return found
 
 
-def index(input: Tensor, index: Tensor) -> Tensor:
-    """Return entries along the first dimension."""
-    return input[index]
+def index(input: Tensor, index: Tensor, dim: int = 0) -> Tensor:
+    """Return entries along a dimension."""
+    return input[(*[slice(None)] * dim, index)]
 
 
 def item(input: Sequence[Tensor], index: int) -> Tensor:

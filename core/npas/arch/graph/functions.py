@@ -50,6 +50,8 @@ _SIMPLE = {
     "flatten": "input:tensor start_dim:dim=0 end_dim:dim=-1",
     "unflatten": "input:tensor dim:dim sizes:sizes",
     "transpose": "input:tensor dim0:dim dim1:dim",
+    "reshape_as": "input:tensor other:tensor",
+    "view_as": "input:tensor other:tensor",
     "movedim": "input:tensor source:dims destination:dims",
     "unsqueeze": "input:tensor dim:dim",
     "chunk": "input:tensor chunks:few dim:dim=0",
@@ -66,6 +68,8 @@ _SIMPLE = {
     "pixel_unshuffle": "input:tensor downscale_factor:few",
     "channel_shuffle": "input:tensor groups:count",
     "unfold": "input:tensor kernel_size:counts dilation:counts=1 padding:wholes=0 stride:counts=1",
+    "fold": "input:tensor output_size:counts kernel_size:counts dilation:counts=1 "
+    "padding:wholes=0 stride:counts=1",
     "local_response_norm": "input:tensor size:few alpha:number=0.0001 beta:number=0.75 "
     "k:number=1.0",
     "interpolate": "input:tensor size:counts?=null scale_factor:positives?=null "
@@ -147,7 +151,7 @@ _TWO = "input:operand other:operand"
 _ARITHMETIC = (
     _function("add", _TWO, operator.add),
     _function("sub", _TWO, operator.sub, torch.rsub),
-    _function("mul", _TWO, operator.mul, torch.multiply, Tensor.multiply),
+    _function("mul", _TWO, operator.mul),
     _function(
         "div",
         _TWO,
@@ -160,7 +164,7 @@ _ARITHMETIC = (
     _function("pow", _TWO, operator.pow),
 )
 _ROUND = (
-    _function("cat", "tensors:tensors dim:dim=0", functional.cat, torch.concat, torch.concatenate),
+    _function("cat", "tensors:tensors dim:dim=0", functional.cat),
     _function("stack", "tensors:tensors dim:dim=0", functional.stack),
     _function("einsum", "equation:equation operands:tensors", functional.einsum, torch.einsum),
     _function("reshape", "input:tensor sizes:sizes", functional.reshape),
@@ -175,11 +179,22 @@ _ROUND = (
     _function("split", "input:tensor split_size_or_sections:counts dim:dim=0", functional.split),
     _function("var", "input:tensor dim:dims keepdim:flag=false correction:int=1"),
     _function("std", "input:tensor dim:dims keepdim:flag=false correction:int=1"),
+    _function(
+        "vector_norm",
+        "input:tensor ord:positive=2.0 dim:dims?=null keepdim:flag=false",
+        torch.linalg.vector_norm,
+        torch.linalg.vector_norm,
+    ),
+    _function(
+        "norm",
+        "input:tensor p:positive=2.0 dim:dims?=null keepdim:flag=false",
+        functional.norm,
+    ),
     _function("greatest", "input:tensor dim:dim keepdim:flag=false", functional.greatest),
     _function("to", "input:tensor dtype:dtype", functional.to),
     _function("getitem", "input:tensor index:index", functional.getitem),
     _function("put", "input:tensor value:operand index:index", functional.put),
-    _function("index", "input:tensor index:tensor", functional.index),
+    _function("index", "input:tensor index:tensor dim:axis=0", functional.index),
     _function("item", "input:tensor index:int", functional.item),
     _function(
         "full", "sizes:sizes value:number dtype:dtype?=null", functional.full, knows_device=True

@@ -14,7 +14,6 @@ from npas.errors import UndeclarableError
 from npas.spec.graph import Batch
 
 _WHILE_TRAINING = ("dropout", "dropout1d", "dropout2d", "dropout3d", "stochastic_depth")
-_NO_SHAPE = object()
 
 
 def alive(nodes: Sequence[Recorded], answer: int) -> list[Recorded]:
@@ -80,6 +79,8 @@ def _merged(one: Recorded, other: Recorded, sizes: tuple[int, int]) -> Recorded:
         return replace(one, settings=settings)
     if one.op == "constant" and (found := _uniform(one.tensor, other.tensor, sizes, one)):
         return replace(one, op="full", settings=found, tensor=None)
+    if one.op == "constant" and (base := _repeated(one.tensor, other.tensor, sizes)) is not None:
+        return replace(one, settings={"for_each_image": True}, tensor=base)
     raise _at(
         one,
         "a tensor comes from the images, or from random numbers, by a way that was not seen: a "
@@ -112,6 +113,18 @@ def _uniform(
     shape = _grown(list(one.shape), list(other.shape), sizes, node)
     dtype = str(one.dtype).removeprefix("torch.")
     return {"sizes": shape, "value": first.item(), "dtype": dtype}
+
+
+def _repeated(one: Tensor, other: Tensor, sizes: tuple[int, int]) -> Tensor | None:
+    """Return what a constant repeats for each image along its first dimension, or None."""
+    if one.dim() == 0 or one.shape[0] % sizes[0]:
+        return None
+    base = one[: one.shape[0] // sizes[0]]
+    for size, tensor in zip(sizes, (one, other), strict=True):
+        repeated = base.repeat(size, *[1] * (base.dim() - 1))
+        if repeated.shape != tensor.shape or not torch.equal(repeated, tensor):
+            return None
+    return base.clone()
 
 
 def _told(node: Recorded, reads: tuple[int, ...]) -> tuple[Any, ...]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -123,10 +122,17 @@ def _of_norm(name: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {each: given[each] for each in ("weight", "bias", "eps") if each in given}
 
 
+def _without(parts: tuple[Any, ...], place: int) -> tuple[Any, ...]:
+    return parts[:place] + parts[place + 1 :]
+
+
 def _indexed(tensor: Tensor, index: Any) -> Special:
     if isinstance(index, Tensor):
         return "index", (tensor, index), {}
     parts = index if isinstance(index, tuple) else (index,)
+    places = [place for place, part in enumerate(parts) if isinstance(part, Tensor)]
+    if len(places) == 1 and all(part == slice(None) for part in _without(parts, places[0])):
+        return "index", (tensor, parts[places[0]]), {"dim": places[0]}
     for part in parts:
         is_plain = part is None or part is Ellipsis or isinstance(part, slice)
         if not is_plain and type(part) is not int:
