@@ -50,7 +50,7 @@ def save(
     path: str | os.PathLike[str],
     *,
     extra: Mapping[str, Any] | None = None,
-    bytes: int | None = None,  # noqa: A002 - the word of a budget
+    bytes: int | None = None,
 ) -> None:
     """Write a shared network to one file, atomically.
 

@@ -51,9 +51,7 @@ class Saving:
             checkpoint.save(model, path, extra=extra)
             return
         coder = Coder(model.plan, self._asked.bytes)
-        self.fitted = coder.fitted(
-            tensors, note, reserve=self._reserve, squares=self._squares
-        )
+        self.fitted = coder.fitted(tensors, note, reserve=self._reserve, squares=self._squares)
         self.fitted.write(path)
 
     def again(self, model: SharedModel, path: Path, extra: Mapping[str, Any]) -> bool:
@@ -94,7 +92,9 @@ class Saving:
         if size < LEAST_SHARE * self._asked.bytes:
             why = found.why_less if found else "all weights fit as they are, in float32"
         streams = {"about": len(found.content.parts(found.note)["about"])} if found else {}
-        streams |= {name: len(part) for name, part in found.content.streams.items()} if found else {}
+        streams |= (
+            {name: len(part) for name, part in found.content.streams.items()} if found else {}
+        )
         return {
             "coding": {
                 "budget_bytes": self._asked.bytes,

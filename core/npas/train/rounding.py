@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-EASED, FULL = float(__import__("os").environ.get("EASED","0.3")), float(__import__("os").environ.get("FULL","0.3"))
+EASED, FULL = 0.6, 0.3
 """Of the epochs, that see rounded weights, and those of the file: the last ones."""
 
-EASE_BITS = float(__import__("os").environ.get("EASEBITS","3.0"))
+EASE_BITS = 3.0
 """Of each weight, that rounding begins with beyond those of the file."""
 
 MEMORY = 0.99

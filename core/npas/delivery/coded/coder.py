@@ -1,4 +1,4 @@
-"""Rounds the networks of one plan for a file of so many bytes, while they are trained and after."""
+"""Rounds the networks of one plan for a file of so many bytes, in the training and after it."""
 
 import hashlib
 import json

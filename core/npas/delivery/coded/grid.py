@@ -39,9 +39,7 @@ def scales(tensors: Mapping[str, Tensor], readers: Mapping[str, float]) -> dict[
     }
 
 
-def by_gradients(
-    relative: Mapping[str, float], squares: Mapping[str, float]
-) -> dict[str, float]:
+def by_gradients(relative: Mapping[str, float], squares: Mapping[str, float]) -> dict[str, float]:
     """Return steps up to a factor, by what an error costs where that is known.
 
     The loss rises by half the curvature times the squared error, and the mean squared gradient
@@ -92,9 +90,7 @@ class Grid:
         return {"steps": dict(self.steps), "digits": self.digits}
 
 
-def grid(
-    factor: float, relative: Mapping[str, float], deviations: Mapping[str, float]
-) -> Grid:
+def grid(factor: float, relative: Mapping[str, float], deviations: Mapping[str, float]) -> Grid:
     """Return the grid for a factor of all steps.
 
     Args:

@@ -84,7 +84,7 @@ def test_too_few_bytes_are_refused_with_the_least_and_that_fits(network, tmp_pat
 
 def test_page_decodes_a_file_with_numpy_and_brotli_alone(saved, tmp_path):
     """To the same weights, those of a layer that mixes templates too."""
-    model, path = saved
+    _, path = saved
     page = DECODER.read_text(encoding="utf-8")
     decoder = page.split("```python")[1].split("```")[0]
     (tmp_path / "decoder.py").write_text(decoder)

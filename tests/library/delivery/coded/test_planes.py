@@ -39,7 +39,9 @@ def test_a_code_of_more_than_three_bytes_is_refused():
     st.integers(1, 4),
 )
 def test_values_come_back_where_the_bytes_left_out_are_zero(values, count):
-    bits = np.array(values, "<f4").view(np.uint32) & np.uint32((0xFFFFFFFF << (8 * (4 - count))) & 0xFFFFFFFF)
+    bits = np.array(values, "<f4").view(np.uint32) & np.uint32(
+        (0xFFFFFFFF << (8 * (4 - count))) & 0xFFFFFFFF
+    )
     given_ = bits.view("<f4")
     found = planes.to_values(planes.of_values(given_, count), count)
     assert found.tobytes() == given_.tobytes()

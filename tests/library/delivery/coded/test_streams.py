@@ -1,5 +1,7 @@
 """What is coded comes back, and nothing that pretends to be does."""
 
+import contextlib
+
 import brotli
 import pytest
 from hypothesis import given, settings
@@ -26,10 +28,8 @@ def test_a_stream_that_goes_on_is_given_up_where_it_should_end():
 @LAWS
 @given(st.binary(max_size=60))
 def test_what_is_no_stream_is_refused_or_short(content):
-    try:
+    with contextlib.suppress(CheckpointError):
         assert len(unpacked(content, most=100)) <= 100
-    except CheckpointError:
-        pass
 
 
 def test_a_stream_that_is_cut_off_is_refused():
