@@ -9,11 +9,11 @@ from npas.spec import BudgetSpec, JobSpec, StartSpec
 from benchmarks.conversions.settings import ConversionSetting
 
 METHOD = {"name": "block_mix", "search": False}
-"""How the arms share, but for those of another method: groups by depth, so that nothing is
-searched and all epochs are epochs of the training."""
+"""How the arms share, but for those of another method: what a request gets that names none, with
+groups by depth, so that nothing is searched and all epochs are epochs of the training."""
 
 HEALING = {"learning_rate": 0.05}
-"""Of the rate that the network was trained with: half of it."""
+"""Half of the rate that the network was trained with; no other was tried."""
 
 KNOWLEDGE = {"temperature": 4.0, "weight": 0.9}
 """Of every arm that has a teacher."""

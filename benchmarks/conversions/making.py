@@ -62,7 +62,7 @@ def _made(setting: ConversionSetting, cell: Cell, place: Place, stopping: Any) -
         "parameters": report["parameters"],
         "file_bytes": report["file_bytes"],
         "epochs": made.epochs,
-        "start": report["start"],
+        "start": report.get("start"),
         "teacher_accuracy": _teacher_accuracy(report),
         "training": request.training.model_dump(mode="json"),
         "test_images": report["test_images"],
@@ -76,7 +76,7 @@ def _made(setting: ConversionSetting, cell: Cell, place: Place, stopping: Any) -
 
 
 def _teacher_accuracy(report: Record) -> float | None:
-    told = report["distillation"]
+    told = report.get("distillation")
     return None if told is None else told["accuracy"]
 
 

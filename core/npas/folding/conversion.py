@@ -25,7 +25,7 @@ def convert(
 
     Hidden units are put in an order in which layers agree, which changes no output; banks are
     fitted to the weights; statistics of batch normalisations are measured anew. What that costs is
-    healed by training on: best with the network itself as the teacher, at a quarter of the rate.
+    healed by training on: best with the network itself as the teacher, at half of the rate.
 
     The modules are taken over, not copied: copy what is to be the teacher before.
 

@@ -165,7 +165,7 @@ def fit_to_outputs(
     with torch.enable_grad():
         before = float(loss().detach())
         search.step(closure)
-        if not float(loss().detach()) <= before:  # a line search that failed, or numbers that are none
+        if not float(loss().detach()) <= before:  # the line search failed, or went to NaN
             with torch.no_grad():
                 for each, old in zip(learned, start, strict=True):
                     each.copy_(old)
