@@ -17,6 +17,7 @@ from npas.sharing.model import SharedModel
 from npas.sharing.sameness import FIELD
 from npas.sharing.weights_file import check_weights, read_header
 from npas.spec import MethodSpec, NetworkSpec
+from npas.spec.sweep_points import BASELINE
 
 
 def is_of_weights(path: Path) -> bool:
@@ -45,7 +46,7 @@ def dense_plan(path: Path, networks: Sequence[NetworkSpec]) -> Plan:
     dense = PlanningProblem.resolved(
         tuple(networks),
         budget=None,
-        asked=MethodSpec(name="dense"),
+        asked=MethodSpec(name=BASELINE),
         unshared=(),
         share_embeddings=True,
     )
