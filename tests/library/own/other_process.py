@@ -5,9 +5,10 @@ import sys
 import npas
 import torch
 import torch.distributed
-from benchmarks.own_modules import MODULES
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
+
+from benchmarks.own_modules import MODULES
 
 
 def main(rank: int, folder: str) -> None:
