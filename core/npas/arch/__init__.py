@@ -314,7 +314,10 @@ def planned_layers(plan: Plan) -> tuple[Layer, ...]:
 
 
 def _try(spec: ArchitectureSpec, model: nn.Module) -> None:
-    """Run a network on the meta device if its image size is unusual: it may be too small."""
+    """Run a network on the meta device if it may not run: at an unusual size, it may be too small.
+
+    Networks of other libraries say so by errors of several kinds.
+    """
     assert spec.input_size is not None
     assert spec.input_channels is not None
     if family_of(spec).fits(spec.name, spec.input_size):
@@ -324,12 +327,13 @@ def _try(spec: ArchitectureSpec, model: nn.Module) -> None:
         with torch.no_grad():
             # Buffers computed from real numbers were left on the CPU.
             model.to("meta")(torch.empty(shape, device="meta"))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, ValueError, LookupError, ArithmeticError) as error:
         usual = family_of(spec).default_size(spec.name)
+        is_usual = spec.input_size == usual
         raise InvalidSpecError(
-            f"{spec.name} does not run on images of {spec.input_size} pixels ({error}); its usual "
-            f"input_size is {usual}",
-            field="/architecture/input_size",
+            f"{spec.name} does not run on images of {spec.input_size} pixels ({error}); "
+            + ("its options do not suit it" if is_usual else f"its usual input_size is {usual}"),
+            field="/architecture/options" if is_usual else "/architecture/input_size",
         ) from error
 
 

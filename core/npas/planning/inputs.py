@@ -35,7 +35,7 @@ Planned = (
     | nn.Module
     | Mapping[str, nn.Module]
 )
-Budget = int | Mapping[str, float] | BudgetSpec
+Budget = int | Mapping[str, float | str] | BudgetSpec
 
 
 def problem(

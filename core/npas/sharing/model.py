@@ -6,7 +6,7 @@ The networks underneath see plain tensors, composed group by group; see `npas.sh
 import copy
 import itertools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -106,7 +106,13 @@ class SharedModel(nn.Module):
         Raises:
             UnknownNameError: the plan has no network of a name.
         """
-        self.compose()
+        _composing()(self)
+        return self._of_several(x, names)
+
+    def _of_several(
+        self, x: Tensor | Mapping[str, Tensor], names: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Return what networks say, see `members`, with the weights that are in place."""
         return {
             name: self.network(name)(x if isinstance(x, Tensor) else x[name])
             for name in (self.active if names is None else names)
@@ -119,10 +125,10 @@ class SharedModel(nn.Module):
             *inputs: what the lone network's forward takes; of several, images as for `members`.
             **named: likewise, by name.
         """
+        _composing()(self)  # here and not in members, where it would break two frames for one
         if len(self.active) == 1:
-            self.compose()
             return self.network(self.active[0])(*inputs, **named)
-        return self.members(*inputs, **named)
+        return self._of_several(*inputs, **named)
 
     def member(self, name: str) -> "SharedModel":
         """Return one network by itself, with copies of what it reads and as little else as can be.
@@ -232,6 +238,18 @@ class SharedModel(nn.Module):
         return twin
 
 
+def _composing() -> Callable[[SharedModel], None]:
+    """Return `SharedModel.compose`, which stays outside where a graph is made of its caller.
+
+    It is looked up by a call, so that the graph breaks in the caller's frame and in no other.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        from npas.sharing.graphs import composed_outside  # imports the compiler
+
+        return composed_outside
+    return SharedModel.compose
+
+
 def check_shared(model: object) -> None:
     """Check that this is a network whose layers read banks.
 
@@ -331,5 +349,6 @@ def shared(
                 banks.fit([weight.detach().cpu() for weight in old])
             else:
                 banks.initialise(generator)
+            banks.layout().follow(old)
             banks.to(device).requires_grad_(any(weight.requires_grad for weight in old))
     return model

@@ -18,6 +18,7 @@ from pydantic import (
 
 from npas import registry
 from npas.spec.architecture import DECLARED as DECLARED
+from npas.spec.architecture import DECLARED_GRAPH as DECLARED_GRAPH
 from npas.spec.architecture import ArchitectureSpec as ArchitectureSpec
 from npas.spec.architecture import NetworkSpec as NetworkSpec
 from npas.spec.budget import BudgetSpec as BudgetSpec

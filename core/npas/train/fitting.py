@@ -28,8 +28,8 @@ from npas.train.epoch import BestWeights, EpochSums
 from npas.train.examples import Batch, Chosen, Examples, examples
 from npas.train.optimizer import optimizer, take_step
 from npas.train.outputs import Answers, Loss
+from npas.train.repeatable import precision, reproducible
 from npas.train.schedule import learning_rate
-from npas.train.trainer import precision_of, reproducible
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +124,7 @@ def fit(
     answers = Answers(
         loss=loss,
         smoothing=spec.label_smoothing,
-        precision=precision_of(spec, where),
+        precision=precision(spec, where),
         class_weights=_class_weights(spec, learned, loss, where),
     )
     fitting = _Fitting(model, learned, held_out, answers, spec, parts=parts, seed=seed)
