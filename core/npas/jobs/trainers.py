@@ -6,11 +6,11 @@ from torch import nn
 
 from npas.errors import PlanError
 from npas.folding.penalty import recurrence_penalty
+from npas.jobs.beginning import beginning
 from npas.jobs.context import RunContext, StageName
 from npas.jobs.distillation import SideBySide
 from npas.jobs.promise import outdated
 from npas.jobs.record import Record
-from npas.jobs.start import begun
 from npas.sharing import build
 from npas.spec import TrainingSpec
 from npas.train import Trainer
@@ -64,7 +64,7 @@ def _shared(
     context: RunContext, record: Record, training: TrainingSpec, stage: StageName
 ) -> Trainer:
     try:
-        model = begun(context.start, record.plan, context.spec).to(context.device)
+        model = beginning(context, record.plan)
     except PlanError as error:
         raise outdated(error) from error
     return _trainer(

@@ -42,8 +42,15 @@ def joined(plan: Plan, problem: PlanningProblem) -> Plan:
     Raises:
         InvalidSpecError: a network has the name of another, there would be too many, or they are
             for other images; or nothing can be shared, and the budget is too small without.
+        InvalidSpecError: the budget is in bytes.
         InfeasibleBudgetError: the least that the new networks add is more than the budget.
     """
+    if problem.file_bytes is not None:
+        raise InvalidSpecError(
+            "a budget in bytes is of a whole file: give what the new networks may add as "
+            "parameters or as a fraction",
+            field="/budget",
+        )
     _check_networks(plan, problem)
     table = problem.free(problem.networks)
     offers = _offers(plan, table)

@@ -101,6 +101,19 @@ class Loop:
         torch.mm(scaled_LK, in_order(templates[0], self._shape), out=self._weights_LD)
         return [shaped(row, self._shape) for row in self._weights_LD]
 
+    def unrolled(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
+        """Return the weights by plain operations; see `Unrolled`."""
+        factors_LK = mixing[0]
+        if self._scalars:
+            ones_L = factors_LK.new_ones(1).expand(len(self._repeats)).unbind()
+            scalars = templates[1].flatten().unbind()
+            own = [
+                scalars[self._scalars[index]] if index in self._scalars else one
+                for index, one in enumerate(ones_L)
+            ]
+            factors_LK = factors_LK * torch.stack(own).unsqueeze(1)
+        return [row.view(self._shape) for row in (factors_LK @ templates[0]).unbind()]
+
     def pull_back(
         self,
         templates: Sequence[Tensor],

@@ -45,6 +45,11 @@ class Mix:
         rows = zip(self._weights_LD.unbind(), self._shapes, strict=True)
         return [shaped(row, shape) for row, shape in rows]
 
+    def unrolled(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
+        """Return the weights by plain operations; see `Unrolled`."""
+        rows = (mixing[0] @ templates[0]).unbind()
+        return [row.view(shape) for row, shape in zip(rows, self._shapes, strict=True)]
+
     def pull_back(
         self,
         templates: Sequence[Tensor],

@@ -9,9 +9,11 @@ import bisect
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from npas.errors import PlanError
 from npas.plans import Group, Slot, blocks
@@ -74,6 +76,15 @@ class _Bank:
             weight: (out, in, *kernel) of the reader.
             shape: of the weight.
         """
+        for rect, piece in self.pieces(block_D, shape):
+            rows, columns = piece.shape[:2]
+            place = weight[rect.top : rect.top + rows, rect.left : rect.left + columns]
+            yield piece, place
+
+    def pieces(
+        self, block_D: Tensor, shape: tuple[int, ...]
+    ) -> Iterator[tuple[blocks.Rect, Tensor]]:
+        """Yield rectangles with what a weight of a shape reads of them, (rows, columns, ...)."""
         taps = math.prod(self.kernel)
         for rect in self.rects:
             rows, columns = blocks.overlap(rect, shape)
@@ -82,8 +93,7 @@ class _Bank:
             start = rect.offset * taps
             piece = block_D[start : start + rect.area * taps]
             whole = shaped(piece, self.shape_of(rect))
-            place = weight[rect.top : rect.top + rows, rect.left : rect.left + columns]
-            yield whole[:rows, :columns], place
+            yield rect, whole[:rows, :columns]
 
 
 def _rects(group: Group) -> tuple[tuple[blocks.Rect, ...], ...]:
@@ -142,6 +152,17 @@ class Nest:
                 for piece, place in bank.places(block_D, weights[slot], self._shapes[slot]):
                     place.copy_(piece)
         return weights
+
+    def unrolled(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
+        """Return the weights by plain operations; see `Unrolled`."""
+        weights: list[Tensor | None] = [None] * len(self._shapes)
+        for bank, templates_KD, mixing_LK in zip(self._banks, templates, mixing, strict=True):
+            rows = (mixing_LK @ templates_KD).unbind()
+            for block_D, slot in zip(rows, bank.readers, strict=True):
+                for rect, piece in bank.pieces(block_D, self._shapes[slot]):
+                    placed, old = _padded(piece, rect, self._shapes[slot]), weights[slot]
+                    weights[slot] = placed if old is None else old + placed
+        return cast(list[Tensor], weights)  # every place of every weight is covered
 
     def pull_back(
         self,
@@ -211,6 +232,14 @@ class Nest:
                 for piece, place in bank.places(block_D, weight, self._shapes[slot]):
                     piece.copy_(place)
         return bank.gathered_LD
+
+
+def _padded(piece: Tensor, rect: blocks.Rect, shape: tuple[int, ...]) -> Tensor:
+    """Return a weight of a shape that is zero but where a rectangle's piece lies."""
+    below = shape[0] - rect.top - piece.shape[0]
+    right = shape[1] - rect.left - piece.shape[1]
+    sides = (rect.left, right, rect.top, below)
+    return pad(piece, (*[0, 0] * (len(shape) - 2), *sides)) if any(sides) else piece
 
 
 def _cells(whole: Sequence[blocks.Rect], kept: Sequence[blocks.Rect]) -> Tensor:

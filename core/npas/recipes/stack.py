@@ -131,6 +131,21 @@ class Stack:
         """Return templates as blocks lie; shuffled ones are read at places of the one order."""
         return templates_KD if self._shuffle else in_order(templates_KD, self._block)
 
+    def unrolled(
+        self, templates: Sequence[Tensor], mixing: Sequence[Tensor]
+    ) -> list[Tensor] | None:
+        """Return the weights by plain operations, None for shuffled blocks; see `Unrolled`."""
+        if self._shuffle is not None:
+            return None
+        rows_MD = mixing[0] @ templates[0]
+        return [self._put_together(slot, rows_MD) for slot in range(len(self._shapes))]
+
+    def _put_together(self, slot: int, rows_MD: Tensor) -> Tensor:
+        """Return one weight of its blocks, in new memory."""
+        shape, blocks = self._shapes[slot], self._blocks(slot, self._rows(slot, rows_MD))
+        padded = blocks.transpose(1, 2).reshape(self._padded(slot))
+        return padded[: shape[0], : shape[1]]
+
     def _laid_out(self, slot: int, mixed_MD: Tensor) -> Tensor:
         """Return one weight with its blocks in their places."""
         shape, padded, rows_RD = self._shapes[slot], self._padded(slot), self._rows(slot, mixed_MD)

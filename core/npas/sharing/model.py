@@ -20,7 +20,7 @@ from npas.ensembles.ladder import LADDER, Ladder, by_cost, ladder_of
 from npas.ensembles.reading import Reading
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan, check_plan
-from npas.sharing.checks import check_coverage, named_as_planned
+from npas.sharing.checks import check_coverage, check_own, named_as_planned
 from npas.sharing.group import SharedGroup
 from npas.sharing.structure import check_structure
 from npas.torch_internals import COMPILED, parameters_of, show_weights_to_kernels
@@ -107,19 +107,28 @@ class SharedModel(nn.Module):
             UnknownNameError: the plan has no network of a name.
         """
         _composing()(self)
-        return self._logits(x, self.active if names is None else names)
+        return self._of_several(x, names)
 
-    def _logits(self, x: Tensor | Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-        """Return what networks say, with the weights that are in place."""
+    def _of_several(
+        self, x: Tensor | Mapping[str, Tensor], names: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Return what networks say, see `members`, with the weights that are in place."""
         return {
-            name: self.network(name)(x if isinstance(x, Tensor) else x[name]) for name in names
+            name: self.network(name)(x if isinstance(x, Tensor) else x[name])
+            for name in (self.active if names is None else names)
         }
 
-    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
-        """Return the logits of a lone active network, or those of all active ones by name."""
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Return what a lone active network returns, or the logits of all active ones by name.
+
+        Args:
+            *inputs: what the lone network's forward takes; of several, images as for `members`.
+            **named: likewise, by name.
+        """
         _composing()(self)  # here and not in members, where it would break two frames for one
-        logits = self._logits(x, self.active)
-        return logits if len(logits) > 1 else next(iter(logits.values()))
+        if len(self.active) == 1:
+            return self.network(self.active[0])(*inputs, **named)
+        return self._of_several(*inputs, **named)
 
     def member(self, name: str) -> "SharedModel":
         """Return one network by itself, with copies of what it reads and as little else as can be.
@@ -283,7 +292,7 @@ def share(
 
     Args:
         networks: one module for a plan of one network, else modules by network name; built from
-            the plan's own architectures.
+            the plan's own architectures, or of the user's own, as they were planned.
         plan: from `npas.plan`.
         seed: an integer, for fresh banks.
         fit: start the banks from the networks' current weights instead of fresh.
@@ -303,6 +312,7 @@ def share(
     """
     check_plan(plan)
     named = named_as_planned(networks, plan)
+    check_own(named, plan)
     check_coverage(named, plan)
     check_structure(named, plan)
     try:
@@ -331,7 +341,8 @@ def shared(
     with torch.device("cpu"), torch.no_grad():
         model = SharedModel(named, plan)
         generator = torch.Generator().manual_seed(seed)
-        for group, old in zip(plan.groups, weights, strict=True):
+        for group in plan.groups:
+            old = weights.pop(0)  # let go of, group by group
             banks = cast(SharedGroup, model.groups[group.name]).to(old[0].dtype)
             device = old[0].device
             if fit:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed
 from npas.sharing.graphs import composed_outside
-from npas.spec import ArchitectureSpec, BudgetSpec
+from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -24,15 +24,20 @@ pytestmark = [
 X = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(4)
 LAYERS = [
-    {"kind": "conv", "outputs": 8},
-    {"kind": "conv", "outputs": 8},
-    {"kind": "conv", "outputs": 8},
+    {"kind": "conv", "channels": 8},
+    {"kind": "conv", "channels": 8},
+    {"kind": "conv", "channels": 8},
     {"kind": "pool", "function": "global"},
     {"kind": "linear"},
 ]
 SMALL = ArchitectureSpec(
     name="declared", layers=LAYERS, input_channels=3, input_size=16, num_classes=10
 )
+
+PAIR = [
+    NetworkSpec(name=name, architecture=ArchitectureSpec(name=name))
+    for name in ("wrn-10-1", "wrn-16-1")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +119,7 @@ def test_compiled_network_reads_the_banks_as_they_are():
 
 
 def test_several_networks_are_compiled_with_one_break():
-    model = made("superweights", ["wrn-10-1", "wrn-16-1"], 0.4).eval()
+    model = made("superweights", PAIR, 0.4).eval()
     fast = compiled(model)
     found = fast(X)
     assert found.keys() == set(model.network_names)

@@ -1,0 +1,155 @@
+"""Training with the weights that the delivered file will have, not with those behind them.
+
+The forward and the backward pass see rounded weights; the step moves the weights behind them by
+that gradient (a straight-through estimate: Bengio, Leonard & Courville, 2013). So a rounding error
+is met while there is still time to learn around it, as often as the template that has it is read.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+MEMORY = 0.99
+"""Part of the mean squared gradients that stays at each step."""
+
+
+class Grid(Protocol):
+    """What a network is rounded to; see `npas.delivery.coded.grid.Grid`."""
+
+    def rounded(self, name: str, tensor: Tensor) -> Tensor:
+        """Return a tensor of the network's state as the file will have it."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return all of it as JSON."""
+
+
+class Coder(Protocol):
+    """What knows the file; see `npas.delivery.coded.coder.Coder`."""
+
+    def grid_for(self, tensors: Mapping[str, Tensor], squares: Mapping[str, float]) -> Grid:
+        """Return the grid with which a network's file fits.
+
+        Args:
+            tensors: its state.
+            squares: mean squared gradients of its parameters, of those that had any.
+        """
+
+    def grid_of(self, facts: Mapping[str, Any]) -> Grid:
+        """Return the grid that facts tell."""
+
+
+class Rounding:
+    """Rounds a model's weights from one epoch of its training on.
+
+    Attributes:
+        first_epoch: of those that see rounded weights, from 1.
+        grid: in force; None before there is one.
+    """
+
+    def __init__(self, coder: Coder, *, first_epoch: int) -> None:
+        """Round nothing yet.
+
+        Args:
+            coder: of the file.
+            first_epoch: from 1.
+        """
+        self.first_epoch = first_epoch
+        self.grid: Grid | None = None
+        self._coder = coder
+        self._squares: dict[str, Tensor] = {}
+
+    def is_on(self, epoch: int) -> bool:
+        """Tell whether an epoch, from 1, sees rounded weights."""
+        return epoch >= self.first_epoch
+
+    @contextmanager
+    def step(self, model: nn.Module, epoch: int) -> Iterator[None]:
+        """Have the passes of a step see what they are to see, and look at their gradients.
+
+        Args:
+            model: that is trained.
+            epoch: of the step, from 1.
+        """
+        if self.is_on(epoch) and self.grid is None:
+            self._refit(model)
+        inside = self._rounded(dict(model.named_parameters())) if self.is_on(epoch) else None
+        with inside or contextlib.nullcontext():
+            yield
+        self._note(model)
+
+    @contextmanager
+    def grading(self, model: nn.Module, epoch: int) -> Iterator[None]:
+        """Have a grade be of what would be delivered after an epoch.
+
+        Args:
+            model: that is trained.
+            epoch: that is over, from 1.
+        """
+        inside: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if self.is_on(epoch):
+            self._refit(model)
+            inside = self._rounded(model.state_dict(keep_vars=True))
+        with inside:
+            yield
+
+    def squares(self) -> dict[str, float]:
+        """Return the mean squared gradients of parameters, by name."""
+        return {name: float(square) for name, square in self._squares.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of its state."""
+        return dict(self._squares)
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return the rest of its state, as JSON."""
+        return None if self.grid is None else self.grid.facts()
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any] | None) -> None:
+        """Go back to where `tensors` and `facts` were called."""
+        self._squares = {name: tensor.clone() for name, tensor in tensors.items()}
+        self.grid = None if facts is None else self._coder.grid_of(facts)
+
+    def _refit(self, model: nn.Module) -> None:
+        self.grid = self._coder.grid_for(model.state_dict(), self.squares())
+
+    def _note(self, model: nn.Module) -> None:
+        """Remember how large the gradients of a step are."""
+        named = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        norms = torch._foreach_norm(list(named.values()))
+        for (name, gradient), norm in zip(named.items(), norms, strict=True):
+            mean = norm.square() / max(1, gradient.numel())
+            old = self._squares.get(name, mean)
+            self._squares[name] = MEMORY * old + (1 - MEMORY) * mean
+
+    @contextmanager
+    def _rounded(self, named: Mapping[str, Tensor]) -> Iterator[None]:
+        """Have tensors of a model rounded for a while, then as they were."""
+        assert self.grid is not None
+        with torch.no_grad():
+            kept = {name: each.detach().clone() for name, each in named.items()}
+            for name, each in named.items():
+                each.copy_(self.grid.rounded(name, kept[name]))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, each in named.items():
+                    each.copy_(kept[name])
+
+
+def step(
+    rounding: Rounding | None, model: nn.Module, epoch: int
+) -> contextlib.AbstractContextManager[None]:
+    """Return `Rounding.step`, or nothing to enter where nothing is rounded."""
+    return rounding.step(model, epoch) if rounding else contextlib.nullcontext()
+
+
+def grading(
+    rounding: Rounding | None, model: nn.Module, epoch: int
+) -> contextlib.AbstractContextManager[None]:
+    """Return `Rounding.grading`, or nothing to enter where nothing is rounded."""
+    return rounding.grading(model, epoch) if rounding else contextlib.nullcontext()
