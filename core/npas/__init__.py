@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from npas.arch import build as build
+    from npas.arch.graph.declaration import declare as declare
     from npas.delivery.checkpoint import load as load
     from npas.delivery.checkpoint import save as save
     from npas.delivery.exports import export as export
+    from npas.delivery.hub import NpasModel as NpasModel
     from npas.delivery.joining import join as join
+    from npas.delivery.profiles import profile as profile
     from npas.folding.conversion import convert as convert
     from npas.folding.fold import fold as fold
     from npas.folding.loops import loops as loops
@@ -45,7 +48,10 @@ _OWNERS = {
     "compare": "npas.plans.comparison",
     "convert": "npas.folding.conversion",
     "export": "npas.delivery.exports",
+    "NpasModel": "npas.delivery.hub",
+    "declare": "npas.arch.graph.declaration",
     "join": "npas.delivery.joining",
+    "profile": "npas.delivery.profiles",
     "fit": "npas.train.fitting",
     "fold": "npas.folding.fold",
     "load": "npas.delivery.checkpoint",

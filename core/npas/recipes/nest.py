@@ -61,7 +61,7 @@ class _Bank:
         if not are_last(2 + len(self.kernel)):
             return scalars_KD
         shapes = [self.shape_of(rect) for rect in self.rects]
-        parts = scalars_KD.split_with_sizes([math.prod(shape) for shape in shapes], dim=1)
+        parts = torch.split(scalars_KD, [math.prod(shape) for shape in shapes], dim=1)
         return torch.cat(
             [turned(part, shape) for part, shape in zip(parts, shapes, strict=True)], dim=1
         )

@@ -127,10 +127,6 @@ class Stack:
         mixed_MD = mixed(mixing_MK, ordered_KD, self._mixed_MD, ends=ends)
         return [self._laid_out(slot, mixed_MD) for slot in range(len(self._shapes))]
 
-    def _ordered(self, templates_KD: Tensor) -> Tensor:
-        """Return templates as blocks lie; shuffled ones are read at places of the one order."""
-        return templates_KD if self._shuffle else in_order(templates_KD, self._block)
-
     def unrolled(
         self, templates: Sequence[Tensor], mixing: Sequence[Tensor]
     ) -> list[Tensor] | None:
@@ -145,6 +141,10 @@ class Stack:
         shape, blocks = self._shapes[slot], self._blocks(slot, self._rows(slot, rows_MD))
         padded = blocks.transpose(1, 2).reshape(self._padded(slot))
         return padded[: shape[0], : shape[1]]
+
+    def _ordered(self, templates_KD: Tensor) -> Tensor:
+        """Return templates as blocks lie; shuffled ones are read at places of the one order."""
+        return templates_KD if self._shuffle else in_order(templates_KD, self._block)
 
     def _laid_out(self, slot: int, mixed_MD: Tensor) -> Tensor:
         """Return one weight with its blocks in their places."""

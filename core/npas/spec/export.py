@@ -26,7 +26,7 @@ class ExportSpec(Spec):
     )
     norms: Norms = Field(
         "as_built",
-        description="apart: batch normalisations are a multiplication and an addition that no tool "
+        description="apart: batch normalisations are a factor and a term that no tool "
         "multiplies into a weight that several layers read",
     )
     dynamic_batch: bool = Field(True, description="any number of examples at a time, or just 1")

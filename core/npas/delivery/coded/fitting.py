@@ -61,8 +61,14 @@ class Sizes:
         Args:
             tensors: state of the network.
             relative: steps of its weights up to a factor, see `npas.delivery.coded.grid.scales`.
+
+        Raises:
+            CheckpointError: a weight is no number.
         """
         self._weights = {name: tensors[name].detach().reshape(-1).float() for name in relative}
+        for name, weight in self._weights.items():
+            if not bool(weight.isfinite().all()):
+                raise CheckpointError(f"a weight of {name} is not a finite number")
         self._deviations = {name: deviation(each) for name, each in self._weights.items()}
         self._relative = dict(relative)
 

@@ -20,7 +20,7 @@ def num_code_planes(codes: NDArray[np.int32]) -> int:
     """
     largest = int(np.abs(codes.astype(np.int64)).max(initial=0))
     for planes in range(1, MOST_CODE_PLANES + 1):
-        if largest < 1 << (_BITS * planes - 1):
+        if largest <= (_HALF - 1) * ((_WHOLE**planes - 1) // (_WHOLE - 1)):
             return planes
     raise CheckpointError(f"a weight is {largest:,} steps from 0: the grid is too fine for it")
 

@@ -6,7 +6,7 @@ One file each: NAME.py defines TARGET, an object with the promises of `_target.T
 import copy
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from npas import arch, registry
 from npas.delivery.exports._target import Order, Target
-from npas.delivery.exports._unrolled import NormsApart, Unrolled, unique_bytes
+from npas.delivery.exports._unrolled import NormsApart, Plain, Unrolled, unique_bytes
 from npas.errors import ExportError, InvalidSpecError
 from npas.sharing.model import SharedModel
 from npas.spec.export import ExportSpec
@@ -67,7 +67,7 @@ def export(
     path: str | os.PathLike[str],
     to: str = "onnx",
     *,
-    example: Tensor | None = None,
+    example: Tensor | Sequence[Tensor] | None = None,
     **options: Any,
 ) -> Exported:
     """Write a network in another format, in float32; run the file and compare.
@@ -76,12 +76,12 @@ def export(
     stand in it once. Several networks are one file: each has an output, named as it is.
 
     Args:
-        net: from `npas.share` or `npas.load`, or a plain module of one tensor.
+        net: from `npas.share` or `npas.load`, or a plain module of tensors.
         path: of the file; replaced if it is there.
         to: "onnx", "torch.export" (a .pt2 file) or "safetensors" (materialised weights by the
             names of the original module; of several networks, NETWORK.NAME).
-        example: input (B, ...) to trace and compare with; None: random, by the plan. Needed for a
-            plain module, but not for safetensors.
+        example: input (B, ...) to trace and compare with, or several; None: random, by the plan.
+            Needed for a plain module, but not for safetensors.
         **options: fields of `npas.spec.export.ExportSpec`: network, guard, norms, dynamic_batch,
             opset. A format refuses those that mean nothing to it.
 
@@ -147,40 +147,47 @@ def _check_options(spec: ExportSpec, writer: Target, options: Mapping[str, Any])
             )
 
 
-def _order(net: nn.Module, spec: ExportSpec, example: Tensor | None) -> tuple[Order, int]:
+def _order(
+    net: nn.Module, spec: ExportSpec, example: Tensor | Sequence[Tensor] | None
+) -> tuple[Order, int]:
     """Return what is to be written, and the bytes of what is unique in it."""
     if isinstance(net, SharedModel):
         shared = net if spec.network is None else net.member(spec.network)
         shared = copy.deepcopy(shared).cpu().float().eval()
         networks = shared.materialise()
         module: nn.Module = Unrolled(shared, guard=spec.guard)
+        size = unique_bytes(shared.state_dict(keep_vars=True))
         if example is None:
             architecture = shared.plan.networks[0].architecture
             example = arch.example_input(architecture, num_examples=2)
-        size = unique_bytes(shared.state_dict(keep_vars=True))
     else:
-        if spec.network is not None:
-            raise InvalidSpecError("network is for a network of npas.share", field="/network")
-        module = copy.deepcopy(net).cpu().float().eval().requires_grad_(False)
-        networks = {"logits": module}
-        size = unique_bytes(module.state_dict(keep_vars=True))
-        if example is None:
-            if "norms" in target(spec.to).options:
-                raise InvalidSpecError("give example=, an input of the module as a tensor")
-            example = torch.empty(0)
+        if spec.network is not None or spec.guard:
+            name = "guard" if spec.guard else "network"
+            raise InvalidSpecError(f"{name} is for a network of npas.share", field=f"/{name}")
+        plain = copy.deepcopy(net).cpu().float()
+        networks = {"logits": plain}
+        module = Plain(plain)
+        size = unique_bytes(plain.state_dict(keep_vars=True))
+        if example is None and target(spec.to).options:
+            raise InvalidSpecError("give example=, an input of the module as a tensor")
     if spec.norms == "apart":
         module = NormsApart(module)
+    given = () if example is None else (example,) if isinstance(example, Tensor) else example
+    inputs = tuple(_batch(each.cpu(), spec) for each in given)
+    return Order(networks=networks, module=module, example=inputs, spec=spec), size
+
+
+def _batch(example: Tensor, spec: ExportSpec) -> Tensor:
+    """Return as many examples as exporters want: they take a batch of 1 for a constant."""
     if not spec.dynamic_batch:
-        example = example[:1]
-    elif len(example) == 1:
-        example = torch.cat((example, example))  # exporters take a batch of 1 for a constant
-    return Order(networks=networks, module=module, example=example.cpu(), spec=spec), size
+        return example[:1]
+    return torch.cat((example, example)) if len(example) == 1 else example
 
 
 def outputs_of(order: Order) -> list[Tensor]:
     """Return what the network gives for the example."""
     with torch.no_grad():
-        found = order.module(order.example)
+        found = order.module(*order.example)
     return [found] if isinstance(found, Tensor) else list(found)
 
 

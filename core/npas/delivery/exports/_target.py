@@ -15,15 +15,21 @@ class Order:
 
     Attributes:
         networks: plain, by name, with the weights that they have in `module`.
-        module: what computes: one tensor in; logits out, of several networks a tuple, in order.
-        example: of its input; 2 examples, or 1 where the batch is fixed.
+        module: what computes: tensors in; logits out, of several networks a tuple, in order.
+        example: of its inputs; 2 examples, or 1 where the batch is fixed.
         spec: what was asked for.
     """
 
     networks: dict[str, nn.Module]
     module: nn.Module
-    example: Tensor
+    example: tuple[Tensor, ...]
     spec: ExportSpec
+
+    @property
+    def inputs(self) -> list[str]:
+        """Return names for what `module` takes."""
+        count = len(self.example)
+        return ["input"] if count == 1 else [f"input_{index}" for index in range(count)]
 
     @property
     def outputs(self) -> list[str]:

@@ -19,9 +19,10 @@ def traced(order: Order) -> ExportedProgram:
         ExportError: what it computes depends on its input in a way that no graph has.
     """
     shapes: Any = {0: Dim("batch")} if order.spec.dynamic_batch else None
+    each = tuple(shapes for _ in order.example)
     try:
         return torch.export.export(
-            order.module, (order.example,), dynamic_shapes=(shapes,), strict=False
+            order.module, order.example, dynamic_shapes=(each,), strict=False
         )
     except Exception as error:  # of any kind: the network's own code runs in there
         told = " ".join(str(error).split())[:_MOST]

@@ -5,7 +5,7 @@ parameters; nothing of that can stand in a file.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -20,11 +20,12 @@ from npas.torch_internals import show_weights_to_kernels
 _MISSING = object()
 
 
-def zero_of(x: Tensor) -> Tensor:
-    """Return 0 that no tool knows to be 0: it is NaN where the first scalar of x is.
+def zero_of(inputs: Sequence[Tensor]) -> Tensor:
+    """Return 0 that no tool knows to be 0, (1,): it is NaN where the first scalar is.
 
     Tools see through x * 0; what none of them sees is that |x| is never below 0.
     """
+    x = next((each for each in inputs if each.is_floating_point()), inputs[0])
     return x.reshape(-1)[:1].abs().to(torch.float32).clamp(max=0.0)
 
 
@@ -56,11 +57,11 @@ class Unrolled(nn.Module):
                 module.__dict__.pop(attribute, None)
         self.requires_grad_(False).eval()
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the logits, of several networks those of each."""
-        zero = zero_of(x) if self._guard else None
+        zero = zero_of(inputs) if self._guard else None
         with self._in_place([cast(GroupWeights, each)(zero) for each in self.groups]):
-            logits = tuple(network(x) for network in self.networks)
+            logits = tuple(network(*inputs) for network in self.networks)
         return logits if len(logits) > 1 else logits[0]
 
     @contextmanager
@@ -136,11 +137,11 @@ class NormsApart(nn.Module):
                     setattr(parent, name, Apart(cast(nn.BatchNorm2d, child), self._zero))
         self.eval().requires_grad_(False)
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, *inputs: Tensor) -> Any:
         """Return what the module gives."""
-        self._zero.value = zero_of(x)
+        self._zero.value = zero_of(inputs)
         try:
-            return self.module(x)
+            return self.module(*inputs)
         finally:
             self._zero.value = None
 
@@ -148,6 +149,18 @@ class NormsApart(nn.Module):
 def _is_fixed_norm(module: nn.Module) -> bool:
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     return type(module) in kinds and cast(nn.BatchNorm2d, module).running_mean is not None
+
+
+class Plain(nn.Module):
+    """A module that is called with its inputs one after the other; takes the module over."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module.eval().requires_grad_(False)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return what the module gives."""
+        return self.module(*inputs)
 
 
 def unique_bytes(tensors: Mapping[str, Tensor]) -> int:

@@ -17,6 +17,9 @@ from npas.delivery.exports._tracing import traced
 
 _EXTRA = "onnx"
 
+_LARGEST = 256
+"""Scalars of a constant that may be computed beforehand: shapes and the like, but no weights."""
+
 
 class Onnx:
     """The format; see `_target.Target`."""
@@ -27,18 +30,20 @@ class Onnx:
 
     def write(self, order: Order, path: Path) -> None:
         """Write the file; see `Target`."""
-        for package in ("onnx", "onnxscript"):
-            registry.imported(package, extra=_EXTRA)
+        registry.imported("onnx", extra=_EXTRA)
+        optimizer = registry.imported("onnxscript.optimizer", extra=_EXTRA)
         program = traced(order)
         made: Any = torch.onnx.export(
             program,
-            input_names=["input"],
+            input_names=order.inputs,
             output_names=order.outputs,
             opset_version=order.spec.opset,
             dynamo=True,
             external_data=False,
             verbose=False,
+            optimize=False,
         )
+        optimizer.optimize(made.model, output_size_limit=_LARGEST)
         _strip(made.model)
         made.save(path)
 
@@ -50,7 +55,9 @@ class Onnx:
         settings = runtime.SessionOptions()
         settings.log_severity_level = 3  # errors
         session = runtime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-        found = session.run(order.outputs, {"input": order.example.numpy()})
+        pairs = zip(order.inputs, order.example, strict=True)
+        fed = {name: each.numpy() for name, each in pairs}
+        found = session.run(order.outputs, fed)
         return [torch.from_numpy(each) for each in found]
 
 

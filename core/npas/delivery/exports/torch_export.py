@@ -39,7 +39,7 @@ class TorchExport:
     def run(self, order: Order, path: Path) -> list[Tensor] | None:
         """Return what the file gives; see `Target`."""
         with path.open("rb") as file:
-            found = torch.export.load(file).module()(order.example)
+            found = torch.export.load(file).module()(*order.example)
         return [found] if isinstance(found, Tensor) else list(found)
 
 
