@@ -229,7 +229,9 @@ class Attention(nn.Module):
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
         for norm, qkv, proj in zip(self.norms, self.qkv, self.proj, strict=True):
-            q, k, v = (each.unflatten(-1, (4, 8)).transpose(1, 2) for each in qkv(norm(x)).chunk(3, -1))
+            q, k, v = (
+                each.unflatten(-1, (4, 8)).transpose(1, 2) for each in qkv(norm(x)).chunk(3, -1)
+            )
             seen = functional.scaled_dot_product_attention(q, k, v)
             x = x + proj(seen.transpose(1, 2).flatten(2))
         x, _ = self.pool(x[:, :1], x, x)
@@ -243,7 +245,9 @@ class UNet(nn.Module):
         super().__init__()
         self.down = nn.ModuleList([nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1)])
         self.middle = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.GroupNorm(4, 16))
-        self.up = nn.ModuleList([nn.ConvTranspose2d(16, 16, 2, 2), nn.ConvTranspose2d(32, 8, 2, 2)])
+        self.up = nn.ModuleList(
+            [nn.ConvTranspose2d(16, 16, 2, 2), nn.ConvTranspose2d(32, 8, 2, 2)]
+        )
         self.out = nn.Conv2d(16, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:

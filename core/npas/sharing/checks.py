@@ -123,4 +123,6 @@ def _num_parameters(network: nn.Module, spec: NetworkSpec) -> tuple[int, int]:
     if own is not None:
         return own.num_trained, own.num_trained
     parameters = list(network.parameters())
-    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(
+        p.numel() for p in parameters
+    )

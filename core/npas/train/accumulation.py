@@ -7,9 +7,7 @@ from torch import Tensor, nn
 
 from npas.train.evaluate import Tensors
 
-Minimised = Callable[
-    [nn.Module, Tensors, Tensors, Sequence[str] | None], tuple[Tensor, Tensor]
-]
+Minimised = Callable[[nn.Module, Tensors, Tensors, Sequence[str] | None], tuple[Tensor, Tensor]]
 """Such as `npas.train.objective.Objective`: of a model and a batch, the loss and the counts."""
 
 

@@ -92,9 +92,7 @@ class Answers:
                 f"label {int(labels[wrong][0])} is no class of {logits.shape[1]}: give 0 to "
                 f"{logits.shape[1] - 1}"
             )
-        return cross_entropy(
-            logits, labels, smoothing=self.smoothing, weights=self.class_weights
-        )
+        return cross_entropy(logits, labels, smoothing=self.smoothing, weights=self.class_weights)
 
 
 def logits_of(outputs: Any) -> Tensor | None:

@@ -169,5 +169,3 @@ def _digest(about: Mapping[str, Any], streams: Mapping[str, bytes]) -> str:
 
 def _text(about: Mapping[str, Any]) -> str:
     return json.dumps(about, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-

@@ -133,12 +133,12 @@ def fitted(
     factor, (size, content) = max(fitting.items(), key=lambda pair: (pair[1][0], -pair[0]))
     is_filled = size >= LEAST_SHARE * budget
     why = "" if is_filled else f"steps are as fine as they get, 1/{1 / FINEST:g} of a deviation"
-    return Fitted(grid=sizes.grid(factor), content=content, note=note, file_bytes=size, why_less=why)
+    return Fitted(
+        grid=sizes.grid(factor), content=content, note=note, file_bytes=size, why_less=why
+    )
 
 
-def _search(
-    sizes: Sizes, measured: Callable[[float], int], budget: int, rest: int
-) -> None:
+def _search(sizes: Sizes, measured: Callable[[float], int], budget: int, rest: int) -> None:
     """Measure factors until one fills the budget: by entropy, and by halves where that is off.
 
     Args:

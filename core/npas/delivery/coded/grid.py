@@ -72,9 +72,7 @@ class Grid:
         return {"steps": dict(self.steps), "digits": self.digits}
 
 
-def grid(
-    factor: float, relative: Mapping[str, float], deviations: Mapping[str, float]
-) -> Grid:
+def grid(factor: float, relative: Mapping[str, float], deviations: Mapping[str, float]) -> Grid:
     """Return the grid for a factor of all steps.
 
     Args:

@@ -162,9 +162,7 @@ def taken_out(table: Table, streams: Mapping[str, bytes]) -> dict[str, Tensor]:
     return found
 
 
-def _by_stream(
-    tensors: Mapping[str, Tensor], grid: Grid
-) -> dict[str, list[tuple[str, Tensor]]]:
+def _by_stream(tensors: Mapping[str, Tensor], grid: Grid) -> dict[str, list[tuple[str, Tensor]]]:
     """Return the tensors of each stream; values of one kind lie together, which codes better."""
     found: dict[str, list[tuple[str, Tensor]]] = {"codes": [], "values": [], "kept": []}
     for name, tensor in tensors.items():
