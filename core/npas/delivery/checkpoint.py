@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from npas import arch, tensor_file
 from npas.arch import matching
+from npas.delivery import own
 from npas.delivery.coded.coder import Coder
 from npas.delivery.coded.file import CodedFile, is_coded
 from npas.errors import CheckpointError, NpasError, PlanError
 from npas.plans import Plan
 from npas.sharing.checks import check_coverage
 from npas.sharing.model import SharedModel, check_shared
-from npas.sharing.structure import check_same
 
 FORMAT = "npas-2"
 
@@ -71,7 +71,7 @@ def save(
         PlanError: its modules or tensors are no longer those that its plan says.
     """
     check_shared(model)
-    tensors = model.state_dict()
+    tensors = own.tensors_of(model)
     _check_as_planned(model, tensors)
     note = note_of(model.plan, model.extra if extra is None else extra)
     if bytes is None or plain_bytes(tensors, note) <= bytes:
@@ -94,8 +94,7 @@ def _check_as_planned(model: SharedModel, tensors: Mapping[str, Tensor]) -> None
         PlanError: something was.
     """
     planned = SharedModel(_skeletons(model.plan, device="meta"), model.plan)
-    for name in model.network_names:
-        check_same(name, model.network(name), planned.network(name))
+    own.check_networks(model, planned)
     try:
         _check_tensors(planned.state_dict(), tensors)
     except CheckpointError as error:
@@ -188,18 +187,30 @@ def _check_note(path: str | os.PathLike[str], note: dict[str, Any], digest: obje
 
 @overload
 def load(
-    path: str | os.PathLike[str], *, materialise: Literal[False] = False, device: str = "cpu"
+    path: str | os.PathLike[str],
+    *,
+    materialise: Literal[False] = False,
+    device: str = "cpu",
+    into: own.Into | None = None,
 ) -> SharedModel: ...
 
 
 @overload
 def load(
-    path: str | os.PathLike[str], *, materialise: Literal[True], device: str = "cpu"
+    path: str | os.PathLike[str],
+    *,
+    materialise: Literal[True],
+    device: str = "cpu",
+    into: own.Into | None = None,
 ) -> nn.Module: ...
 
 
 def load(
-    path: str | os.PathLike[str], *, materialise: bool = False, device: str = "cpu"
+    path: str | os.PathLike[str],
+    *,
+    materialise: bool = False,
+    device: str = "cpu",
+    into: own.Into | None = None,
 ) -> nn.Module:
     """Open a checkpoint: the outputs are bit-equal to those of the saved network.
 
@@ -208,25 +219,33 @@ def load(
         materialise: return a plain module without banks instead; with several networks, a
             ModuleDict of them.
         device: where to put it.
+        into: a module to put the weights into, which is taken over: needed where the file is of a
+            module of the user's own, whose code it has not; of several networks, by name.
 
     Returns:
         The network in evaluation mode; `.plan` and `.extra` are what was saved.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is damaged, of another version, or its tensors do not fit its plan.
+        CheckpointError: it is damaged, of another version, or its tensors do not fit its plan; or
+            it is of another module than the one given, or needs one.
+        InvalidSpecError: what is given is no module.
     """
     plan, extra, digest = _read(path)
+    networks = own.given(path, plan, into)
     try:
         tensors = _tensors(path, plan)
         if digest not in (None, _digest_of_tensors(tensors)):
             raise CheckpointError(
                 "it is damaged: its tensors were changed after it was written; take another copy"
             )
-        model = _empty(plan)
-        _check_tensors(model.state_dict(), tensors)
-        # Assigned, not copied: a network that was saved in another precision keeps it.
-        model.load_state_dict(tensor_file.as_state_of(model, tensors), assign=True)
+        model = _empty(plan, networks)
+        _check_tensors(own.tensors_of(model), tensors)
+        if networks is None:
+            # Assigned, not copied: a network that was saved in another precision keeps it.
+            model.load_state_dict(tensor_file.as_state_of(model, tensors), assign=True)
+        else:
+            own.put(model, tensors)
     except (SafetensorError, NpasError, RuntimeError, ValidationError) as error:
         raise CheckpointError(f"{path} does not hold what its plan says: {error}") from error
     model.extra = extra
@@ -246,9 +265,9 @@ def _tensors(path: str | os.PathLike[str], plan: Plan) -> dict[str, Tensor]:
         return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
 
 
-def _empty(plan: Plan) -> SharedModel:
-    """Return the networks of a plan without values: all of them are in the file."""
-    networks = _skeletons(plan)
+def _empty(plan: Plan, given: Mapping[str, nn.Module] | None) -> SharedModel:
+    """Return the networks of a plan, those given or new ones: all values are in the file."""
+    networks = _skeletons(plan) if given is None else given
     check_coverage(networks, plan)
     with torch.device("cpu"):
         return SharedModel(networks, plan)
@@ -261,7 +280,8 @@ def _check_sizes(plan: Plan, shapes: Iterable[Sequence[int]]) -> None:
         raise CheckpointError(f"it holds {held:,} scalars, the plan has {plan.ledger.total:,}")
     for network in plan.networks:
         spec = network.architecture
-        if None in (spec.num_classes, spec.input_channels, spec.input_size):
+        is_open = None in (spec.num_classes, spec.input_channels, spec.input_size)
+        if is_open and spec.module is None:
             raise CheckpointError(f"network {network.name} leaves sizes open")
     dense = arch.layer_table(matching.resolve_for(plan.networks, None)).dense
     if dense != plan.ledger.dense:

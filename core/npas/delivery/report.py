@@ -116,7 +116,7 @@ class DistillationReport(Part):
     """The teacher: what was asked for, and what it came to.
 
     Attributes:
-        teacher: "dense", trained in the job, or "checkpoint:NAME".
+        teacher: "dense", trained in the job, "start", or "checkpoint:NAME".
         temperature: logits are divided by it.
         weight: of the teacher in the loss, 0 to 1.
         accuracy: on the test images, 0 to 1; None where there was no time for a teacher.

@@ -7,11 +7,11 @@ from torch import nn
 from npas.delivery.coded.coder import Coder
 from npas.errors import PlanError
 from npas.folding.penalty import recurrence_penalty
+from npas.jobs.beginning import beginning
 from npas.jobs.context import RunContext, StageName
 from npas.jobs.distillation import SideBySide
 from npas.jobs.promise import outdated
 from npas.jobs.record import Record
-from npas.jobs.start import begun
 from npas.sharing import build
 from npas.spec import TrainingSpec
 from npas.train import Trainer
@@ -74,7 +74,7 @@ def _shared(
     rounding: Rounding | None = None,
 ) -> Trainer:
     try:
-        model = begun(context.start, record.plan, context.spec).to(context.device)
+        model = beginning(context, record.plan)
     except PlanError as error:
         raise outdated(error) from error
     return _trainer(

@@ -35,13 +35,15 @@ def plan(
     data_folder: Path | str | None = None,
     unshared: Sequence[str] = (),
     share_embeddings: bool = False,
+    example: object = None,
     **options: Any,
 ) -> Plan:
     """Decide which layers share which parameters.
 
     Args:
         architecture: "wrn-28-10", an architecture, several named networks, or a whole request,
-            which brings all that a request has along: give none of it beside it.
+            which brings all that a request has along: give none of it beside it. Or any
+            `nn.Module`, or several by name, which are looked at and left as they are.
         budget: trainable parameters of all networks together, or {"fraction": 0.25} of the dense
             size. None: no limit but the method's own (the dense size, where it needs one).
         method: name of a sharing method, or its spec.
@@ -52,6 +54,9 @@ def plan(
         unshared: layers that keep their own weights: a kind ("depthwise"), a role ("stem"), or a
             pattern with * for names ("stages.0.*", "network/name"), each.
         share_embeddings: let embeddings share, too.
+        example: what a module's forward takes: `(x,)`, or a mapping of keywords; of several
+            modules, by network. The module is run on it once, to find what it reads and whether
+            it runs on generated weights. None: it is not run.
         **options: options of the method.
 
     Returns:
@@ -78,6 +83,7 @@ def plan(
         data_folder=data_folder,
         unshared=unshared,
         share_embeddings=share_embeddings,
+        example=example,
         options=options,
     )
     made = solve(problem, evidence=evidence, stage=stage)

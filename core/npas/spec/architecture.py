@@ -4,13 +4,23 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, StringConstraints, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from npas.spec.checked import Spec
 from npas.spec.declared import LayerList
+from npas.spec.graph import Graph
 from npas.spec.limits import Name, Option, named
+from npas.spec.module import OWN, ModuleSpec
 
 DECLARED = "declared"
 """The name of all networks that a request declares layer by layer."""
+
+DECLARED_GRAPH = "declared-graph"
+"""The name of all networks that a request declares as a graph of modules and functions."""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class ArchitectureSpec(Spec):
@@ -29,14 +39,37 @@ class ArchitectureSpec(Spec):
         default_factory=dict, max_length=16, description="keyword options of the family"
     )
     layers: LayerList | None = Field(None, description="of a network named declared, and no other")
+    module: SkipJsonSchema[ModuleSpec | None] = Field(
+        None,
+        description="of a network that Python gave as a module; no request over HTTP has one",
+        exclude_if=lambda value: value is None,
+    )
+
+    graph: Graph | None = Field(
+        None,
+        description="of a network named declared-graph, and no other; `npas.declare` writes it",
+        exclude_if=_is_none,  # plans and files of networks without one stay as they were
+    )
 
     shorthand: ClassVar[Mapping[str, Any]] = {"type": "string"}
     _shorthand = model_validator(mode="before")(named)
 
     @model_validator(mode="after")
+    def _graph_where_declared(self) -> Self:
+        if (self.name == DECLARED_GRAPH) != (self.graph is not None):
+            raise ValueError(f"give a graph for the name {DECLARED_GRAPH!r}, and for no other")
+        return self
+
+    @model_validator(mode="after")
     def _layers_where_declared(self) -> Self:
         if (self.name == DECLARED) != (self.layers is not None):
             raise ValueError(f"give layers for the name {DECLARED!r}, and for no other")
+        if (self.name == OWN) != (self.module is not None):
+            raise ValueError(
+                f"{OWN!r} is the name of modules that Python gives, as npas.plan(module, ...); "
+                "what a request names is built from data: write the module as data with "
+                "npas.declare(module, example), or as a list of layers"
+            )
         return self
 
 

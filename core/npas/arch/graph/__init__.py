@@ -1,0 +1,1 @@
+"""Networks declared as graphs: modules and functions of a list, their shapes, their running."""
