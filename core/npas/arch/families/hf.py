@@ -86,9 +86,18 @@ def types() -> tuple[str, ...]:
     return tuple(sorted(found.keys() - REFUSED.keys()))
 
 
-@functools.cache
+_ANSWERING: dict[type[nn.Module], type[nn.Module]] = {}
+
+
 def _answering(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return a class of models that answer with logits alone; parameters keep their names."""
+    """Return the class of models of a kind that answer with logits alone, made at first use."""
+    if kind not in _ANSWERING:
+        _ANSWERING[kind] = _made(kind)
+    return _ANSWERING[kind]
+
+
+def _made(kind: type[nn.Module]) -> type[nn.Module]:
+    """Return a new class of models that answer with logits alone; parameters keep their names."""
 
     def forward(self: nn.Module, images: Tensor) -> Tensor:
         logits: Tensor = kind.forward(self, images).logits

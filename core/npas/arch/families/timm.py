@@ -103,8 +103,8 @@ class TimmFamily:
         name, options = spec.name.removeprefix(PREFIX), dict(spec.options)
         stem = options.pop("stem", "usual")
         given = {k: v for k, v in options.items() if v is not None}
-        given |= {"num_classes": spec.num_classes, "in_chans": spec.input_channels}
-        model, is_sized = _built(name, given, spec.input_size)
+        sizes = {"num_classes": spec.num_classes, "in_chans": spec.input_channels}
+        model, is_sized = _built(name, {**given, **sizes}, spec.input_size)
         if stem == "small":
             if is_sized:
                 raise InvalidSpecError(
