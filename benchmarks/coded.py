@@ -46,7 +46,7 @@ def run_cells(setting: CodingSetting, wanted: Sequence[Cell], place: Place, jobs
             f"{place.store} holds runs of another setting: move them, or give --store"
         )
     write(about, setting.to_json())
-    missing = [cell for cell in wanted if not place.file(cell).exists()]
+    missing = [cell for cell in wanted if not (place.store / f"{cell.name}.json").exists()]
     print(f"{setting.name}: {len(missing)} records to make of {len(wanted)}")
     started = time.monotonic()
     work = functools.partial(make_record, setting, place)

@@ -72,7 +72,8 @@ def moved(net: nn.Module) -> None:
             assert module.running_var is not None
             for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
                 drawn = torch.rand(tensor.shape, generator=generator)
-                tensor.data.copy_(drawn + (-0.5 if tensor is module.bias else 0.5))
+                is_centred = tensor is module.bias or tensor is module.running_mean
+                tensor.data.copy_(drawn + (-0.5 if is_centred else 0.5))
 
 
 def kind(name: str) -> SharedModel:

@@ -10,7 +10,7 @@ from typing import Any
 
 import npas
 import torch
-from npas.delivery.exports import Exported
+from npas.delivery.exporting import Exported
 from npas.sharing.model import SharedModel
 
 Tool = Callable[[SharedModel, dict[str, Any], Path], int]

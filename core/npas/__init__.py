@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from npas.arch.graph.declaration import declare as declare
     from npas.delivery.checkpoint import load as load
     from npas.delivery.checkpoint import save as save
-    from npas.delivery.exports import export as export
+    from npas.delivery.exporting import export as export
     from npas.delivery.hub import NpasModel as NpasModel
     from npas.delivery.joining import join as join
     from npas.delivery.profiles import profile as profile
@@ -47,7 +47,7 @@ _OWNERS = {
     "build": "npas.arch",
     "compare": "npas.plans.comparison",
     "convert": "npas.folding.conversion",
-    "export": "npas.delivery.exports",
+    "export": "npas.delivery.exporting",
     "NpasModel": "npas.delivery.hub",
     "declare": "npas.arch.graph.declaration",
     "join": "npas.delivery.joining",

@@ -59,7 +59,7 @@ class Windows:
 
     def compose(self, bank_B: Tensor, mixing_M: Tensor, weight_N: Tensor) -> None:
         """Write the mix."""
-        torch.mv(torch.stack(self._views(bank_B), dim=1), mixing_M, out=weight_N)
+        torch.mv(torch.stack(self._views(bank_B)).t(), mixing_M, out=weight_N)
 
     def pull_back(
         self, bank_B: Tensor, mixing_M: Tensor, gradient_N: Tensor, of_bank_B: Tensor

@@ -7,6 +7,7 @@ written again.
 """
 
 import contextlib
+import copy
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
@@ -233,8 +234,9 @@ class SharedGroup(nn.Module):
 
     def fit(self, weights: Sequence[Tensor]) -> None:
         """Start as near to given weights, one per slot, as the recipe can."""
-        with own_precision(), self._lock:
-            starts = self._composer.fit(weights)
+        composer = copy.deepcopy(self._composer)  # whose work space, a copy of all, goes with it
+        with own_precision():
+            starts = composer.fit(weights)
         self.load(starts)
 
     def pull_back(

@@ -35,7 +35,8 @@ def moved(model):
         if isinstance(module, nn.BatchNorm2d):
             for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
                 drawn = torch.rand(tensor.shape, generator=generator)
-                tensor.data.copy_(drawn + (0.5 if tensor is not module.bias else -0.5))
+                is_centred = tensor is module.bias or tensor is module.running_mean
+                tensor.data.copy_(drawn + (-0.5 if is_centred else 0.5))
     return model.eval()
 
 

@@ -6,7 +6,7 @@ import pytest
 import safetensors.torch
 import torch
 from npas import registry
-from npas.delivery.exports import target
+from npas.delivery.exporting import target
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.spec import ArchitectureSpec, NetworkSpec
 from torch import nn

@@ -20,7 +20,7 @@ FORMS = {
     "mix, guard": ("mix", {"guard": True}),
     "linear": ("linear", {}),
 }
-FOLDS = {"onnxruntime": {"tied", "mix"}, "openvino": {"mix"}}
+FOLDS = {"onnxruntime": {"tied", "mix"}, "openvino": {"tied", "mix"}}
 """Forms of which a tool writes a copy for every layer."""
 
 

@@ -17,7 +17,7 @@ NETWORKS = (
     several("wrn-10-1"),
     several("vit-1-16-4"),
     several("resnet-8", "wrn-10-1"),
-    several("torchvision:mobilenet_v3_small", size=64),
+    several("densenet-10-4"),
 )
 REQUESTS = 30
 
@@ -27,8 +27,11 @@ def requests():
     draw = random.Random(12)
     methods = [name for name in registry.names("npas.methods") if name != "auto"]
     for number in range(REQUESTS):
-        networks = NETWORKS[4] if number % 10 == 9 else NETWORKS[draw.randrange(4)]
-        yield networks, methods[number % len(methods)], draw.uniform(0.02, 1.1)
+        yield (
+            NETWORKS[draw.randrange(len(NETWORKS))],
+            methods[number % len(methods)],
+            draw.random(),
+        )
 
 
 def size_for(networks, method, share):

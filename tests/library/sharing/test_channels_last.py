@@ -8,7 +8,7 @@ import torch
 from npas import registry
 from npas.recipes import _memory_format
 from npas.sharing.layout import Layout
-from npas.spec import BudgetSpec
+from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from torch.nn import functional as F
 
 UNSHARED = ("auto", "dense", "narrow")
@@ -22,6 +22,13 @@ def made(method="superweights", fraction=0.75, name="wrn-10-2", **options):
     plan = npas.plan(name, budget=BudgetSpec(fraction=fraction), method=method, **options)
     network = npas.build(plan.networks[0].architecture, seed=1)
     return npas.share(network, plan, seed=1).double()
+
+
+def pair():
+    return [
+        NetworkSpec(name=name, architecture=ArchitectureSpec(name=name))
+        for name in ("wrn-10-1", "wrn-16-1")
+    ]
 
 
 def weights(model):
@@ -96,11 +103,10 @@ def test_what_is_made_of_a_channels_last_network_is_so_too():
 
 
 def test_one_network_of_several_is_channels_last_as_they_are():
-    names = ["wrn-10-1", "wrn-16-1"]
-    plan = npas.plan(names, budget=BudgetSpec(fraction=0.4), method="superweights")
+    plan = npas.plan(pair(), budget=BudgetSpec(fraction=0.4), method="superweights")
     built = {each.name: npas.build(each.architecture, seed=1) for each in plan.networks}
     model = npas.share(built, plan).to(memory_format=LAST)
-    assert are_last(weights(model.member(model.network_names[1])))
+    assert are_last(weights(model.member("wrn-16-1")))
 
 
 def test_volumes_are_channels_last_by_their_own_name():

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed
 from npas.sharing.graphs import composed_outside
-from npas.spec import ArchitectureSpec, BudgetSpec
+from npas.spec import ArchitectureSpec, BudgetSpec, NetworkSpec
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -25,15 +25,20 @@ pytestmark = [
 X = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(4)
 LAYERS = [
-    {"kind": "conv", "outputs": 8},
-    {"kind": "conv", "outputs": 8},
-    {"kind": "conv", "outputs": 8},
+    {"kind": "conv", "channels": 8},
+    {"kind": "conv", "channels": 8},
+    {"kind": "conv", "channels": 8},
     {"kind": "pool", "function": "global"},
     {"kind": "linear"},
 ]
 SMALL = ArchitectureSpec(
     name="declared", layers=LAYERS, input_channels=3, input_size=16, num_classes=10
 )
+
+PAIR = [
+    NetworkSpec(name=name, architecture=ArchitectureSpec(name=name))
+    for name in ("wrn-10-1", "wrn-16-1")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -54,14 +59,18 @@ def compiled(model):
     return torch.compile(model, backend="aot_eager")
 
 
-def losses(model, compiled_model, kind, x=X):
-    """Train for six steps, the last four of which must not compile anything."""
+def losses(model, compiled_model, kind, x=X, *, is_half=False):
+    """Train for six steps, the last four of which must not compile anything.
+
+    Autocast keeps what it has cast until its end, so that it covers one forward pass at a time.
+    """
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, **{kind: True})
     found = []
     for step in range(6):
         with torch.compiler.set_stance("default" if step < 2 else "fail_on_recompile"):
             optimizer.zero_grad()
-            loss = F.cross_entropy(compiled_model(x), Y)
+            with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
+                loss = F.cross_entropy(compiled_model(x), Y)
             loss.backward()
             optimizer.step()
         found.append(loss.item())
@@ -72,7 +81,7 @@ def num_breaks():
     return sum(counters["graph_break"].values())
 
 
-@pytest.mark.parametrize("method", ["soft_sharing", "ssn", "superweights", "block_mix", "random"])
+@pytest.mark.parametrize("method", ["soft_sharing", "ssn", "superweights", "block_mix"])
 def test_compiled_training_is_that_of_the_network(method):
     """Losses agree to 1e-5 of them: the compiler takes some operations apart."""
     model = made(method, "wrn-16-1" if method == "soft_sharing" else "wrn-10-1")
@@ -115,7 +124,7 @@ def test_compiled_network_reads_the_banks_as_they_are():
 
 
 def test_several_networks_are_compiled_with_one_break():
-    model = made("superweights", ["wrn-10-1", "wrn-16-1"], 0.4).eval()
+    model = made("superweights", PAIR, 0.4).eval()
     fast = compiled(model)
     found = fast(X)
     assert found.keys() == set(model.network_names)
@@ -127,8 +136,8 @@ def test_compiled_network_under_autocast_and_channels_last():
     """Numbers of bfloat16 agree to 2 of its steps, 2**-7 each."""
     model = made("block_mix").to(memory_format=torch.channels_last)
     x, twin, fast = X.to(memory_format=torch.channels_last), copy.deepcopy(model), compiled(model)
-    with torch.autocast("cpu", torch.bfloat16):
-        found, wanted = losses(model, fast, "fused", x), losses(twin, twin, "fused", x)
+    found = losses(model, fast, "fused", x, is_half=True)
+    wanted = losses(twin, twin, "fused", x, is_half=True)
     assert found == pytest.approx(wanted, rel=2**-6)
     assert num_breaks() == 1
 

@@ -80,15 +80,24 @@ def _auto() -> Any:
 
 
 @functools.cache
-def known() -> tuple[str, ...]:
+def types() -> tuple[str, ...]:
     """Return all types with a head that classifies images; MissingPackageError without them."""
     found = _auto().modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
     return tuple(sorted(found.keys() - REFUSED.keys()))
 
 
-@functools.cache
+_ANSWERING: dict[type[nn.Module], type[nn.Module]] = {}
+
+
 def _answering(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return a class of models that answer with logits alone; parameters keep their names."""
+    """Return the class of models of a kind that answer with logits alone, made at first use."""
+    if kind not in _ANSWERING:
+        _ANSWERING[kind] = _made(kind)
+    return _ANSWERING[kind]
+
+
+def _made(kind: type[nn.Module]) -> type[nn.Module]:
+    """Return a new class of models that answer with logits alone; parameters keep their names."""
 
     def forward(self: nn.Module, images: Tensor) -> Tensor:
         logits: Tensor = kind.forward(self, images).logits
@@ -129,9 +138,9 @@ class HfFamily:
         if not name.startswith(PREFIX):
             return False
         kind = name.removeprefix(PREFIX)
-        if kind in known():
+        if kind in types():
             return True
-        names = [PREFIX + each for each in known()]
+        names = [PREFIX + each for each in types()]
         why = f"{kind} cannot be used: {REFUSED[kind]}" if kind in REFUSED else ""
         near = registry.nearest(name, names)
         raise UnknownNameError(

@@ -57,7 +57,7 @@ def _timm() -> Any:
 
 
 @functools.cache
-def known() -> tuple[str, ...]:
+def models() -> tuple[str, ...]:
     """Return the names of all models of timm; MissingPackageError where it is not installed."""
     return tuple(_timm().list_models())
 
@@ -83,9 +83,9 @@ class TimmFamily:
         """
         if not name.startswith(PREFIX):
             return False
-        if name.removeprefix(PREFIX) in known():
+        if name.removeprefix(PREFIX) in models():
             return True
-        names = [PREFIX + each for each in known()]
+        names = [PREFIX + each for each in models()]
         near = registry.nearest(name, names)
         raise UnknownNameError("architecture", name, names, near, field="/architecture/name")
 
@@ -103,8 +103,8 @@ class TimmFamily:
         name, options = spec.name.removeprefix(PREFIX), dict(spec.options)
         stem = options.pop("stem", "usual")
         given = {k: v for k, v in options.items() if v is not None}
-        given |= {"num_classes": spec.num_classes, "in_chans": spec.input_channels}
-        model, is_sized = _built(name, given, spec.input_size)
+        sizes = {"num_classes": spec.num_classes, "in_chans": spec.input_channels}
+        model, is_sized = _built(name, {**given, **sizes}, spec.input_size)
         if stem == "small":
             if is_sized:
                 raise InvalidSpecError(

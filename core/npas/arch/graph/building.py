@@ -145,6 +145,8 @@ class _Builder:
             sizes = sizes if isinstance(sizes, tuple) else (sizes,)
             parameter = nn.Parameter(_zeros(sizes, self._left()))
             self._register(parent, attribute, parameter)
+            if set(node.start) - {"value"}:
+                raise UnfitSettingError("start: a parameter has a value alone")
             self._start(parent, {attribute: node.start.get("value", (0.0, 0.02))})
         elif not isinstance(getattr(parent, attribute, None), nn.Parameter):
             raise UnfitSettingError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -133,7 +134,26 @@ def _seen(module: nn.Module, images: Tensor) -> list[Recorded]:
     few, more = (_run(module.train(), owners, _batch(images, size)) for size in _BATCHES)
     evaluating = _run(module.eval(), owners, _batch(images, _BATCHES[0]))
     merging.check_training(few, evaluating)
-    return merging.over_batches(few, more, _BATCHES)
+    return _with_unread_buffers(owners, merging.over_batches(few, more, _BATCHES))
+
+
+def _with_unread_buffers(owners: Owners, nodes: Sequence[Recorded]) -> list[Recorded]:
+    """Put buffers of state dicts that no node reads before all others.
+
+    What is computed from them alone is a constant, which stands where it is read.
+    """
+    known = {node.name for node in nodes}
+    kept = owners.model.state_dict().keys()
+    unread = [
+        Recorded(op="buffer", name=name, tensor=buffer.detach().clone())
+        for name, buffer in owners.model.named_buffers()
+        if name in kept and name not in known and name.rpartition(".")[0] not in known
+    ]
+    moved = [
+        replace(node, reads=tuple(each and each + len(unread) for each in node.reads))
+        for node in nodes
+    ]
+    return [*unread, *moved]
 
 
 def _run(module: nn.Module, owners: Owners, images: Tensor) -> list[Recorded]:

@@ -29,6 +29,10 @@ _CONVERSIONS = frozenset(
     {"to", "float", "half", "double", "bfloat16", "int", "long", "bool", "type", "type_as"}
 )
 _TRANSPOSED = {"T": None, "mT": (-2, -1)}
+_REVERSED = {
+    **{"__rsub__": "sub", "rsub": "sub", "__rdiv__": "div", "__rtruediv__": "div"},
+    **{"__rpow__": "pow", "__rmatmul__": "matmul"},
+}
 _DEPTH = ("DropPath", "StochasticDepth")
 """How classes are called that drop whole images while training; libraries have their own each."""
 
@@ -93,6 +97,12 @@ def special(func: Any, args: Any, kwargs: Mapping[str, Any], made: Any) -> Speci
     if name in _TRANSPOSED:
         dims = _TRANSPOSED[name] or (0, 1)
         return "transpose", (args[0], *dims), {}
+    if name == "norm":
+        found = dict(zip(("p", "dim", "keepdim"), args[1:], strict=False)) | dict(kwargs)
+        usual = found.get("p", "fro") in ("fro", None)
+        return name, (args[0],), found | {"p": 2.0} if usual else found
+    if name in _REVERSED:
+        return _REVERSED[name], (args[1], args[0]), dict(kwargs)
     if name == "max" and not isinstance(made, Tensor):
         return "greatest", args, dict(kwargs)
     if name in ("batch_norm", "instance_norm"):

@@ -248,14 +248,23 @@ class Tracer(TorchFunctionMode):
 def followed(tracer: Tracer) -> Iterator[None]:
     """Have a tracer see every call of torch's and of modules, for the length of the block."""
     original = nn.Module.__call__
+    apply = torch.autograd.Function.__dict__["apply"]
+
+    def refuse(function: type[torch.autograd.Function], *_: Any, **__: Any) -> Any:
+        raise tracer.undeclarable(
+            f"{function.__name__} is a torch.autograd.Function, with a gradient of its own; a "
+            "graph has those of torch's functions"
+        )
 
     @functools.wraps(original)
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return tracer.run(original, module, args, kwargs)
 
+    torch.autograd.Function.apply = classmethod(refuse)  # type: ignore[assignment,method-assign]  # put back below
     nn.Module.__call__ = call  # type: ignore[method-assign]  # put back below
     try:
         with tracer:
             yield
     finally:
         nn.Module.__call__ = original  # type: ignore[method-assign]  # as it was
+        torch.autograd.Function.apply = apply  # type: ignore[method-assign]  # as it was

@@ -92,7 +92,8 @@ class Table(Spec):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor, by name."""
-        return {row.name: row.shape for row in (*self.codes, *self.values, *self.kept)}
+        rows: tuple[OnGrid | Shortened | Kept, ...] = (*self.codes, *self.values, *self.kept)
+        return {row.name: row.shape for row in rows}
 
     def num_bytes(self) -> dict[str, int]:
         """Return the length of each stream before it is coded."""

@@ -45,7 +45,10 @@ def of_codes(codes: NDArray[np.int32], planes: int) -> bytes:
 def to_codes(content: bytes, planes: int) -> NDArray[np.int32]:
     """Return the codes of planes."""
     digits = np.frombuffer(content, np.int8).reshape(planes, -1).astype(np.int32)
-    return sum((digits[plane] << (_BITS * plane) for plane in range(planes)), digits[0] * 0)
+    codes = np.zeros(digits.shape[1], np.int32)
+    for plane in range(planes):
+        codes += digits[plane] << (_BITS * plane)
+    return codes
 
 
 def of_values(values: NDArray[np.float32], planes: int) -> bytes:

@@ -62,20 +62,19 @@ class Onnx:
 
 
 def _strip(model: Any) -> None:
-    """Take out notes for developers: traces of the Python code, of every node."""
+    """Take out notes for developers, traces of the Python code, and shorten names between."""
     graph = model.graph
     values = [*graph.inputs, *graph.initializers.values()]
-    for node in graph:
+    for number, node in enumerate(graph):
         node.metadata_props.clear()
-        node.doc_string = None
+        node.doc_string, node.name = None, f"n{number}"
         values.extend(node.outputs)
-    for value in values:
+    for number, value in enumerate(values):
         value.metadata_props.clear()
         value.doc_string = None
-    for node in graph:
-        for value in node.outputs:
-            if not value.is_graph_output():
-                value.shape = value.type = None  # of what is between, runtimes find it out
+        if value.producer() is not None and not value.is_graph_output():
+            value.name = f"v{number}"
+            value.shape = value.type = None  # runtimes find these out
     model.metadata_props.clear()
     graph.metadata_props.clear()
 
