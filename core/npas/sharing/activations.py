@@ -164,7 +164,7 @@ def fit_to_outputs(
 
     with torch.enable_grad():
         before = float(loss().detach())
-        search.step(closure)
+        search.step(closure)  # type: ignore[no-untyped-call]  # of PyTorch
         if not float(loss().detach()) <= before:  # the line search failed, or went to NaN
             with torch.no_grad():
                 for each, old in zip(learned, start, strict=True):
@@ -180,4 +180,5 @@ def _outputs(weight: Tensor, root: Tensor | None) -> Tensor:
 def _root(products: Tensor) -> Tensor:
     """Return a square root of a symmetric matrix without negative eigenvalues."""
     values, vectors = torch.linalg.eigh(products.double())
-    return (vectors * values.clamp_min(0).sqrt()).to(products)
+    root: Tensor = (vectors * values.clamp_min(0).sqrt()).to(products)
+    return root
