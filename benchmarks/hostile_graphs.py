@@ -120,7 +120,7 @@ def bad_setting(graph: Graph, rng: random.Random) -> None:
 
 def unknown_setting(graph: Graph, rng: random.Random) -> None:
     """Set what there is not."""
-    names = ("out", "device", "dtype", "__dict__", "inplace", "self", "input", "function")
+    names = ("out", "device", "alias", "__dict__", "inplace", "self", "input", "function")
     rng.choice(graph["kinds"]).setdefault("settings", {})[rng.choice(names)] = rng.choice(JUNK)
 
 

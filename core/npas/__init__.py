@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from npas.arch.graph.declaration import declare as declare
     from npas.delivery.checkpoint import load as load
     from npas.delivery.checkpoint import save as save
+    from npas.delivery.exporting import export as export
+    from npas.delivery.hub import NpasModel as NpasModel
     from npas.delivery.joining import join as join
+    from npas.delivery.profiles import profile as profile
+    from npas.folding.conversion import convert as convert
     from npas.folding.fold import fold as fold
     from npas.folding.loops import loops as loops
     from npas.folding.recalibration import recalibrate as recalibrate
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from npas.spec import JobSpec as JobSpec
     from npas.spec import NetworkSpec as NetworkSpec
     from npas.train import Command as Command
+    from npas.train.fitting import fit as fit
 
 _OWNERS = {
     "ArchitectureSpec": "npas.spec",
@@ -41,8 +46,13 @@ _OWNERS = {
     "SharedModel": "npas.sharing.model",
     "build": "npas.arch",
     "compare": "npas.plans.comparison",
+    "convert": "npas.folding.conversion",
+    "export": "npas.delivery.exporting",
+    "NpasModel": "npas.delivery.hub",
     "declare": "npas.arch.graph.declaration",
     "join": "npas.delivery.joining",
+    "profile": "npas.delivery.profiles",
+    "fit": "npas.train.fitting",
     "fold": "npas.folding.fold",
     "load": "npas.delivery.checkpoint",
     "loops": "npas.folding.loops",

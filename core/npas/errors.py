@@ -61,11 +61,12 @@ class InfeasibleBudgetError(NpasError, ValueError):
     """The budget is below the smallest network this method can make.
 
     Attributes:
-        budget: trainable parameters asked for.
-        minimum: the fewest trainable parameters this method reaches.
+        budget: trainable parameters asked for; of a budget in bytes, bytes of the file.
+        minimum: the fewest that this method reaches, likewise.
         alternatives: the same number for every other method, by method name.
         unshared: trainable parameters of the minimum that `unshared` keeps private; 0 where it
             would be no lower without.
+        unit: "parameters" or "bytes".
     """
 
     code = "infeasible_budget"
@@ -78,13 +79,15 @@ class InfeasibleBudgetError(NpasError, ValueError):
         minimum: int,
         alternatives: Mapping[str, int],
         unshared: int = 0,
+        unit: str = "parameters",
     ) -> None:
+        self.unit = unit
         self.method, self.budget, self.minimum = method, budget, minimum
         self.alternatives, self.unshared = dict(alternatives), unshared
         lower = {name: least for name, least in alternatives.items() if least < minimum}
         others = ", ".join(f"{name} {least:,}" for name, least in sorted(lower.items()))
         super().__init__(
-            f"a budget of {budget:,} parameters is below the minimum of {method}, {minimum:,}"
+            f"a budget of {budget:,} {unit} is below the minimum of {method}, {minimum:,}"
             + (f" ({unshared:,} of them kept private by unshared)" if unshared else "")
             + f"; raise it to at least {minimum:,}"
             + (", or keep fewer layers unshared" if unshared else "")
@@ -103,10 +106,10 @@ class UndeclarableError(NpasError, ValueError):
 
     code = "undeclarable"
 
-    def __init__(self, reason: str, *, path: str = "", line: str = "") -> None:
+    def __init__(self, reason: str, *, path: str = "", line: str = "", field: str = "") -> None:
         self.path, self.line = path, line
         where = f"in {path!r}" if path else "in the module itself"
-        super().__init__(f"{where}{f' ({line})' if line else ''}: {reason}")
+        super().__init__(f"{where}{f' ({line})' if line else ''}: {reason}", field=field)
 
 
 class PlanError(NpasError, ValueError):
@@ -119,6 +122,12 @@ class OutdatedPlanError(PlanError):
     """A plan that was promised fits no more: its data or the code changed after it was made."""
 
     code = "plan_outdated"
+
+
+class ExportError(NpasError, ValueError):
+    """A network cannot be written in a format, or the file does not give what the network does."""
+
+    code = "export_failed"
 
 
 class CheckpointError(NpasError, ValueError):

@@ -82,6 +82,11 @@ def buffers_of(module: nn.Module) -> dict[str, Tensor | None]:
     return module._buffers
 
 
+def is_kept_in_files(module: nn.Module, buffer: str) -> bool:
+    """Return whether a module's own buffer of that name is a part of its state dict."""
+    return buffer not in module._non_persistent_buffers_set
+
+
 def children_of(module: nn.Module) -> dict[str, nn.Module | None]:
     """Return a module's children, the dictionary itself, in which None and order count."""
     return module._modules

@@ -15,6 +15,8 @@ from npas import registry
 from npas.arch.deviation import Deviations
 from npas.arch.layers import Layer, LayerTable, RoleOf, tabulate, without_embeddings
 from npas.arch.meta import SkipInit
+from npas.arch.own.family import OWN_FAMILY
+from npas.arch.own.skeleton import skeleton, table_of
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan
 from npas.spec import MAX_LAYERS, MAX_PARAMETERS, ArchitectureSpec, NetworkSpec, Spec, validation
@@ -74,6 +76,8 @@ def family_of(spec: ArchitectureSpec) -> Family:
     Raises:
         UnknownNameError: no family knows it; the nearest known names are in the message.
     """
+    if spec.module is not None:
+        return OWN_FAMILY
     for family in known_families().values():
         if family.matches(spec.name):
             return family
@@ -88,7 +92,8 @@ def family_of(spec: ArchitectureSpec) -> Family:
 def family_name(spec: ArchitectureSpec) -> str:
     """Return the name of a network's family; UnknownNameError if no family knows it."""
     family = family_of(spec)
-    return next(name for name, each in known_families().items() if each is family)
+    names = (name for name, each in known_families().items() if each is family)
+    return next(names, spec.name)
 
 
 def task_of_family(family: Family) -> TaskName:
@@ -115,7 +120,12 @@ def example_input(spec: ArchitectureSpec, *, num_examples: int = 2, seed: int = 
 
     Returns:
         Images (B, channels, S, S), normal; or tokens (B, T), integers from 1.
+
+    Raises:
+        InvalidSpecError: it is a module of the user's own.
     """
+    if spec.module is not None:
+        raise InvalidSpecError(f"what {spec.module.kind} reads only its code says")
     generator = torch.Generator().manual_seed(seed)
     assert spec.input_size is not None
     assert spec.input_channels is not None
@@ -139,6 +149,8 @@ def resolve(
     Raises:
         InvalidSpecError: an option the family does not have, or a value out of its range.
     """
+    if spec.module is not None:
+        return spec
     family = family_of(spec)
     classes, channels, size = sizes or family.sizes
     if sizes is None or not family.fits(spec.name, size):
@@ -221,7 +233,12 @@ def build(
 
 
 def build_uninitialised(spec: ArchitectureSpec, *, device: str = "cpu") -> nn.Module:
-    """Build a network with zeros for random weights: to be loaded at once."""
+    """Build a network with zeros for random weights: to be loaded at once.
+
+    Of a module of the user's own it has the tensors alone, see `npas.arch.own.skeleton`.
+    """
+    if spec.module is not None:
+        return skeleton(spec.module, device=device)
     return _build_without_init(resolve(spec), device)[0]
 
 
@@ -246,26 +263,15 @@ def layer_table(networks: Sequence[NetworkSpec], *, embeddings: bool = False) ->
 
 @functools.lru_cache(maxsize=64)
 def _layer_table(jsons: tuple[str, ...]) -> LayerTable:
-    networks = [NetworkSpec.model_validate_json(text) for text in jsons]
-    models: dict[str, nn.Module] = {}
-    roles: dict[str, RoleOf | None] = {}
-    classes: dict[str, int] = {}
-    deviations: dict[str, Deviations] = {}
-    num_layers = 0
-    for network in networks:
-        spec = network.architecture
-        models[network.name], deviations[network.name] = _build_without_init(spec, "meta")
-        num_layers += sum(p.dim() > 1 for p in models[network.name].parameters())
-        if num_layers > MAX_LAYERS:
-            raise InvalidSpecError(
-                f"more than {MAX_LAYERS:,} layers in all are not planned: choose a smaller depth, "
-                "or fewer networks",
-                field="/architecture",
-            )
-        _try(spec, models[network.name])
-        roles[network.name] = family_of(spec).role_of(spec)
-        classes[network.name] = spec.num_classes or 0
-    table = tabulate(models, roles, classes, deviations)
+    tables: list[LayerTable] = []
+    room = MAX_LAYERS
+    for text in jsons:
+        network = NetworkSpec.model_validate_json(text)
+        found, num_layers = _table_of(network, room)
+        tables.append(found)
+        room -= num_layers
+    layers = tuple(layer for each in tables for layer in each.layers)
+    table = LayerTable(layers=layers, others=sum(each.others for each in tables))
     if table.dense > MAX_PARAMETERS:
         raise InvalidSpecError(
             f"the dense size is {table.dense:,} parameters; at most {MAX_PARAMETERS:,} are "
@@ -273,6 +279,30 @@ def _layer_table(jsons: tuple[str, ...]) -> LayerTable:
             field="/architecture",
         )
     return table
+
+
+def _table_of(network: NetworkSpec, room: int) -> tuple[LayerTable, int]:
+    """Return the layers of one network, and how many there are of at most `room`."""
+    spec, name = network.architecture, network.name
+    if spec.module is not None:
+        _check_room(len(spec.module.layers), room)
+        return table_of(name, spec.module), len(spec.module.layers)
+    model, deviations = _build_without_init(spec, "meta")
+    num_layers = sum(p.dim() > 1 for p in model.parameters())
+    _check_room(num_layers, room)
+    _try(spec, model)
+    role_of, classes = family_of(spec).role_of(spec), spec.num_classes or 0
+    found = tabulate({name: model}, {name: role_of}, {name: classes}, {name: deviations})
+    return found, num_layers
+
+
+def _check_room(num_layers: int, room: int) -> None:
+    if num_layers > room:
+        raise InvalidSpecError(
+            f"more than {MAX_LAYERS:,} layers in all are not planned: choose a smaller depth, "
+            "or fewer networks",
+            field="/architecture",
+        )
 
 
 def planned_layers(plan: Plan) -> tuple[Layer, ...]:
@@ -284,7 +314,10 @@ def planned_layers(plan: Plan) -> tuple[Layer, ...]:
 
 
 def _try(spec: ArchitectureSpec, model: nn.Module) -> None:
-    """Run a network on the meta device if its image size is unusual: it may be too small."""
+    """Run a network on the meta device if it may not run: at an unusual size, it may be too small.
+
+    Networks of other libraries say so by errors of several kinds.
+    """
     assert spec.input_size is not None
     assert spec.input_channels is not None
     if family_of(spec).fits(spec.name, spec.input_size):
@@ -294,12 +327,13 @@ def _try(spec: ArchitectureSpec, model: nn.Module) -> None:
         with torch.no_grad():
             # Buffers computed from real numbers were left on the CPU.
             model.to("meta")(torch.empty(shape, device="meta"))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, ValueError, LookupError, ArithmeticError) as error:
         usual = family_of(spec).default_size(spec.name)
+        is_usual = spec.input_size == usual
         raise InvalidSpecError(
-            f"{spec.name} does not run on images of {spec.input_size} pixels ({error}); its usual "
-            f"input_size is {usual}",
-            field="/architecture/input_size",
+            f"{spec.name} does not run on images of {spec.input_size} pixels ({error}); "
+            + ("its options do not suit it" if is_usual else f"its usual input_size is {usual}"),
+            field="/architecture/options" if is_usual else "/architecture/input_size",
         ) from error
 
 

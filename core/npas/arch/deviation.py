@@ -7,6 +7,7 @@ what, says what it would have drawn. The last call counts.
 import functools
 import math
 from collections.abc import Callable, Mapping
+from statistics import NormalDist
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,12 +16,19 @@ from torch.overrides import handle_torch_function, has_torch_function_variadic
 CONSTANT = frozenset({"zero_", "zeros_", "ones_", "fill_", "constant_", "eye_", "dirac_"})
 """Initialisers that draw nothing."""
 
+CHANGES = frozenset({"erfinv_", "mul_", "div_"})
+"""What libraries do to weights that were drawn, in place: to cut a normal, or to scale them."""
+
+_FAR = 10.0
+"""Deviations from the mean beyond which a normal has nothing."""
+
 
 class Deviations:
     """The standard deviations of the parameters that were initialised so far, by identity."""
 
     def __init__(self) -> None:
         self._found: dict[int, tuple[Tensor, float | None]] = {}
+        self._ends: dict[int, tuple[float, float]] = {}
 
     def note(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Take note of a call of an initialiser.
@@ -36,6 +44,24 @@ class Deviations:
             self._found[id(tensor)] = tensor, None
         elif name in _RULES:
             self._found[id(tensor)] = tensor, _RULES[name](tensor, *rest, **given)
+            if name == "uniform_":
+                self._ends[id(tensor)] = _ends(*rest, **given)
+        elif name in CHANGES and id(tensor) in self._found:
+            self._change(name, tensor, *rest, **given)
+
+    def _change(self, name: str, tensor: Tensor, factor: Any = None, **_: Any) -> None:
+        """Take note that a tensor was changed in place: by a number, or to a normal that is cut.
+
+        The inverse of the error function makes of a uniform tensor a normal one, cut where the
+        uniform one ends, at 1 / sqrt(2) of its scale.
+        """
+        deviation = self._found[id(tensor)][1]
+        if name == "erfinv_" and id(tensor) in self._ends:
+            low, high = map(_quantile, self._ends.pop(id(tensor)))
+            deviation = _truncated(tensor, a=low, b=high) / math.sqrt(2)
+        elif deviation is not None and isinstance(factor, int | float) and factor:
+            deviation *= abs(factor) if name == "mul_" else 1 / abs(factor)
+        self._found[id(tensor)] = tensor, deviation
 
     def of(self, parameter: nn.Parameter) -> float | None:
         """Return the deviation of a parameter; None: unknown, or it starts constant."""
@@ -62,9 +88,21 @@ def _normal(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> float:  # no
     return float(std)
 
 
-def _uniform(tensor: Tensor, a: float = 0.0, b: float = 1.0, **ends: float) -> float:  # noqa: ARG001
-    low, high = ends.get("from", a), ends.get("to", b)
+def _ends(a: float = 0.0, b: float = 1.0, **ends: float) -> tuple[float, float]:
+    """Return between what a uniform tensor is drawn, from the arguments of the call."""
+    return ends.get("from", a), ends.get("to", b)
+
+
+def _uniform(tensor: Tensor, *given: float, **ends: float) -> float:  # noqa: ARG001
+    low, high = _ends(*given, **ends)
     return (high - low) / math.sqrt(12)
+
+
+def _quantile(end: float) -> float:
+    """Return where a standard normal lies below with probability (1 + end) / 2."""
+    if not -1 < end < 1:
+        return math.copysign(_FAR, end)
+    return NormalDist().inv_cdf((1 + end) / 2)
 
 
 def _truncated(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from npas import arch
+from npas.errors import InvalidSpecError
 from npas.spec import ArchitectureSpec, NetworkSpec
 from npas.torch_internals import OperationMode, is_view, storage_number
 
@@ -57,9 +58,24 @@ class Footprint:
 
 
 def macs_of(networks: Sequence[NetworkSpec]) -> dict[str, int]:
-    """Return the multiply-adds of each network for one image, by its name."""
+    """Return the multiply-adds of each network for one image, by its name.
+
+    Raises:
+        InvalidSpecError: a module of the user's own was planned without an example.
+    """
     # Of two, which is counted for each: some norms refuse to learn from a lone image.
-    return {each.name: footprint(each.architecture, batch=2).macs for each in networks}
+    return {each.name: _macs_of(each.architecture) for each in networks}
+
+
+def _macs_of(spec: ArchitectureSpec) -> int:
+    if spec.module is None:
+        return footprint(spec, batch=2).macs
+    if spec.module.macs is None:
+        raise InvalidSpecError(
+            f"what {spec.module.kind} costs to run is known once it was run: plan it with an "
+            "example=(x, ...) of what its forward takes"
+        )
+    return spec.module.macs
 
 
 def footprint(spec: ArchitectureSpec, *, batch: int) -> Footprint:

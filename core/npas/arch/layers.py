@@ -6,15 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fnmatch import translate
-from typing import Literal
 
 from torch import nn
 
 from npas.arch.deviation import Deviations
 from npas.plans import LayerKey, kaiming, rounded
-
-Role = Literal["stem", "body", "transition", "shortcut", "classifier"]
-"""The stem reads the image, a transition changes the width, a classifier writes the logits."""
+from npas.spec import Role as Role
+from npas.torch_internals import parameters_of
 
 CONVOLUTIONS: dict[type[nn.Module], str] = {
     nn.Conv1d: "conv1d",
@@ -152,21 +150,32 @@ def _matrices(module: nn.Module) -> list[tuple[str, str]]:
         return [(name, "attention") for name in names]
     for cls, kind in RECURRENT.items():
         if isinstance(module, cls):
-            own = (name for name, _ in module.named_parameters(recurse=False))
-            return [(name, kind) for name in own if name.startswith("weight_")]
+            return [(name, kind) for name in _gates(module)]
     kind_of_weight = _kind(module)
     return [("weight", kind_of_weight)] if kind_of_weight else []
 
 
-def _weights(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
-    """Yield (parameter name, kind, parameter); a weight with two names keeps its own numbers."""
-    names = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+def _gates(module: nn.Module) -> list[str]:
+    """Return the matrices of a recurrent layer; none of one that computes some from others."""
+    own = parameters_of(module)
+    if any(name not in own for name in getattr(module, "_flat_weights_names", ())):
+        return []
+    return [name for name in own if name.startswith("weight_")]
+
+
+def weights(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
+    """Yield (parameter name, kind, parameter) of every weight that may be generated.
+
+    A weight that two modules have keeps its own numbers, and so does one that its module computes
+    from other parameters.
+    """
+    owners = Counter(id(p) for each in model.modules() for p in parameters_of(each).values())
     for path, module in model.named_modules():
         for attribute, kind in _matrices(module):
-            parameter = getattr(module, attribute, None)
-            if not isinstance(parameter, nn.Parameter) or not parameter.requires_grad:
+            parameter = parameters_of(module).get(attribute)
+            if parameter is None or not parameter.requires_grad:
                 continue
-            if names[id(parameter)] == 1:
+            if owners[id(parameter)] == 1:
                 yield f"{path}.{attribute}" if path else attribute, kind, parameter
 
 
@@ -224,7 +233,7 @@ def tabulate(
     total = 0
     for network, model in models.items():
         known = deviations[network] if deviations else Deviations()
-        rows = list(_weights(model))
+        rows = list(weights(model))
         names, shapes = [r[0] for r in rows], [tuple(r[2].shape) for r in rows]
         role_of = roles[network] or general_roles(names, shapes, num_classes[network])
         total += sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from npas.arch.deviation import CONSTANT, Deviations, let_modes_see_truncated_normal
+from npas.arch.deviation import CHANGES, CONSTANT, Deviations, let_modes_see_truncated_normal
 
 let_modes_see_truncated_normal()
 
@@ -15,7 +15,7 @@ RANDOM_INITIALISERS = frozenset(
         *("xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"),
     }
 )
-_NOTED = RANDOM_INITIALISERS | CONSTANT
+_NOTED = RANDOM_INITIALISERS | CONSTANT | CHANGES
 
 CONSTRUCTORS = frozenset(
     {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}

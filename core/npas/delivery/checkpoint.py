@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -20,16 +20,20 @@ from torch import Tensor, nn
 
 from npas import arch, tensor_file
 from npas.arch import matching
+from npas.delivery import own
+from npas.delivery.coded.coder import Coder
+from npas.delivery.coded.file import CodedFile, is_coded
 from npas.errors import CheckpointError, NpasError, PlanError
 from npas.plans import Plan
 from npas.sharing.checks import check_coverage
 from npas.sharing.model import SharedModel, check_shared
-from npas.sharing.structure import check_same
 
 FORMAT = "npas-2"
 
 BEFORE_DIGESTS = "npas-1"
 """The format that was written before files held digests; it is read still, unchecked."""
+
+_NO_DIGEST = "0" * 64
 
 METADATA_KEY = "npas"
 """The only key: safetensors writes several in another order in every process."""
@@ -42,7 +46,11 @@ UNREADABLE = (
 
 
 def save(
-    model: SharedModel, path: str | os.PathLike[str], *, extra: Mapping[str, Any] | None = None
+    model: SharedModel,
+    path: str | os.PathLike[str],
+    *,
+    extra: Mapping[str, Any] | None = None,
+    bytes: int | None = None,
 ) -> None:
     """Write a shared network to one file, atomically.
 
@@ -50,18 +58,33 @@ def save(
         model: from `npas.share` or `npas.load`.
         path: of the file; replaced if it is there.
         extra: JSON data to keep beside the weights; None keeps `model.extra`.
+        bytes: most bytes of the file: where the plain one is larger, weights are rounded as
+            finely as the file has room for. A network that is trained for it loses less, see
+            `npas.plan(..., budget={"bytes": ...})`. None: nothing is rounded.
 
     Raises:
         CheckpointError: `extra` is not a JSON object.
+        CheckpointError: the network does not fit so many bytes; the message says how many it
+            needs.
         InvalidSpecError: the model is not a shared network.
         OSError: the disk is full, or the folder is not there or cannot be written.
         PlanError: its modules or tensors are no longer those that its plan says.
     """
     check_shared(model)
-    tensors = model.state_dict()
+    tensors = own.tensors_of(model)
     _check_as_planned(model, tensors)
-    note = _note(model.plan, model.extra if extra is None else extra)
-    write_unchecked(tensors, note, Path(path))
+    note = note_of(model.plan, model.extra if extra is None else extra)
+    if bytes is None or plain_bytes(tensors, note) <= bytes:
+        write_unchecked(tensors, note, Path(path))
+    else:
+        Coder(model.plan, bytes).fitted(tensors, note).write(Path(path))
+
+
+def plain_bytes(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> int:
+    """Return the bytes of a file whose tensors are as they are."""
+    digests = {"metadata": _NO_DIGEST, "tensors": _NO_DIGEST}
+    kinds = {name: (each.dtype, each.shape) for name, each in tensors.items()}
+    return tensor_file.num_bytes(kinds, {METADATA_KEY: _text({**note, "digests": digests})})
 
 
 def _check_as_planned(model: SharedModel, tensors: Mapping[str, Tensor]) -> None:
@@ -71,16 +94,19 @@ def _check_as_planned(model: SharedModel, tensors: Mapping[str, Tensor]) -> None
         PlanError: something was.
     """
     planned = SharedModel(_skeletons(model.plan, device="meta"), model.plan)
-    for name in model.network_names:
-        check_same(name, model.network(name), planned.network(name))
+    own.check_networks(model, planned)
     try:
         _check_tensors(planned.state_dict(), tensors)
     except CheckpointError as error:
         raise PlanError(f"the network is no longer what its plan says: {error}") from error
 
 
-def _note(plan: Plan, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata as JSON will have it."""
+def note_of(plan: Plan, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a file as JSON will have it.
+
+    Raises:
+        CheckpointError: `extra` is not a JSON object.
+    """
     if not isinstance(extra, Mapping):
         raise CheckpointError(f"extra must be a mapping, not {type(extra).__name__}")
     note = {"format": FORMAT, "plan": json.loads(plan.to_json()), "extra": dict(extra)}
@@ -128,6 +154,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[Plan, dict[str, Any], str | Non
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
+        if is_coded(path):
+            note = dict(CodedFile.read(path).note)
+            return Plan.from_json(json.dumps(note["plan"])), dict(note["extra"]), None
         with safe_open(path, framework="pt") as file:
             note = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
         found, digests = note.get("format"), note.pop("digests", None)
@@ -158,18 +187,30 @@ def _check_note(path: str | os.PathLike[str], note: dict[str, Any], digest: obje
 
 @overload
 def load(
-    path: str | os.PathLike[str], *, materialise: Literal[False] = False, device: str = "cpu"
+    path: str | os.PathLike[str],
+    *,
+    materialise: Literal[False] = False,
+    device: str = "cpu",
+    into: own.Into | None = None,
 ) -> SharedModel: ...
 
 
 @overload
 def load(
-    path: str | os.PathLike[str], *, materialise: Literal[True], device: str = "cpu"
+    path: str | os.PathLike[str],
+    *,
+    materialise: Literal[True],
+    device: str = "cpu",
+    into: own.Into | None = None,
 ) -> nn.Module: ...
 
 
 def load(
-    path: str | os.PathLike[str], *, materialise: bool = False, device: str = "cpu"
+    path: str | os.PathLike[str],
+    *,
+    materialise: bool = False,
+    device: str = "cpu",
+    into: own.Into | None = None,
 ) -> nn.Module:
     """Open a checkpoint: the outputs are bit-equal to those of the saved network.
 
@@ -178,28 +219,33 @@ def load(
         materialise: return a plain module without banks instead; with several networks, a
             ModuleDict of them.
         device: where to put it.
+        into: a module to put the weights into, which is taken over: needed where the file is of a
+            module of the user's own, whose code it has not; of several networks, by name.
 
     Returns:
         The network in evaluation mode; `.plan` and `.extra` are what was saved.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is damaged, of another version, or its tensors do not fit its plan.
+        CheckpointError: it is damaged, of another version, or its tensors do not fit its plan; or
+            it is of another module than the one given, or needs one.
+        InvalidSpecError: what is given is no module.
     """
     plan, extra, digest = _read(path)
+    networks = own.given(path, plan, into)
     try:
-        with safe_open(path, framework="pt") as file:
-            _check_sizes(plan, file)
-            # Cloned: safetensors may give views of one mapped file.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+        tensors = _tensors(path, plan)
         if digest not in (None, _digest_of_tensors(tensors)):
             raise CheckpointError(
                 "it is damaged: its tensors were changed after it was written; take another copy"
             )
-        model = _empty(plan)
-        _check_tensors(model.state_dict(), tensors)
-        # Assigned, not copied: a network that was saved in another precision keeps it.
-        model.load_state_dict(tensor_file.as_state_of(model, tensors), assign=True)
+        model = _empty(plan, networks)
+        _check_tensors(own.tensors_of(model), tensors)
+        if networks is None:
+            # Assigned, not copied: a network that was saved in another precision keeps it.
+            model.load_state_dict(tensor_file.as_state_of(model, tensors), assign=True)
+        else:
+            own.put(model, tensors)
     except (SafetensorError, NpasError, RuntimeError, ValidationError) as error:
         raise CheckpointError(f"{path} does not hold what its plan says: {error}") from error
     model.extra = extra
@@ -207,23 +253,35 @@ def load(
     return _plain(model) if materialise else model
 
 
-def _empty(plan: Plan) -> SharedModel:
-    """Return the networks of a plan without values: all of them are in the file."""
-    networks = _skeletons(plan)
+def _tensors(path: str | os.PathLike[str], plan: Plan) -> dict[str, Tensor]:
+    """Return the tensors of a file that is as large as its plan says."""
+    if is_coded(path):
+        coded = CodedFile.read(path)
+        _check_sizes(plan, coded.table.shapes().values())
+        return coded.tensors()
+    with safe_open(path, framework="pt") as file:
+        _check_sizes(plan, [file.get_slice(name).get_shape() for name in file.keys()])  # noqa: SIM118 - not a dict
+        # Cloned: safetensors may give views of one mapped file.
+        return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+
+
+def _empty(plan: Plan, given: Mapping[str, nn.Module] | None) -> SharedModel:
+    """Return the networks of a plan, those given or new ones: all values are in the file."""
+    networks = _skeletons(plan) if given is None else given
     check_coverage(networks, plan)
     with torch.device("cpu"):
         return SharedModel(networks, plan)
 
 
-def _check_sizes(plan: Plan, file: Any) -> None:
+def _check_sizes(plan: Plan, shapes: Iterable[Sequence[int]]) -> None:
     """Check that the plan is no larger than its file, before memory is taken for it."""
-    shapes = (file.get_slice(name).get_shape() for name in file.keys())  # noqa: SIM118 - not a dict
     held = sum(math.prod(shape) for shape in shapes)
     if held < plan.ledger.total:
         raise CheckpointError(f"it holds {held:,} scalars, the plan has {plan.ledger.total:,}")
     for network in plan.networks:
         spec = network.architecture
-        if None in (spec.num_classes, spec.input_channels, spec.input_size):
+        is_open = None in (spec.num_classes, spec.input_channels, spec.input_size)
+        if is_open and spec.module is None:
             raise CheckpointError(f"network {network.name} leaves sizes open")
     dense = arch.layer_table(matching.resolve_for(plan.networks, None)).dense
     if dense != plan.ledger.dense:

@@ -33,11 +33,15 @@ class StartReport(Part):
         is_continued: whether its plan was trained on as it was; else its weights were fitted into
             the job's own plan.
         accuracy: on the test images before anything was trained, 0 to 1; F1 for cells. Of the new
-            networks, where some join those of the file, which stay as they are.
+            networks, where some join those of the file, which stay as they are. Where weights were
+            fitted, after that: statistics of normalisations are measured anew, nothing is healed.
+        source_accuracy: of the networks of the file themselves, as they are there; None where they
+            were trained on as they are, or others joined them.
         joined: None where no networks join those of the file.
     """
 
     checkpoint: str
     is_continued: bool
     accuracy: float
+    source_accuracy: float | None = None
     joined: JoinReport | None = None

@@ -51,11 +51,11 @@ def admit(
         problem.method.refine_after(problem.options, epochs=spec.training.epochs)
     check_ensemble(spec.training, len(trained(spec, plan)))
     if start is not None:
-        continuation.check_suits(start, plan, spec)
+        continuation.check_suits(start, plan, spec, problem)
     augment.check(spec.training, known.task)
     check_balance(spec.training, known.task)
     check_corrupted(spec.corrupted_images, len(plan.networks), known)
-    distillation.require(spec.training, known, folder)
+    distillation.require(spec, known, folder)
     if memory_bytes is not None:
         memory.require_room(spec, plan, known, memory_bytes)
     return plan

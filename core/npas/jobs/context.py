@@ -13,7 +13,7 @@ from npas.data import Dataset, Inputs
 from npas.jobs.continuation import going_on
 from npas.jobs.folder import make
 from npas.jobs.listener import Listener
-from npas.jobs.start import Start, named
+from npas.jobs.start import Start, check_teacher, named
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.plans.evidence import Evidence
@@ -121,10 +121,11 @@ def prepared(
     ends_at = None if limit is None else time.monotonic() + limit - spent_seconds
     make(folder)
     listener.phase("preparing")
-    began = None if start is None else Start.read(start)
-    spec = named(spec, began)
     dataset = data.load(spec.dataset, data_folder)
     problem = PlanningProblem.of(spec, dataset)
+    began = None if start is None else Start.read(start, problem.networks)
+    spec = named(spec, began)
+    check_teacher(spec)
     is_on = began is not None and evidence is None
     plan = going_on(began, spec, problem, accepted) if began is not None and is_on else None
     return RunContext(

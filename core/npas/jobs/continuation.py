@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from npas.delivery import checkpoint
+from npas.delivery.weights import dense_plan, is_of_weights
 from npas.errors import CheckpointError, InvalidSpecError, PlanError, StartError
 from npas.jobs.promise import check_promise, outdated
 from npas.jobs.start import Start, is_joining, missing, unusable
@@ -50,7 +51,7 @@ def planned(path: Path | None, spec: JobSpec, problem: PlanningProblem) -> Plan 
         if spec.start is not None:
             raise missing()
         return None
-    return kept(_plan(path), spec, problem)
+    return kept(_plan(path, problem), spec, problem)
 
 
 def kept(own: Plan, spec: JobSpec, problem: PlanningProblem) -> Plan | None:
@@ -75,7 +76,7 @@ def kept(own: Plan, spec: JobSpec, problem: PlanningProblem) -> Plan | None:
     return own if continues(own, spec, problem) else None
 
 
-def check_suits(path: Path, plan: Plan, spec: JobSpec) -> None:
+def check_suits(path: Path, plan: Plan, spec: JobSpec, problem: PlanningProblem) -> None:
     """Check that the networks of a plan can begin with the weights of a file.
 
     Raises:
@@ -83,7 +84,7 @@ def check_suits(path: Path, plan: Plan, spec: JobSpec) -> None:
         StartError: the file is missing, damaged, or no file of ours.
     """
     if not is_joining(spec):
-        check_inherits(plan, _plan(path))
+        check_inherits(plan, _plan(path, problem))
 
 
 def going_on(
@@ -117,8 +118,11 @@ def _check_sizes(own: Plan, problem: PlanningProblem) -> None:
         )
 
 
-def _plan(path: Path) -> Plan:
+def _plan(path: Path, problem: PlanningProblem) -> Plan:
+    """Return the plan of a file; of one of weights, that of the job's networks without sharing."""
     try:
+        if is_of_weights(path):
+            return dense_plan(path, problem.networks)
         return checkpoint.read_metadata(path)[0]
     except (OSError, CheckpointError) as error:
         raise unusable(error) from error

@@ -1,5 +1,6 @@
 """Where the teacher of a distillation comes from: trained in the job itself, or a file."""
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,14 +18,13 @@ from npas.delivery import checkpoint
 from npas.errors import CheckpointError, DataError, UnknownNameError
 from npas.jobs.context import StageName
 from npas.jobs.resume import ResumeFile
+from npas.jobs.start import TEACHER_FIELD, Start, check_teacher, is_by_start
 from npas.plans import Plan
-from npas.spec import DistillationSpec, NetworkSpec, Spec, TrainingSpec
+from npas.spec import DistillationSpec, JobSpec, NetworkSpec, Spec, TrainingSpec
 from npas.tasks import TaskName
 from npas.train import Row, Trainer
 from npas.train.evaluate import evaluate
 from npas.train.teacher import Teacher
-
-_FIELD = "/training/distillation/teacher"
 
 
 class SideBySide(nn.Module):
@@ -62,6 +62,7 @@ class Teaching:
         inputs: Inputs,
         folder: Path | None,
         device: torch.device,
+        start: Start | None = None,
     ) -> None:
         """Open the teacher's file, if that is where it comes from.
 
@@ -71,6 +72,7 @@ class Teaching:
             inputs: of the networks of the job.
             folder: data folder; None: the default one.
             device: where to put the teacher.
+            start: of the job, which may be the teacher; None: there is none.
 
         Raises:
             DataError: the file is missing or damaged, does not fit the dataset, or its network
@@ -84,6 +86,9 @@ class Teaching:
         self.epochs = own_epochs(training)
         if name is not None:
             self._open(name, folder or default_folder())
+        elif is_by_start(training) and start is not None:
+            self._facts = {"sha256": start.sha256}
+            self._ready(copy.deepcopy(start.model).to(device).float(), inputs)
 
     def take(self, trainer: Trainer) -> None:
         """Make the model that was trained the teacher, with the weights of its best epoch."""
@@ -118,7 +123,7 @@ class Teaching:
             raise DataError(
                 "the teacher's file is not what this run started with: put it back, or start "
                 "the run anew",
-                field=_FIELD,
+                field=TEACHER_FIELD,
             )
 
     def restore(self, model: nn.Module, resume: ResumeFile) -> list[Row]:
@@ -159,7 +164,7 @@ class Teaching:
         try:
             model = checkpoint.load(path, device=str(self._device)).float()
         except CheckpointError as error:
-            raise DataError(f"teacher {name}: {error}", field=_FIELD) from error
+            raise DataError(f"teacher {name}: {error}", field=TEACHER_FIELD) from error
         self._facts = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         self._ready(model, inputs)
         self._try(name)
@@ -179,18 +184,20 @@ class Teaching:
             raise _useless(name, "gives answers that are no numbers")
 
 
-def require(training: TrainingSpec, dataset: Facts, folder: Path | None = None) -> None:
+def require(spec: JobSpec, dataset: Facts, folder: Path | None = None) -> None:
     """Check that the teacher of a request is there and fits, without reading its weights.
 
     Args:
-        training: of the request.
+        spec: the request.
         dataset: of the request.
         folder: data folder; None: the default one.
 
     Raises:
         DataError: its file is missing or damaged, or does not fit the dataset.
+        InvalidSpecError: it is the start, and there is none, or networks join it.
     """
-    name = _file_name(training.distillation)
+    check_teacher(spec)
+    name = _file_name(spec.training.distillation)
     if name is not None:
         folder = folder or default_folder()
         _check_fit(name, *_read(name, folder), dataset.sizes, dataset.task)
@@ -198,8 +205,9 @@ def require(training: TrainingSpec, dataset: Facts, folder: Path | None = None) 
 
 def own_epochs(training: TrainingSpec) -> int:
     """Return the epochs to train a teacher in the job: 0 if there is none, or a file holds it."""
-    is_trained = training.distillation and _file_name(training.distillation) is None
-    return training.epochs if is_trained else 0
+    spec = training.distillation
+    is_ready = spec is None or _file_name(spec) is not None or is_by_start(training)
+    return 0 if is_ready else training.epochs
 
 
 def taught_by(
@@ -229,7 +237,7 @@ def _read(name: str, folder: Path) -> tuple[Plan, dict[str, Any]]:
         raise DataError(
             f"teacher checkpoint:{name}: put {name}.safetensors, which npas.save wrote or a job "
             "delivered, in the data folder (python -m npas.data says where that is)",
-            field=_FIELD,
+            field=TEACHER_FIELD,
         )
     try:
         plan, extra = checkpoint.read_metadata(path)
@@ -237,7 +245,7 @@ def _read(name: str, folder: Path) -> tuple[Plan, dict[str, Any]]:
             arch.family_of(network.architecture)
         return plan, extra
     except (CheckpointError, UnknownNameError) as error:
-        raise DataError(f"teacher {path.name}: {error.message}", field=_FIELD) from error
+        raise DataError(f"teacher {path.name}: {error.message}", field=TEACHER_FIELD) from error
 
 
 class _Reading(Spec):
@@ -272,7 +280,7 @@ def _check_fit(
             f"teacher checkpoint:{name} does not say how its images were normalised: save it with "
             f'extra={{"mean": [...], "std": [...], "input_size": ...}}, {sizes[1]} numbers '
             "in each list, those of std above 0",
-            field=_FIELD,
+            field=TEACHER_FIELD,
         )
     return Inputs(mean=said.mean, std=said.std, input_size=said.input_size)
 
@@ -281,5 +289,5 @@ def _useless(name: str, reason: str) -> DataError:
     return DataError(
         f"teacher checkpoint:{name} {reason}; give a teacher that was trained on the same kind of "
         "data",
-        field=_FIELD,
+        field=TEACHER_FIELD,
     )

@@ -1,13 +1,15 @@
 """One job from its race to its files: a teacher, a search, the training, the delivery."""
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from npas.delivery.deliver import Result, TrainingResult, deliver
 from npas.errors import TimeLimitError
+from npas.jobs.beginning import beginning, is_fitted
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext, StageName
 from npas.jobs.race import race
@@ -15,7 +17,7 @@ from npas.jobs.record import Record, opened
 from npas.jobs.resume import ResumeFile
 from npas.jobs.revisions import shared_model
 from npas.jobs.stages import STAGES
-from npas.jobs.start import Start, begun, is_joining
+from npas.jobs.start import Start, is_joining
 from npas.plans import Plan
 from npas.train import Command, Trainer
 from npas.train.evaluate import evaluate
@@ -131,6 +133,7 @@ def _deliver(
         images_at_once=context.adjustments.images_at_once,
         held_out=_held_out(context, trainer),
         start=_start(context, record),
+        squares=trainer.rounding.squares() if trainer.rounding else {},
     )
     report, files = deliver(shared_model(trainer), result, context.folder)
     context.listener.progress(1.0, 0.0)
@@ -158,20 +161,29 @@ def _start(context: RunContext, record: Record) -> dict[str, Any] | None:
     if context.start is None:
         return None
     plan = record.revisions.trained_first
-    first = begun(context.start, plan, context.spec).to(context.device)
-    graded = evaluate(
-        first,
+    found = {
+        "checkpoint": context.start.sha256,
+        "is_continued": context.is_continued,
+        "accuracy": _graded(context, beginning(context, plan)),
+    }
+    if is_fitted(context, plan):
+        model = copy.deepcopy(context.start.model).to(context.device)
+        found["source_accuracy"] = _graded(context, model)
+    return {
+        **found,
+        **({"joined": _joined(context.start, plan, context)} if is_joining(context.spec) else {}),
+    }
+
+
+def _graded(context: RunContext, model: nn.Module) -> float:
+    """Return the score of networks on the test images."""
+    return evaluate(
+        model,
         context.dataset.x_test,
         context.dataset.y_test,
         inputs=context.inputs,
         device=context.device,
-    )
-    return {
-        "checkpoint": context.start.sha256,
-        "is_continued": context.is_continued,
-        "accuracy": graded.score,
-        **({"joined": _joined(context.start, plan, context)} if is_joining(context.spec) else {}),
-    }
+    ).score
 
 
 def _joined(start: Start, plan: Plan, context: RunContext) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from npas.arch.matching import resolve_for
 from npas.data import Facts
 from npas.errors import TooLargeError
 from npas.jobs.distillation import own_epochs
-from npas.jobs.start import is_joining, trained
+from npas.jobs.start import is_by_start, is_joining, trained
 from npas.plans import Plan
 from npas.sharing.restriction import num_read
 from npas.spec import JobSpec, NetworkSpec
@@ -80,6 +80,8 @@ def estimate(spec: JobSpec, plan: Plan, facts: Facts) -> Memory:
         activations=_activations(running, spec, batch),
         dataset=pixels,
     )
+    if is_by_start(spec.training):
+        return replace(needed, weights=needed.weights + _BYTES * plan.dense)
     if not own_epochs(spec.training):
         return needed
     taught = resolve_for(spec.members(), facts)

@@ -8,13 +8,13 @@ from typing import Any
 from npas import methods
 from npas.errors import NonFiniteLossError
 from npas.jobs import bracket, identity, resume
+from npas.jobs.beginning import beginning
 from npas.jobs.bracket import Bracket, Candidate, Trial
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext, StageName
 from npas.jobs.distillation import own_epochs
 from npas.jobs.promise import check_promise, outdated
 from npas.jobs.resume import ResumeFile
-from npas.jobs.start import begun
 from npas.methods import Contest
 from npas.planning.planner import solve
 from npas.plans import Plan
@@ -187,7 +187,7 @@ class Race:
         context, plan = self._context, candidate.plan
         size = plan.networks[0].architecture.input_size
         return Trainer(
-            begun(context.start, plan, context.spec).to(context.device),
+            beginning(context, plan),
             context.dataset,
             self._training(epochs),
             inputs=context.dataset.inputs(input_size=size),

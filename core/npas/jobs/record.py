@@ -68,6 +68,7 @@ class Record:
             inputs=context.inputs,
             folder=context.data_folder,
             device=context.device,
+            start=context.start,
         )
         self.evidence: Evidence | None = context.evidence
         self.search_rows: list[Row] = []

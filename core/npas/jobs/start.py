@@ -1,19 +1,29 @@
 """What a training begins with where that is not chance: the weights of a model file."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from torch import Tensor
+
 from npas.delivery import checkpoint
-from npas.errors import CheckpointError, StartError
+from npas.delivery.weights import is_of_weights, with_weights
+from npas.errors import CheckpointError, InvalidSpecError, StartError
 from npas.plans import Plan
 from npas.sharing import build
 from npas.sharing.inheritance import inherited
 from npas.sharing.joining import with_joined
 from npas.sharing.model import SharedModel
 from npas.sharing.sameness import FIELD
-from npas.spec import JobSpec, NetworkSpec, StartSpec
+from npas.spec import JobSpec, NetworkSpec, StartSpec, TrainingSpec
+
+TEACHER = "start"
+"""The teacher that is the network which a job starts from."""
+
+TEACHER_FIELD = "/training/distillation/teacher"
+"""The part of a request that names the teacher."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,14 +41,22 @@ class Start:
     model: SharedModel
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a file.
+    def read(cls, path: Path, networks: Sequence[NetworkSpec] = ()) -> Self:
+        """Read a file: one of ours, or one of weights.
+
+        Args:
+            path: of the file.
+            networks: with all sizes, whose the weights of a file without a plan are.
 
         Raises:
-            StartError: it is missing, damaged, or no file of ours.
+            StartError: it is missing, damaged, or of weights of other networks.
         """
         try:
-            sha256, size, model = digest(path), path.stat().st_size, checkpoint.load(path)
+            sha256, size = digest(path), path.stat().st_size
+            if is_of_weights(path):
+                model = with_weights(path, networks)
+            else:
+                model = checkpoint.load(path)
         except (OSError, CheckpointError) as error:
             raise unusable(error) from error
         assert isinstance(model, SharedModel)
@@ -51,7 +69,9 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def begun(start: Start | None, plan: Plan, spec: JobSpec) -> SharedModel:
+def begun(
+    start: Start | None, plan: Plan, spec: JobSpec, batches: Iterable[Tensor] = ()
+) -> SharedModel:
     """Return the networks of a plan as a training begins with them.
 
     Where they join those of the start, and those are to stay as they are, nothing else is trained
@@ -61,6 +81,7 @@ def begun(start: Start | None, plan: Plan, spec: JobSpec) -> SharedModel:
         start: whose weights they have; None: random ones.
         plan: of the networks.
         spec: the job.
+        batches: of inputs, where banks are fitted to what layers put out.
 
     Raises:
         StartError: the start is of other networks.
@@ -68,7 +89,8 @@ def begun(start: Start | None, plan: Plan, spec: JobSpec) -> SharedModel:
     if start is None:
         return build.model(plan, seed=spec.seed)
     if not is_joining(spec):
-        return inherited(start.model, plan, seed=spec.seed)
+        fit = "aligned" if spec.start is None else spec.start.fit
+        return inherited(start.model, plan, seed=spec.seed, fit=fit, batches=batches)
     return with_joined(start.model, plan, seed=spec.seed, frozen=is_frozen(spec))
 
 
@@ -88,6 +110,33 @@ def trained(spec: JobSpec, plan: Plan) -> tuple[NetworkSpec, ...]:
         return plan.networks
     new = [network.name for network in spec.members()]
     return tuple(network for network in plan.networks if network.name in new)
+
+
+def is_by_start(training: TrainingSpec) -> bool:
+    """Tell whether the networks of a job's start are its teacher."""
+    return training.distillation is not None and training.distillation.teacher == TEACHER
+
+
+def check_teacher(spec: JobSpec) -> None:
+    """Check that a job whose teacher is its start has one, of its own networks.
+
+    Raises:
+        InvalidSpecError: it has none, or its networks join those of the start.
+    """
+    if not is_by_start(spec.training):
+        return
+    if spec.start is None:
+        raise InvalidSpecError(
+            "the teacher is the network that the job starts from, and it starts from none: give "
+            'start too, or another teacher ("dense", "checkpoint:NAME")',
+            field=TEACHER_FIELD,
+        )
+    if spec.start.join:
+        raise InvalidSpecError(
+            "the teacher is the networks that the job's join, which are others: give another "
+            'teacher ("dense", "checkpoint:NAME")',
+            field=TEACHER_FIELD,
+        )
 
 
 def named(spec: JobSpec, start: Start | None) -> JobSpec:

@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
+from torch import nn
 
 from npas import arch
 from npas.arch.matching import resolve_for
+from npas.arch.own.reading import read
 from npas.data import Facts, facts
 from npas.errors import InvalidSpecError
 from npas.planning.problem import PlanningProblem
-from npas.plans import Stage
+from npas.plans import Plan, Stage
 from npas.plans.evidence import check_evidence
 from npas.spec import (
+    OWN,
     ArchitectureSpec,
     BudgetSpec,
     DatasetSpec,
@@ -23,8 +26,16 @@ from npas.spec import (
 )
 from npas.spec.validation import FORMS, told
 
-Planned = str | Mapping[str, Any] | ArchitectureSpec | Sequence[NetworkSpec] | PlanRequest
-Budget = int | Mapping[str, float] | BudgetSpec
+Planned = (
+    str
+    | Mapping[str, Any]
+    | ArchitectureSpec
+    | Sequence[NetworkSpec]
+    | PlanRequest
+    | nn.Module
+    | Mapping[str, nn.Module]
+)
+Budget = int | Mapping[str, float | str] | BudgetSpec
 
 
 def problem(
@@ -36,6 +47,7 @@ def problem(
     data_folder: Path | str | None,
     unshared: Sequence[str],
     share_embeddings: bool,
+    example: object = None,
     options: Mapping[str, Any],
 ) -> PlanningProblem:
     """Return the problem that the arguments of `npas.plan` describe; raises what `plan` does."""
@@ -43,8 +55,13 @@ def problem(
         if budget is not None or dataset is not None or unshared or share_embeddings or options:
             raise InvalidSpecError("a request has its own budget, dataset and method options")
         return PlanningProblem.of(architecture, dataset_facts(architecture.dataset, data_folder))
-    found = networks(architecture)
+    found = networks(architecture, example)
     known = dataset_facts(dataset, data_folder)
+    if known is not None and any(each.architecture.module for each in found):
+        raise InvalidSpecError(
+            "a dataset sets sizes that are left open, and a module has all its own: leave it out",
+            field="/dataset",
+        )
     return PlanningProblem.resolved(
         resolve_for(found, known),
         unshared=_entries(unshared),
@@ -98,19 +115,32 @@ def _entries(unshared: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def networks(architecture: Planned) -> list[NetworkSpec]:
-    """Return networks as Python may give them, a lone architecture as "main".
+def networks(architecture: Planned, example: object = None) -> list[NetworkSpec]:
+    """Return networks as Python may give them, a lone architecture or module as "main".
+
+    Args:
+        architecture: or a module, or several by name.
+        example: of what modules take, see `npas.arch.own.trial.arguments`; of several, by name.
 
     Raises:
         InvalidSpecError: they are none.
     """
+    modules = _modules(architecture)
+    if modules:
+        examples = {"main": example} if isinstance(architecture, nn.Module) else example
+        found = []
+        for name, module in modules.items():
+            found.append(_own(name, module, examples))
+        return found
+    if example is not None:
+        raise InvalidSpecError("example is for modules; architectures know what they read")
     if isinstance(architecture, str | Mapping | ArchitectureSpec):
         return [NetworkSpec(name="main", architecture=arch.as_spec(architecture))]
     given = list(architecture) if isinstance(architecture, list | tuple) else []
     if not given or not all(isinstance(network, NetworkSpec) for network in given):
         message = (
-            f"not networks: {architecture!r}; give a name, an ArchitectureSpec, or one or more "
-            "NetworkSpec"
+            f"not networks: {architecture!r}; give a name, an ArchitectureSpec, a module, or "
+            "one or more NetworkSpec"
         )
         if any(isinstance(each, Mapping) for each in given):
             message += '; declare a list of layers as {"name": "declared", "layers": [...]}'
@@ -118,6 +148,40 @@ def networks(architecture: Planned) -> list[NetworkSpec]:
     if len({network.name for network in given}) < len(given):
         raise InvalidSpecError("two networks have the same name", field="/networks")
     return given
+
+
+def _modules(given: object) -> dict[str, nn.Module]:
+    """Return modules by name; none if something else was given."""
+    if isinstance(given, nn.Module):
+        return {"main": given}
+    if isinstance(given, Mapping) and any(isinstance(e, nn.Module) for e in given.values()):
+        wrong = [name for name, each in given.items() if not isinstance(each, nn.Module)]
+        if wrong:
+            raise InvalidSpecError(f"network {wrong[0]} is not a module", field="/networks")
+        return dict(given)
+    return {}
+
+
+def _own(name: str, module: nn.Module, examples: object) -> NetworkSpec:
+    """Return a module as data."""
+    if isinstance(getattr(module, "plan", None), Plan):
+        raise InvalidSpecError(
+            f"network {name} shares by a plan already: plan its .plan.networks anew, and put that "
+            "into effect with its regroup(plan)",
+            field="/networks",
+        )
+    if examples is not None and not isinstance(examples, Mapping):
+        raise InvalidSpecError(
+            'give the examples of several modules by name, as {"a": (x,), "b": (x, y)}',
+            field="/networks",
+        )
+    read_off = read(module, name, examples.get(name) if examples else None)
+    try:
+        own = ArchitectureSpec(name=OWN, module=read_off)
+        return NetworkSpec(name=name, architecture=own)
+    except ValidationError as error:
+        message = f"not a network's name: {name!r} ({told(error.errors()[0])})"
+        raise InvalidSpecError(message, field="/networks") from error
 
 
 def _method_spec(method: str | MethodSpec, options: Mapping[str, Any]) -> MethodSpec:

@@ -42,6 +42,7 @@ def joined(plan: Plan, problem: PlanningProblem) -> Plan:
     Raises:
         InvalidSpecError: a network has the name of another, there would be too many, or they are
             for other images; or nothing can be shared, and the budget is too small without.
+        InvalidSpecError: the budget is in bytes.
         InfeasibleBudgetError: the least that the new networks add is more than the budget.
     """
     _check_networks(plan, problem)
@@ -99,6 +100,12 @@ def size_difference(plan: Plan, problem: PlanningProblem) -> str:
 
 
 def _check_networks(plan: Plan, problem: PlanningProblem) -> None:
+    if problem.file_bytes is not None:
+        raise InvalidSpecError(
+            "a budget in bytes is of a whole file: give what the new networks may add as "
+            "parameters or as a fraction",
+            field="/budget",
+        )
     if difference := size_difference(plan, problem):
         raise InvalidSpecError(f"{difference}: give them the same", field="/networks")
     count = len(plan.networks) + len(problem.networks)

@@ -35,13 +35,15 @@ def plan(
     data_folder: Path | str | None = None,
     unshared: Sequence[str] = (),
     share_embeddings: bool = False,
+    example: object = None,
     **options: Any,
 ) -> Plan:
     """Decide which layers share which parameters.
 
     Args:
         architecture: "wrn-28-10", an architecture, several named networks, or a whole request,
-            which brings all that a request has along: give none of it beside it.
+            which brings all that a request has along: give none of it beside it. Or any
+            `nn.Module`, or several by name, which are looked at and left as they are.
         budget: trainable parameters of all networks together, or {"fraction": 0.25} of the dense
             size. None: no limit but the method's own (the dense size, where it needs one).
         method: name of a sharing method, or its spec.
@@ -52,6 +54,9 @@ def plan(
         unshared: layers that keep their own weights: a kind ("depthwise"), a role ("stem"), or a
             pattern with * for names ("stages.0.*", "network/name"), each.
         share_embeddings: let embeddings share, too.
+        example: what a module's forward takes: `(x,)`, or a mapping of keywords; of several
+            modules, by network. The module is run on it once, to find what it reads and whether
+            it runs on generated weights. None: it is not run.
         **options: options of the method.
 
     Returns:
@@ -78,6 +83,7 @@ def plan(
         data_folder=data_folder,
         unshared=unshared,
         share_embeddings=share_embeddings,
+        example=example,
         options=options,
     )
     made = solve(problem, evidence=evidence, stage=stage)
@@ -95,11 +101,15 @@ def solve(
         PlanError: the evidence is of other networks.
         InfeasibleBudgetError: the budget is below the method's minimum, which is in the error.
     """
-    made = _allocate(problem, evidence, stage)
-    if not problem.unshared:
+    made = _allocate(replace(problem, file_bytes=None), evidence, stage)
+    if problem.unshared:
+        private = methods.ungrouped(problem.whole(made.networks).layers, made.groups)
+        made = made.model_copy(update={"private": _private(private)})
+    if problem.file_bytes is None:
         return made
-    private = methods.ungrouped(problem.whole(made.networks).layers, made.groups)
-    return made.model_copy(update={"private": _private(private)})
+    from npas.planning import bytes as of_bytes  # which plans, to see what a file holds
+
+    return made.model_copy(update={"file": of_bytes.recorded(made, problem.file_bytes)})
 
 
 def _private(layers: Sequence[Layer]) -> tuple[PrivateLayer, ...]:
@@ -147,7 +157,7 @@ def _check(
     )
 
 
-def _minimum(problem: PlanningProblem) -> int:
+def minimum(problem: PlanningProblem) -> int:
     """Return the fewest trainable parameters a method, or one that it races, reaches."""
     return own_minimum(_lowest(problem))
 
@@ -172,7 +182,7 @@ def _least(method: str, options: Spec, table: LayerTable) -> int:
 
 
 def _allocate(asked: PlanningProblem, evidence: Evidence | None, stage: Stage) -> Plan:
-    least, dense = _minimum(asked), asked.free(asked.networks).dense
+    least, dense = minimum(asked), asked.free(asked.networks).dense
     limit = max(least, dense) if asked.budget is None else asked.budget
     if limit < least:
         raise _infeasible(asked, limit, least)
@@ -212,12 +222,12 @@ def _infeasible(problem: PlanningProblem, budget: int, least: int) -> Infeasible
     others = [name for name in registry.names("npas.methods") if name != asked.name]
     lowest = _lowest(problem)
     planned = lowest.networks_for(0)
-    is_lower = _minimum(replace(problem, unshared=())) < least
+    is_lower = minimum(replace(problem, unshared=())) < least
     unshared = problem.free(planned).others - problem.whole(planned).others
     return InfeasibleBudgetError(
         method=asked.name,
         budget=budget,
         minimum=least,
-        alternatives={name: _minimum(problem.under(MethodSpec(name=name))) for name in others},
+        alternatives={name: minimum(problem.under(MethodSpec(name=name))) for name in others},
         unshared=unshared if is_lower else 0,
     )

@@ -26,6 +26,8 @@ class PlanningProblem:
         options: of the method, checked.
         unshared: kinds, roles and patterns of layers that keep their own weights.
         share_embeddings: whether embeddings may share, too.
+        file_bytes: most bytes of the file, of a budget in bytes; then `budget` is what such a
+            file should hold, see `npas.planning.bytes`. None: it counts parameters.
     """
 
     networks: Networks
@@ -35,6 +37,7 @@ class PlanningProblem:
     options: Spec
     unshared: tuple[str, ...]
     share_embeddings: bool
+    file_bytes: int | None = None
 
     @classmethod
     def of(cls, request: PlanRequest, dataset: Dataset | Facts | None) -> Self:
@@ -48,6 +51,7 @@ class PlanningProblem:
             UnknownNameError: no such architecture or method.
             InvalidSpecError: an option that is not allowed, or a network that contradicts the
                 dataset.
+            InfeasibleBudgetError: it is in bytes, and too small for any plan.
         """
         return cls.resolved(
             resolve_for(request.members(), dataset),
@@ -78,15 +82,27 @@ class PlanningProblem:
         """
         whole = arch.layer_table(networks, embeddings=share_embeddings)
         method = methods.find(asked.name)
-        return cls(
+        file_bytes = None if budget is None else budget.file_bytes
+        is_counted = budget is not None and file_bytes is None
+        found = cls(
             networks=networks,
-            budget=None if budget is None else budget.resolve(whole.dense),
+            budget=budget.resolve(whole.dense) if budget is not None and is_counted else None,
             asked=asked,
             method=method,
             options=methods.checked_options(method, asked),
             unshared=unshared,
             share_embeddings=share_embeddings,
+            file_bytes=file_bytes,
         )
+        return found._fitting()
+
+    def _fitting(self) -> Self:
+        """Return the problem with the budget in parameters that suits the file."""
+        if self.file_bytes is None:
+            return self
+        from npas.planning import bytes as of_bytes  # which plans, to see what a file holds
+
+        return replace(self, budget=of_bytes.parameters_for(self, self.file_bytes))
 
     def under(self, asked: MethodSpec) -> Self:
         """Return the problem with another method.
@@ -97,7 +113,7 @@ class PlanningProblem:
         """
         method = methods.find(asked.name)
         options = methods.checked_options(method, asked)
-        return replace(self, asked=asked, method=method, options=options)
+        return replace(self, asked=asked, method=method, options=options)._fitting()
 
     def whole(self, networks: Networks) -> LayerTable:
         """Return all layers of networks that could share."""

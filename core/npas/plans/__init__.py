@@ -230,6 +230,23 @@ class Ledger(Spec):
         )
 
 
+class FilePlan(Spec):
+    """What is expected of a file that a budget in bytes was given for.
+
+    Attributes:
+        bytes: the budget, of the whole file.
+        overhead: bytes of it that are no weights: table, plan, norms, biases, coefficients.
+        bits: of each weight, after coding; 32 where it is kept as it is.
+        step: of a weight that has one reader, in standard deviations; 0 where it is not rounded.
+            A template is rounded finer, by the root of the number of its readers.
+    """
+
+    bytes: int = Field(ge=1)
+    overhead: int = Field(ge=0)
+    bits: float = Field(ge=0)
+    step: float = Field(ge=0)
+
+
 class Plan(Spec):
     """Which layers share what, and the count.
 
@@ -238,6 +255,7 @@ class Plan(Spec):
         networks: that are built; the ledger is about them.
         requested_dense: dense size of the networks that were asked for, where the method plans
             smaller ones instead.
+        file: of a budget in bytes; None where it counts parameters.
 
     Example:
         >>> import npas
@@ -258,6 +276,7 @@ class Plan(Spec):
     ledger: Ledger
     minimum: int
     requested_dense: int | None = None
+    file: FilePlan | None = Field(None, exclude_if=lambda value: value is None)
 
     @property
     def dense(self) -> int:

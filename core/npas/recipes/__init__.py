@@ -18,6 +18,7 @@ from npas.recipes._composer import BankInit as BankInit
 from npas.recipes._composer import Composer as Composer
 from npas.recipes._composer import Joinable as Joinable
 from npas.recipes._composer import Reader as Reader
+from npas.recipes._composer import Unrolled as Unrolled
 from npas.recipes._part import BankPart as BankPart
 from npas.recipes._part import Part as Part
 from npas.recipes._part import part_by_rows as part_by_rows

@@ -1,7 +1,7 @@
 """What every recipe promises, and what it is asked with."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -99,6 +99,25 @@ class Composer(Protocol):
 
         Args:
             slots: indices of the layers, ascending; some, and not all.
+        """
+
+
+@runtime_checkable
+class Unrolled(Protocol):
+    """What RECIPE(group) returns where `compose` is not what an exported file should do."""
+
+    def unrolled(
+        self, templates: Sequence[Tensor], mixing: Sequence[Tensor]
+    ) -> list[Tensor] | None:
+        """Return the weights of all slots by plain operations, each into new memory.
+
+        Of such that every runtime has: nothing is written in place, and nothing is looked up in
+        tables. None where tables as large as the weights would be needed: a file is smaller with
+        the weights themselves. Of a recipe without this, `compose` is exported as it is.
+
+        Args:
+            templates: as in `compose`.
+            mixing: as in `compose`.
         """
 
 

@@ -110,6 +110,9 @@ class Scatter:
             self._weights[index] = weight
         return composed
 
+    def unrolled(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> None:
+        """Return None: places are as many as weights; see `Unrolled`."""
+
     def pull_back(
         self,
         templates: Sequence[Tensor],

@@ -5,8 +5,11 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from npas.arch.own import refusal
+from npas.arch.own.sameness import difference
 from npas.errors import InvalidSpecError, PlanError
 from npas.plans import Plan, PrivateLayer, Slot
+from npas.spec import NetworkSpec
 
 
 def named_as_planned(
@@ -52,6 +55,26 @@ def _check_module(name: str, network: object) -> None:
         )
 
 
+def check_own(networks: Mapping[str, nn.Module], plan: Plan) -> None:
+    """Check that modules of the user's own are those that a plan was made of.
+
+    Raises:
+        InvalidSpecError: one cannot share at all.
+        PlanError: one is another; the message names the first layer that differs.
+    """
+    for network in plan.networks:
+        spec, name = network.architecture.module, network.name
+        if spec is None:
+            continue
+        refusal.check(networks[name], name)
+        wrong = difference(networks[name], spec)
+        if wrong:
+            raise PlanError(
+                f"network {name} is not the module that the plan is for, a {spec.kind}: {wrong}; "
+                "make a plan of this one with npas.plan(module, ...)"
+            )
+
+
 def check_coverage(networks: Mapping[str, nn.Module], plan: Plan) -> None:
     """Check that every layer of the plan is there, has its shape, and is covered once.
 
@@ -76,10 +99,10 @@ def check_coverage(networks: Mapping[str, nn.Module], plan: Plan) -> None:
                 f"{slot.network}/{slot.layer} is {tuple(parameter.shape)}, "
                 f"the plan says {slot.shape}; build what `plan.networks` says"
             )
-    parameters = [p for net in networks.values() for p in net.parameters()]
-    trained, dense = sum(p.numel() for p in parameters if p.requires_grad), plan.ledger.dense
+    counts = [_num_parameters(networks[network.name], network) for network in plan.networks]
+    (trained, whole), dense = map(sum, zip(*counts, strict=True)), plan.ledger.dense
     # What the owner has frozen counts; what a network is built with frozen counts for no plan.
-    if dense not in (trained, sum(p.numel() for p in parameters)):
+    if dense not in (trained, whole):
         raise PlanError(
             f"the networks have {trained:,} parameters, the plan is for {dense:,}; "
             "build what `plan.networks` says"
@@ -89,3 +112,17 @@ def check_coverage(networks: Mapping[str, nn.Module], plan: Plan) -> None:
         raise PlanError(
             f"{private:,} parameters stay outside groups, the plan says {plan.ledger.private:,}"
         )
+
+
+def _num_parameters(network: nn.Module, spec: NetworkSpec) -> tuple[int, int]:
+    """Return the trained parameters of a network, and all of them.
+
+    Of a module of the user's own the plan says which are trained, whatever was frozen since.
+    """
+    own = spec.architecture.module
+    if own is not None:
+        return own.num_trained, own.num_trained
+    parameters = list(network.parameters())
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(
+        p.numel() for p in parameters
+    )

@@ -1,28 +1,47 @@
 """A network of one plan begins with the weights of a network of another, or of the same."""
 
-from typing import cast
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from npas.plans import Group, Plan
+from npas.errors import DataError
+from npas.plans import Group, LayerKey, Plan
 from npas.sharing import build
+from npas.sharing.activations import fit_to_outputs, input_products
+from npas.sharing.alignment import align
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel
 from npas.sharing.sameness import check_inherits
 
+Fit = Literal["aligned", "activations", "weights"]
+"""What banks are fitted to, see `npas.spec.StartSpec`."""
 
-def inherited(model: SharedModel, plan: Plan, *, seed: int) -> SharedModel:
+
+def inherited(
+    model: SharedModel,
+    plan: Plan,
+    *,
+    seed: int,
+    fit: Fit = "weights",
+    batches: Iterable[Tensor] = (),
+) -> SharedModel:
     """Return the networks of a plan with the weights of a model, as near as its banks can.
 
     What is the same in both plans has the same values, bit for bit: layers outside groups, norms,
     biases, statistics, and the banks of groups that both have. Other banks are fitted to the
-    weights of their layers. The model is left as it is.
+    weights of their layers, whose hidden units may be put in another order before: then what goes
+    through them has another order, too. The model is left as it is.
 
     Args:
         model: with the weights.
         plan: of the networks to be trained.
         seed: of the job; of no say where the model has all weights, as it must.
+        fit: aligned: hidden units are put in order first; activations: and banks are fitted to
+            what layers put out after that; weights: neither.
+        batches: of activations: inputs (B, ...), on one device, where layers are run.
 
     Raises:
         StartError: the model is of other networks.
@@ -32,6 +51,12 @@ def inherited(model: SharedModel, plan: Plan, *, seed: int) -> SharedModel:
     networks = build.networks(plan.networks, seed=seed)
     for name, network in networks.items():
         network.load_state_dict(plain[name].state_dict())
+    kept = {group.name: _same(group, model) for group in plan.groups}
+    fitted = {slot.key for each in plan.groups if kept[each.name] is None for slot in each.slots}
+    fixed = {slot.key for group in plan.groups for slot in group.slots} - fitted
+    if fit != "weights" and fitted:
+        align(networks, fitted, fixed)
+    products = _products(networks, fitted, batches) if fit == "activations" and fitted else {}
     wanted = [
         [networks[slot.network].get_parameter(slot.layer) for slot in group.slots]
         for group in plan.groups
@@ -40,17 +65,36 @@ def inherited(model: SharedModel, plan: Plan, *, seed: int) -> SharedModel:
         found = SharedModel(networks, plan)
         for group, weights in zip(plan.groups, wanted, strict=True):
             banks = cast(SharedGroup, found.groups[group.name])
-            _fill(banks, _same(group, model), weights)
+            inputs = [products.get(slot.key) for slot in group.slots]
+            _fill(banks, kept[group.name], [weight.detach() for weight in weights], inputs)
             banks.requires_grad_(any(weight.requires_grad for weight in weights))
     return found
 
 
-def _fill(banks: SharedGroup, source: SharedGroup | None, weights: list[nn.Parameter]) -> None:
-    if source is None:
-        banks.fit([weight.detach() for weight in weights])
+def _products(
+    networks: Mapping[str, nn.Module], wanted: set[LayerKey], batches: Iterable[Tensor]
+) -> dict[LayerKey, Tensor]:
+    """Return inner products of what layers read, of copies that run where the batches are."""
+    given = list(batches)
+    if not given:
+        raise DataError("banks cannot be fitted to what layers put out without a batch of inputs")
+    copies = {n: copy.deepcopy(each).to(given[0].device).eval() for n, each in networks.items()}
+    return input_products(copies, wanted, given)
+
+
+def _fill(
+    banks: SharedGroup,
+    source: SharedGroup | None,
+    weights: list[Tensor],
+    products: Sequence[Tensor | None],
+) -> None:
+    if source is not None:
+        for ours, theirs in zip(banks.parameters(), source.parameters(), strict=True):
+            ours.copy_(theirs)
         return
-    for ours, theirs in zip(banks.parameters(), source.parameters(), strict=True):
-        ours.copy_(theirs)
+    banks.fit(weights)
+    if any(each is not None for each in products):
+        fit_to_outputs(banks, weights, products)
 
 
 def _same(group: Group, model: SharedModel) -> SharedGroup | None:

@@ -6,7 +6,7 @@ The networks underneath see plain tensors, composed group by group; see `npas.sh
 import copy
 import itertools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -20,7 +20,7 @@ from npas.ensembles.ladder import LADDER, Ladder, by_cost, ladder_of
 from npas.ensembles.reading import Reading
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan, check_plan
-from npas.sharing.checks import check_coverage, named_as_planned
+from npas.sharing.checks import check_coverage, check_own, named_as_planned
 from npas.sharing.group import SharedGroup
 from npas.sharing.structure import check_structure
 from npas.torch_internals import COMPILED, parameters_of, show_weights_to_kernels
@@ -106,16 +106,29 @@ class SharedModel(nn.Module):
         Raises:
             UnknownNameError: the plan has no network of a name.
         """
-        self.compose()
+        _composing()(self)
+        return self._of_several(x, names)
+
+    def _of_several(
+        self, x: Tensor | Mapping[str, Tensor], names: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Return what networks say, see `members`, with the weights that are in place."""
         return {
             name: self.network(name)(x if isinstance(x, Tensor) else x[name])
             for name in (self.active if names is None else names)
         }
 
-    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
-        """Return the logits of a lone active network, or those of all active ones by name."""
-        logits = self.members(x)
-        return logits if len(logits) > 1 else next(iter(logits.values()))
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Return what a lone active network returns, or the logits of all active ones by name.
+
+        Args:
+            *inputs: what the lone network's forward takes; of several, images as for `members`.
+            **named: likewise, by name.
+        """
+        _composing()(self)  # here and not in members, where it would break two frames for one
+        if len(self.active) == 1:
+            return self.network(self.active[0])(*inputs, **named)
+        return self._of_several(*inputs, **named)
 
     def member(self, name: str) -> "SharedModel":
         """Return one network by itself, with copies of what it reads and as little else as can be.
@@ -225,6 +238,18 @@ class SharedModel(nn.Module):
         return twin
 
 
+def _composing() -> Callable[[SharedModel], None]:
+    """Return `SharedModel.compose`, which stays outside where a graph is made of its caller.
+
+    It is looked up by a call, so that the graph breaks in the caller's frame and in no other.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        from npas.sharing.graphs import composed_outside  # imports the compiler
+
+        return composed_outside
+    return SharedModel.compose
+
+
 def check_shared(model: object) -> None:
     """Check that this is a network whose layers read banks.
 
@@ -267,7 +292,7 @@ def share(
 
     Args:
         networks: one module for a plan of one network, else modules by network name; built from
-            the plan's own architectures.
+            the plan's own architectures, or of the user's own, as they were planned.
         plan: from `npas.plan`.
         seed: an integer, for fresh banks.
         fit: start the banks from the networks' current weights instead of fresh.
@@ -287,6 +312,7 @@ def share(
     """
     check_plan(plan)
     named = named_as_planned(networks, plan)
+    check_own(named, plan)
     check_coverage(named, plan)
     check_structure(named, plan)
     try:
@@ -315,12 +341,14 @@ def shared(
     with torch.device("cpu"), torch.no_grad():
         model = SharedModel(named, plan)
         generator = torch.Generator().manual_seed(seed)
-        for group, old in zip(plan.groups, weights, strict=True):
+        for group in plan.groups:
+            old = weights.pop(0)  # let go of, group by group
             banks = cast(SharedGroup, model.groups[group.name]).to(old[0].dtype)
             device = old[0].device
             if fit:
                 banks.fit([weight.detach().cpu() for weight in old])
             else:
                 banks.initialise(generator)
+            banks.layout().follow(old)
             banks.to(device).requires_grad_(any(weight.requires_grad for weight in old))
     return model

@@ -34,6 +34,11 @@ from npas.spec.limits import Auto as Auto
 from npas.spec.limits import Name as Name
 from npas.spec.limits import Option as Option
 from npas.spec.limits import named
+from npas.spec.module import OWN as OWN
+from npas.spec.module import ModuleLayer as ModuleLayer
+from npas.spec.module import ModuleSpec as ModuleSpec
+from npas.spec.module import ModuleTensor as ModuleTensor
+from npas.spec.module import Role as Role
 from npas.spec.start import StartSpec as StartSpec
 from npas.spec.training import DistillationSpec as DistillationSpec
 from npas.spec.training import TrainingSpec as TrainingSpec
@@ -127,6 +132,11 @@ class PlanRequest(Spec):
         names = [network.name for network in self.networks or ()]
         if len(set(names)) < len(names):
             raise ValueError("two networks have the same name")
+        if any(network.architecture.module is not None for network in self.members()):
+            raise ValueError(
+                "a request cannot hold a module's code: write the module as data with "
+                "npas.declare(module, example)"
+            )
         return self
 
     def members(self) -> tuple[NetworkSpec, ...]:

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, StringConstraints, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from npas.spec.checked import Spec
 from npas.spec.declared import LayerList
 from npas.spec.graph import Graph
 from npas.spec.limits import Name, Option, named
+from npas.spec.module import OWN, ModuleSpec
 
 DECLARED = "declared"
 """The name of all networks that a request declares layer by layer."""
@@ -37,6 +39,11 @@ class ArchitectureSpec(Spec):
         default_factory=dict, max_length=16, description="keyword options of the family"
     )
     layers: LayerList | None = Field(None, description="of a network named declared, and no other")
+    module: SkipJsonSchema[ModuleSpec | None] = Field(
+        None,
+        description="of a network that Python gave as a module; no request over HTTP has one",
+        exclude_if=lambda value: value is None,
+    )
 
     graph: Graph | None = Field(
         None,
@@ -57,6 +64,12 @@ class ArchitectureSpec(Spec):
     def _layers_where_declared(self) -> Self:
         if (self.name == DECLARED) != (self.layers is not None):
             raise ValueError(f"give layers for the name {DECLARED!r}, and for no other")
+        if (self.name == OWN) != (self.module is not None):
+            raise ValueError(
+                f"{OWN!r} is the name of modules that Python gives, as npas.plan(module, ...); "
+                "what a request names is built from data: write the module as data with "
+                "npas.declare(module, example), or as a list of layers"
+            )
         return self
 
 

@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from npas.errors import InvalidSpecError
+from npas.spec.boards import file_bytes
 from npas.spec.checked import Spec
-from npas.spec.limits import MAX_PARAMETERS
+from npas.spec.limits import MAX_PARAMETERS, Name
 
 
 def _plain_number(value: Any) -> Any:
@@ -21,11 +23,24 @@ def _plain_number(value: Any) -> Any:
     return float(value) if isinstance(value, numbers.Real) else value
 
 
+MAX_BYTES = 40 * MAX_PARAMETERS
+"""Of a file: that of the largest network in plain numbers."""
+
+
 class BudgetSpec(Spec):
-    """A hard upper limit on trainable parameters. A plain integer is {"parameters": n}."""
+    """A hard upper limit, on trainable parameters or on the bytes of the delivered file.
+
+    A plain integer is {"parameters": n}.
+    """
 
     parameters: int | None = Field(None, ge=1, le=10 * MAX_PARAMETERS)
     fraction: float | None = Field(None, gt=0, le=10, description="of the dense size")
+    bytes: int | None = Field(
+        None, ge=1, le=MAX_BYTES, description="of the delivered file, all of it counted"
+    )
+    device: Name | None = Field(
+        None, description="a board, such as nano-33-ble: the bytes that its flash has for a file"
+    )
 
     shorthand: ClassVar[Mapping[str, Any]] = {"type": "integer", "minimum": 1}
 
@@ -40,12 +55,39 @@ class BudgetSpec(Spec):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.parameters is None) == (self.fraction is None):
-            raise ValueError("give exactly one of parameters and fraction")
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of parameters, fraction, bytes and device")
+        if self.device is not None:
+            file_bytes(self.device)
         return self
 
+    @property
+    def file_bytes(self) -> int | None:
+        """The most bytes of the file; None: it counts parameters."""
+        return self.bytes if self.device is None else file_bytes(self.device)
+
+    @property
+    def told(self) -> str:
+        """The budget in words."""
+        if self.parameters is not None:
+            return f"{self.parameters:,} parameters"
+        if self.fraction is not None:
+            return f"{self.fraction:g} of the dense size"
+        board = f" ({self.device})" if self.device else ""
+        return f"{self.file_bytes:,} bytes{board}"
+
     def resolve(self, dense_parameters: int) -> int:
-        """Return the budget in parameters for a dense size in parameters, rounded down."""
+        """Return the budget in parameters for a dense size in parameters, rounded down.
+
+        Raises:
+            InvalidSpecError: it counts bytes, of which only a plan knows what they hold; see
+                `npas.planning.bytes`.
+        """
+        if self.file_bytes is not None:
+            raise InvalidSpecError(
+                "this budget counts bytes of a file: give parameters or fraction", field="/budget"
+            )
         if self.parameters is not None:
             return self.parameters
         return math.floor(Fraction(str(self.fraction)) * dense_parameters)

@@ -1,6 +1,6 @@
 """What networks begin with where that is not chance."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -11,7 +11,14 @@ class StartSpec(Spec):
     """What the networks begin with in place of random weights; or whose banks they join."""
 
     checkpoint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
-        description="SHA-256 of a model file that a job delivered, of networks of the same layers"
+        description="SHA-256 of a model file that a job delivered, of networks of the same "
+        "layers, or of a safetensors file of the weights of the network itself"
+    )
+    fit: Literal["aligned", "activations", "weights"] = Field(
+        "aligned",
+        description="how banks begin that the file has not: aligned: hidden units are put in an "
+        "order in which layers agree, then banks are fitted to the weights; activations: then to "
+        "what layers put out for 1,000 training images; weights: to the weights as they are",
     )
     join: bool = Field(
         False,

@@ -20,11 +20,12 @@ class DistillationSpec(Spec):
 
     teacher: Annotated[
         str,
-        StringConstraints(pattern=r"^(dense|checkpoint:[A-Za-z0-9][A-Za-z0-9_-]{0,63})$"),
+        StringConstraints(pattern=r"^(dense|start|checkpoint:[A-Za-z0-9][A-Za-z0-9_-]{0,63})$"),
     ] = Field(
         "dense",
         description="dense: the same networks without sharing, trained first with the same "
-        "options; checkpoint:NAME: NAME.safetensors in the data folder",
+        "options; start: the networks of the file that the job starts from, as they are there; "
+        "checkpoint:NAME: NAME.safetensors in the data folder",
     )
     temperature: float = Field(4.0, gt=0, le=100, description="divides the logits")
     weight: float = Field(0.9, ge=0, le=1, description="of the teacher; the labels get the rest")

@@ -1,4 +1,4 @@
-"""Laws of a recipe about where it composes: under autocast, in threads, between two passes."""
+"""Laws of a recipe about where it composes: under autocast, in threads, in an exported file."""
 
 import copy
 import functools
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from npas.recipes import Unrolled
 from npas.sharing.group import SharedGroup
 from npas.torch_internals import version
 
@@ -135,6 +136,26 @@ def check_lifetime(shared: SharedGroup) -> None:
     assert versions == [version(weight) for weight in kept], "an evaluation writes over weights"
 
 
+def check_unrolled(shared: SharedGroup) -> None:
+    """Check that a recipe which says how exported files compose says the same weights.
+
+    Args:
+        shared: with random banks, float64.
+
+    Raises:
+        AssertionError: they are others.
+    """
+    composer = shared._composer
+    if not isinstance(composer, Unrolled):
+        return
+    wanted = [weight.detach().clone() for weight in shared()]
+    with torch.no_grad():
+        found = composer.unrolled(list(shared.templates), shared._current().mixing)
+    for one, other in zip(wanted if found is None else found, wanted, strict=True):
+        # The tolerance is for another order of the same sums.
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-9)
+
+
 def _equal(found: list[Tensor], wanted: list[Tensor], message: str) -> None:
     for one, other in zip(found, wanted, strict=True):
         is_same = one.dtype == other.dtype and torch.equal(one, other)
@@ -151,5 +172,6 @@ CONTEXTS: dict[str, Callable[[SharedGroup], None]] = {
     "autocast changes nothing": check_autocast,
     "threads see finished weights": check_threads,
     "weights in use stay": check_lifetime,
+    "unrolled, weights are the same": check_unrolled,
 }
 """The laws, by name."""

@@ -1,16 +1,18 @@
 """The gradient of a batch, in parts where the whole is too much for the memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from npas.train.evaluate import Tensors
-from npas.train.objective import Objective
+
+Minimised = Callable[[nn.Module, Tensors, Tensors, Sequence[str] | None], tuple[Tensor, Tensor]]
+"""Such as `npas.train.objective.Objective`: of a model and a batch, the loss and the counts."""
 
 
 def accumulate(
-    objective: Objective,
+    objective: Minimised,
     model: nn.Module,
     images: Tensors,
     labels: Tensors,

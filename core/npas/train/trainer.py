@@ -1,8 +1,7 @@
 """Trains one model on one dataset, one optimiser step at a time; can be put to file after any."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -21,6 +20,9 @@ from npas.train.epoch import BestWeights, EpochSums, Row
 from npas.train.evaluate import evaluate
 from npas.train.objective import Objective, Penalty
 from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state, take_step
+from npas.train.repeatable import precision, reproducible
+from npas.train.rounding import Rounding, grading
+from npas.train.rounding import step as rounded_step
 from npas.train.schedule import learning_rate
 from npas.train.state import State
 from npas.train.steps import Steps
@@ -48,6 +50,7 @@ class _Setting:
         stage: goes into the rows and into what is random.
         device: where the model is.
         adjustments: what is done otherwise than the spec says.
+        rounding: of the weights, which has a memory of its own; None: there is none.
     """
 
     spec: TrainingSpec
@@ -55,6 +58,7 @@ class _Setting:
     stage: str
     device: torch.device
     adjustments: Adjustments
+    rounding: Rounding | None
 
 
 class Trainer:
@@ -85,6 +89,7 @@ class Trainer:
         penalty: Penalty | None = None,
         teacher: Teacher | None = None,
         adjustments: Adjustments = UNCHANGED,
+        rounding: Rounding | None = None,
     ) -> None:
         """Prepare; nothing is trained yet.
 
@@ -100,18 +105,25 @@ class Trainer:
             teacher: of the spec's distillation; on the device.
             adjustments: what is done otherwise than the spec says; a state that is restored may
                 have been made under others.
+            rounding: of the weights, from some epoch on: grades, and the best epoch, are of
+                rounded weights, and no epoch before counts as the best.
         """
         where = torch.device(device)
         check_balance(spec, dataset.task)
         self._setting = _Setting(
-            spec=spec, seed=seed, stage=stage, device=where, adjustments=adjustments
+            spec=spec,
+            seed=seed,
+            stage=stage,
+            device=where,
+            adjustments=adjustments,
+            rounding=rounding,
         )
         self.model, self.optimizer = model, optimizer(model, spec)
         self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=where)
         self.objective = Objective(
             spec=spec,
             inputs=inputs,
-            precision=_precision(spec, where),
+            precision=precision(spec, where),
             penalty=penalty,
             teacher=teacher,
             class_weights=class_weights(spec, self.batches.labels, dataset.num_classes),
@@ -136,6 +148,11 @@ class Trainer:
     def adjustments(self) -> Adjustments:
         """What is done otherwise than asked."""
         return self._setting.adjustments
+
+    @property
+    def rounding(self) -> Rounding | None:
+        """What rounds the weights; None: nothing does."""
+        return self._setting.rounding
 
     @property
     def inputs(self) -> Inputs:
@@ -173,7 +190,7 @@ class Trainer:
             NonFiniteLossError: the loss, a weight or a statistic is no longer a number.
         """
         last = self.total_steps if until is None else min(until, self.total_steps)
-        with _reproducible(self.device):
+        with reproducible(self.device):
             while self.step < last:
                 command = Command(after_step())
                 if command is not Command.CONTINUE:
@@ -226,14 +243,18 @@ class Trainer:
         remembered = {f"optimizer/{place}": tensor for place, tensor in memories.items()}
         weights = {f"model/{name}": tensor for name, tensor in self._weights().items()}
         best = {f"best/{name}": tensor for name, tensor in self._best.tensors.items()}
+        rounding = self.rounding
+        noted = rounding.tensors() if rounding else {}
+        squares = {f"squares/{name}": tensor for name, tensor in noted.items()}
         return State(
-            tensors={**weights, **remembered, **best, "sums": self._sums.sums},
+            tensors={**weights, **remembered, **best, **squares, "sums": self._sums.sums},
             facts={
                 "stage": self.stage,
                 "step": self.step,
                 "seconds": self._sums.seconds,
                 "best_epoch": self._best.epoch,
                 "rows": [asdict(row) for row in self.rows],
+                **({"rounding": rounding.facts()} if rounding else {}),
             },
         )
 
@@ -253,6 +274,9 @@ class Trainer:
         self._sums.sums, self._sums.seconds = tensors["sums"].to(self.device), facts["seconds"]
         self.step = facts["step"]
         self.rows = [Row.of(row) for row in facts["rows"]]
+        if self.rounding is not None:
+            squares = {n: t.to(self.device) for n, t in _under("squares/", tensors).items()}
+            self.rounding.restore(squares, facts["rounding"])
 
     def _advance(self) -> None:
         started = time.perf_counter()
@@ -266,9 +290,10 @@ class Trainer:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         parts = self.adjustments.parts(step.size)
-        loss, hits = accumulate(
-            self.objective, self.model, step.images, step.labels, step.names, parts=parts
-        )
+        with rounded_step(self.rounding, self.model, epoch + 1):
+            loss, hits = accumulate(
+                self.objective, self.model, step.images, step.labels, step.names, parts=parts
+            )
         take_step(self.optimizer, self.model, some_sit_out=step.names is not None)
         self._sums.add(step.size, loss, hits)
         self.step += 1
@@ -279,7 +304,8 @@ class Trainer:
     def _end_epoch(self) -> Row:
         started = time.perf_counter()
         self._check_weights()
-        accuracy = self._validate()
+        with grading(self.rounding, self.model, self.step // self.steps_per_epoch):
+            accuracy = self._validate()
         loss, score = self._sums.means()
         row = Row(
             stage=self.stage,
@@ -300,6 +326,8 @@ class Trainer:
     def _keep(self, row: Row) -> None:
         """Remember the weights if no earlier epoch was better; of equal ones the later wins."""
         if self._setting.spec.keep == "last" or row.validation_accuracy is None:
+            return
+        if self.rounding is not None and not self.rounding.is_full(row.epoch):
             return
         before = self._best.epoch
         best = self.rows[before - 1].validation_accuracy if before else None
@@ -367,24 +395,3 @@ class Trainer:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def _precision(spec: TrainingSpec, device: torch.device) -> torch.dtype:
-    """Return the type to compute in; "auto" mixes where that is faster: on GPUs with bfloat16."""
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    mixed = spec.precision == "bfloat16" or (spec.precision == "auto" and fast)
-    return torch.bfloat16 if mixed else torch.float32
-
-
-@contextmanager
-def _reproducible(device: torch.device) -> Iterator[None]:
-    """Give the caller's random state back afterwards; on a GPU, only repeatable convolutions."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
-    devices = [device] if device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before

@@ -1,5 +1,7 @@
 """What a network's own initialiser would draw is known without drawing it."""
 
+import math
+
 import npas
 import numpy as np
 import pytest
@@ -35,6 +37,22 @@ def test_deviation_of_an_initialiser_is_that_of_what_it_draws(name, options):
     assert noted.of(weight) == pytest.approx(weight.std().item(), rel=0.02)
 
 
+@pytest.mark.parametrize("ends", [(-2.0, 2.0), (-1.0, 3.0), (-100.0, 100.0)])
+def test_uniform_tensor_made_a_normal_that_is_cut_has_its_deviation(ends):
+    low, high = (math.erf(end / math.sqrt(2)) for end in ends)
+    weight, noted = torch.empty(200, 300), Deviations()
+    torch.manual_seed(0)
+    for name, arguments in (
+        ("uniform_", (low, high)),
+        ("erfinv_", ()),
+        ("mul_", (0.5 * math.sqrt(2),)),
+        ("div_", (3,)),
+    ):
+        getattr(weight, name)(*arguments)
+        noted.note(name, (weight, *arguments), {})
+    assert noted.of(weight) == pytest.approx(weight.std().item(), rel=0.02)
+
+
 @pytest.mark.parametrize("name", sorted(CONSTANT))
 def test_initialiser_that_draws_nothing_takes_back_what_was_known(name):
     weight = nn.Parameter(torch.empty(4, 4, 3))
@@ -45,7 +63,8 @@ def test_initialiser_that_draws_nothing_takes_back_what_was_known(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["vit-6-64-4", "torchvision:swin_t", "torchvision:vit_b_16", "wrn-16-1"]
+    "name",
+    ["vit-6-64-4", "torchvision:swin_t", "torchvision:vit_b_16", "wrn-16-1", "timm:test_vit"],
 )
 def test_layers_of_a_table_start_at_the_deviation_that_their_network_draws(name):
     (network,) = npas.plan(name, budget=BudgetSpec(fraction=1.0), method="dense").networks

@@ -1,0 +1,1 @@
+"""What `benchmarks.conversion` compares: ways to bring a trained network into a budget."""

@@ -1,0 +1,1 @@
+"""Shared networks through the tools that people give exported files to."""

@@ -1,0 +1,82 @@
+"""What cannot share, named: modules whose weights lie where no bank reaches them."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from npas.arch.own.tensors import held, overlap
+from npas.errors import InvalidSpecError
+from npas.torch_internals import COMPILED
+
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+FIELD = "/networks"
+
+
+def check(module: nn.Module, name: str) -> None:
+    """Check that a module's weights can be read off it, and made from banks.
+
+    Args:
+        module: as the user gave it, every lazy layer initialised.
+        name: of the network, for the message.
+
+    Raises:
+        InvalidSpecError: they cannot; the message names the part, and what to do.
+    """
+    reason = _of_whole(module) or _of_tensors(module) or _of_memory(module)
+    if reason:
+        raise InvalidSpecError(f"network {name} cannot share: {reason}", field=FIELD)
+
+
+def uninitialised(module: nn.Module) -> list[str]:
+    """Return the names of parameters and buffers that a lazy layer has not made yet."""
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return [name for name, tensor in named if nn.parameter.is_lazy(tensor)]
+
+
+def _of_whole(module: nn.Module) -> str:
+    for path, inner in module.named_modules():
+        where = path or "it"
+        if isinstance(inner, torch.jit.ScriptModule):
+            return f"{where} is scripted, and keeps its weights; give the module it was made of"
+        if isinstance(inner, _WRAPPERS):
+            return f"{where} is a {type(inner).__name__}; give its .module, and wrap what shares"
+        if hasattr(inner, COMPILED):
+            return f"{where} is compiled; give its .{COMPILED}, and compile what shares"
+    if lazy := uninitialised(module):
+        return (
+            f"{lazy[0]} is of a lazy layer that has not run yet; give an example=(x, ...) of what "
+            "forward takes, or run the module once"
+        )
+    return ""
+
+
+def _of_tensors(module: nn.Module) -> str:
+    for each in held(module):
+        kind = type(each.tensor)
+        if each.tensor.is_quantized or each.tensor.layout is not torch.strided:
+            form = "quantised" if each.tensor.is_quantized else "sparse"
+            return f"{each.name} is {form}; give the module with plain dense weights"
+        if each.tensor.is_complex():
+            return f"{each.name} is complex; keep its real and imaginary parts apart"
+        if kind not in (Tensor, nn.Parameter, nn.Buffer):
+            return f"{each.name} is a {kind.__name__}; give the module with plain tensors"
+    state: Mapping[str, object] = module.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            return (
+                f"its state has {name}, a {type(value).__name__}: files hold tensors alone; keep "
+                "it in a buffer, or give the module without quantised layers"
+            )
+    return ""
+
+
+def _of_memory(module: nn.Module) -> str:
+    found = overlap(held(module))
+    if found is None:
+        return ""
+    one, other = found
+    return (
+        f"{one.name} and {other.name} are two tensors in the same memory, so that a step would "
+        "change both twice; tie weights by one parameter, as in b.weight = a.weight"
+    )

@@ -1,0 +1,171 @@
+"""The file: one safetensors file of coded streams, with all that is known of them in one more."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import safe_open
+from torch import Tensor
+
+from npas import tensor_file
+from npas.delivery.coded.grid import Grid
+from npas.delivery.coded.layout import Table, laid_out, taken_out
+from npas.delivery.coded.streams import packed, unpacked
+from npas.errors import CheckpointError
+
+FORMAT = "npas-coded-1"
+
+KEY = "npas"
+"""Of the metadata, as in a file that is not coded."""
+
+_ABOUT = "about"
+_MOST_ABOUT = 64 << 20
+"""Bytes of plan, table and what lies beside them; the largest plan takes a tenth of it."""
+
+_WEIGHTS_PER_BYTE = 64
+"""A file of so many bytes holds no more weights: the coarsest grid puts 26 into each."""
+
+_DIGEST_LENGTH = 32
+_METADATA = {KEY: json.dumps({"format": FORMAT})}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Content:
+    """A network as it goes into a file.
+
+    Attributes:
+        table: of its tensors.
+        streams: of its tensors, coded.
+    """
+
+    table: Table
+    streams: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], grid: Grid) -> "Content":
+        """Round a network and code it.
+
+        Args:
+            tensors: its state.
+            grid: what it is rounded to.
+
+        Raises:
+            CheckpointError: it holds what is no number, or no stream holds.
+            MissingPackageError: brotli is not installed.
+        """
+        table, streams = laid_out(tensors, grid)
+        return cls(table=table, streams={n: packed(s) for n, s in streams.items() if s})
+
+    def parts(self, note: Mapping[str, Any]) -> dict[str, bytes]:
+        """Return all streams of the file, the one that tells of the others first.
+
+        Args:
+            note: the plan and what lies beside it, JSON.
+        """
+        about = {**note, "tensors": self.table.to_json()}
+        about["digest"] = _digest(about, self.streams)
+        return {_ABOUT: packed(_text(about).encode()), **self.streams}
+
+    def num_bytes(self, note: Mapping[str, Any]) -> int:
+        """Return the bytes of the file, exactly."""
+        kinds = {n: (torch.uint8, (len(part),)) for n, part in self.parts(note).items()}
+        return tensor_file.num_bytes(kinds, _METADATA)
+
+    def write(self, note: Mapping[str, Any], path: Path) -> None:
+        """Write the file, in one step.
+
+        Raises:
+            OSError: the disk is full, or the folder is not there or cannot be written.
+        """
+        parts = self.parts(note)
+        tensors = {n: torch.frombuffer(bytearray(p), dtype=torch.uint8) for n, p in parts.items()}
+        tensor_file.write(tensors, path, _METADATA)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CodedFile:
+    """A file that was opened; its tensors are decoded when they are asked for.
+
+    Attributes:
+        note: the plan and what lies beside it.
+        table: of the tensors.
+        streams: coded.
+    """
+
+    note: Mapping[str, Any]
+    table: Table
+    streams: Mapping[str, bytes]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "CodedFile":
+        """Open a file.
+
+        Raises:
+            CheckpointError: it is damaged, or announces more than a file of its size can hold.
+            MissingPackageError: brotli is not installed.
+        """
+        with safe_open(path, framework="np") as file:
+            parts = {name: _bytes_of(file, name) for name in file.keys()}  # noqa: SIM118
+        note = json.loads(unpacked(parts.pop(_ABOUT, b""), most=_MOST_ABOUT))
+        digest = note.pop("digest", None)
+        if digest != _digest(note, parts):
+            raise CheckpointError(
+                "it is damaged: it was changed after it was written; take another copy"
+            )
+        try:
+            table = Table.of_json(note.pop("tensors"))
+        except ValidationError as error:
+            raise CheckpointError(f"its table cannot be read: {error.errors()[0]}") from error
+        held, size = sum(table.num_bytes().values()), Path(path).stat().st_size
+        if held > _WEIGHTS_PER_BYTE * size:
+            raise CheckpointError(
+                f"it announces {held:,} bytes, more than a file of {size:,} bytes can hold"
+            )
+        return cls(note=note, table=table, streams=parts)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Decode the tensors, by name.
+
+        Raises:
+            CheckpointError: a stream is not as long as the table says.
+        """
+        found = {}
+        for name, length in self.table.num_bytes().items():
+            coded = self.streams.get(name)
+            content = b"" if coded is None else unpacked(coded, most=length)
+            if len(content) != length:
+                raise CheckpointError(f"its {name} are {len(content):,} bytes, not {length:,}")
+            found[name] = content
+        return taken_out(self.table, found)
+
+
+def is_coded(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is of this format; what safetensors raises where it cannot be read."""
+    with safe_open(path, framework="np") as file:
+        text = (file.metadata() or {}).get(KEY)
+    return bool(text == _METADATA[KEY])
+
+
+def _bytes_of(file: Any, name: str) -> bytes:
+    found = file.get_tensor(name)
+    if found.dtype != np.uint8:
+        raise CheckpointError(f"its {name} are not bytes")
+    return bytes(found.tobytes())
+
+
+def _digest(about: Mapping[str, Any], streams: Mapping[str, bytes]) -> str:
+    found = hashlib.sha256(_text(about).encode())
+    for name in sorted(streams):
+        found.update(streams[name])
+    return found.hexdigest()[:_DIGEST_LENGTH]
+
+
+def _text(about: Mapping[str, Any]) -> str:
+    return json.dumps(about, sort_keys=True, separators=(",", ":"), allow_nan=False)

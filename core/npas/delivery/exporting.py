@@ -1,0 +1,210 @@
+"""export(): a network as a file of another format, in which what was shared stays shared."""
+
+import copy
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from npas import arch, registry
+from npas.delivery.exports._target import Order, Target
+from npas.delivery.exports._unrolled import NormsApart, Plain, Unrolled, unique_bytes
+from npas.errors import ExportError, InvalidSpecError
+from npas.sharing.model import SharedModel
+from npas.spec.export import ExportSpec
+
+TOLERANCE = 1e-4
+"""By how much the outputs of a file may differ, as a part of the largest: other runtimes sum in
+another order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        path: of it.
+        to: its format.
+        file_bytes: on disk.
+        unique_bytes: of the network's parameters and statistics in float32, each once.
+        max_difference: of its outputs from the network's, for random examples, as they are; None
+            where its runtime is not installed.
+    """
+
+    path: Path
+    to: str
+    file_bytes: int
+    unique_bytes: int
+    max_difference: float | None
+
+    @property
+    def ratio(self) -> float:
+        """Return how large the file is in units of what is unique in it."""
+        return self.file_bytes / self.unique_bytes
+
+
+def target(name: str) -> Target:
+    """Return a format by name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    found = registry.load(
+        "npas.delivery.exports", name.replace(".", "_"), kind="format", field="/to"
+    )
+    return cast(Target, found.TARGET)
+
+
+def export(
+    net: nn.Module,
+    path: str | os.PathLike[str],
+    to: str = "onnx",
+    *,
+    example: Tensor | Sequence[Tensor] | None = None,
+    **options: Any,
+) -> Exported:
+    """Write a network in another format, in float32; run the file and compare.
+
+    A shared network composes its weights inside of the file, from templates and coefficients that
+    stand in it once. Several networks are one file: each has an output, named as it is.
+
+    Args:
+        net: from `npas.share` or `npas.load`, or a plain module of tensors.
+        path: of the file; replaced if it is there.
+        to: "onnx", "torch.export" (a .pt2 file) or "safetensors" (materialised weights by the
+            names of the original module; of several networks, NETWORK.NAME).
+        example: input (B, ...) to trace and compare with, or several; None: random, by the plan.
+            Needed for a plain module, but not for safetensors.
+        **options: fields of `npas.spec.export.ExportSpec`: network, guard, norms, dynamic_batch,
+            opset. A format refuses those that mean nothing to it.
+
+    Raises:
+        ExportError: the network cannot be written so, or the file gives other outputs.
+        InvalidSpecError: an option or the example does not fit.
+        MissingPackageError: what writes the format is not installed.
+        OSError: the file cannot be written.
+        UnknownNameError: there is no such format, or no such network.
+
+    Example:
+        >>> import npas
+        >>> plan = npas.plan("resnet-8", budget=40_000, method="block_mix")
+        >>> net = npas.share(npas.build("resnet-8"), plan)
+        >>> done = npas.export(net, "/tmp/net.onnx", to="onnx")
+        >>> done.ratio < 1.2, done.max_difference < 1e-4
+        (True, True)
+    """
+    spec = _spec(to, options)
+    writer = target(spec.to)
+    _check_options(spec, writer, options)
+    order, size = _order(net, spec, example)
+    place = Path(path)
+    draft = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        with torch.no_grad():
+            writer.write(order, draft)
+            difference = _difference(order, writer.run(order, draft))
+        draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)
+    return Exported(
+        path=place,
+        to=spec.to,
+        file_bytes=place.stat().st_size,
+        unique_bytes=size,
+        max_difference=difference,
+    )
+
+
+def _spec(to: str, options: Mapping[str, Any]) -> ExportSpec:
+    try:
+        return ExportSpec(to=to, **options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(ExportSpec.model_fields)
+        raise InvalidSpecError(
+            f"option {first['loc'][0]!r} of an export: {first['msg']} (options: {known})",
+            field=f"/{first['loc'][0]}",
+        ) from error
+
+
+def _check_options(spec: ExportSpec, writer: Target, options: Mapping[str, Any]) -> None:
+    """Refuse options that the format does not read, and that are not the default."""
+    for name in options:
+        field = ExportSpec.model_fields[name]
+        is_told = getattr(spec, name) != field.default
+        if is_told and name != "network" and name not in writer.options:
+            allowed = ", ".join(sorted({"network", *writer.options}))
+            raise InvalidSpecError(
+                f"{name} means nothing to an export to {spec.to}, which has: {allowed}",
+                field=f"/{name}",
+            )
+
+
+def _order(
+    net: nn.Module, spec: ExportSpec, example: Tensor | Sequence[Tensor] | None
+) -> tuple[Order, int]:
+    """Return what is to be written, and the bytes of what is unique in it."""
+    if isinstance(net, SharedModel):
+        shared = net if spec.network is None else net.member(spec.network)
+        shared = copy.deepcopy(shared).cpu().float().eval()
+        networks = shared.materialise()
+        module: nn.Module = Unrolled(shared, guard=spec.guard)
+        size = unique_bytes(shared.state_dict(keep_vars=True))
+        if example is None:
+            architecture = shared.plan.networks[0].architecture
+            example = arch.example_input(architecture, num_examples=2)
+    else:
+        if spec.network is not None or spec.guard:
+            name = "guard" if spec.guard else "network"
+            raise InvalidSpecError(f"{name} is for a network of npas.share", field=f"/{name}")
+        plain = copy.deepcopy(net).cpu().float()
+        networks = {"logits": plain}
+        module = Plain(plain)
+        size = unique_bytes(plain.state_dict(keep_vars=True))
+        if example is None and target(spec.to).options:
+            raise InvalidSpecError("give example=, an input of the module as a tensor")
+    if spec.norms == "apart":
+        module = NormsApart(module)
+    given = () if example is None else (example,) if isinstance(example, Tensor) else example
+    inputs = tuple(_batch(each.cpu(), spec) for each in given)
+    return Order(networks=networks, module=module, example=inputs, spec=spec), size
+
+
+def _batch(example: Tensor, spec: ExportSpec) -> Tensor:
+    """Return as many examples as exporters want: they take a batch of 1 for a constant."""
+    if not spec.dynamic_batch:
+        return example[:1]
+    return torch.cat((example, example)) if len(example) == 1 else example
+
+
+def outputs_of(order: Order) -> list[Tensor]:
+    """Return what the network gives for the example."""
+    with torch.no_grad():
+        found = order.module(*order.example)
+    return [found] if isinstance(found, Tensor) else list(found)
+
+
+def _difference(order: Order, found: list[Tensor] | None) -> float | None:
+    """Return by how much outputs differ at most.
+
+    Raises:
+        ExportError: by more than rounding.
+    """
+    if found is None:
+        return None
+    worst = 0.0
+    for name, one, other in zip(order.outputs, found, outputs_of(order), strict=True):
+        apart = float((one.double() - other.double()).abs().max()) if one.numel() else 0.0
+        worst = max(worst, apart)
+        if not apart <= TOLERANCE * max(1.0, float(other.abs().max())):
+            raise ExportError(
+                f"the file's {name} differ by {apart:.3g} from the network's: it was not kept; "
+                "please report it with the network"
+            )
+    return worst if math.isfinite(worst) else None

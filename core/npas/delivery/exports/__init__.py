@@ -1,0 +1,1 @@
+"""Formats of exports. One file each: NAME.py defines TARGET, with the promises of `_target.Target`."""

@@ -1,0 +1,84 @@
+"""A trained network under a plan, in Python: what a job with a start does before it heals."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+from npas.errors import InvalidSpecError
+from npas.folding.recalibration import recalibrate
+from npas.plans import Plan
+from npas.sharing.activations import fit_to_outputs, input_products
+from npas.sharing.alignment import align
+from npas.sharing.checks import check_coverage, named_as_planned
+from npas.sharing.group import SharedGroup
+from npas.sharing.inheritance import Fit
+from npas.sharing.model import SharedModel, share
+
+
+def convert(
+    networks: nn.Module | Mapping[str, nn.Module],
+    plan: Plan,
+    batches: Iterable[Tensor] = (),
+    *,
+    fit: Fit = "aligned",
+) -> SharedModel:
+    """Make trained networks share as a plan says, as near to what they are as its banks can.
+
+    Hidden units are put in an order in which layers agree, which changes no output; banks are
+    fitted to the weights; statistics of batch normalisations are measured anew. What that costs is
+    healed by training on: best with the network itself as the teacher, at a quarter of the rate.
+
+    The modules are taken over, not copied: copy what is to be the teacher before.
+
+    Args:
+        networks: one module for a plan of one network, else modules by network name.
+        plan: from `npas.plan`.
+        batches: inputs (B, ...) of several images each, normalised as in training, on the modules'
+            device; none: statistics stay as they are.
+        fit: aligned: as above; activations: banks are then fitted to what layers put out for the
+            batches; weights: hidden units stay where they are.
+
+    Raises:
+        PlanError: the plan does not fit these networks.
+        InvalidSpecError: activations are asked for and there is no batch, or as for `share`.
+
+    Example:
+        >>> import npas, torch
+        >>> module = npas.build("resnet-14")  # trained elsewhere: module.load_state_dict(...)
+        >>> plan = npas.plan("resnet-14", budget={"fraction": 0.5}, method="soft_sharing")
+        >>> net = npas.convert(module, plan, [torch.randn(8, 3, 32, 32)])
+        >>> sum(p.numel() for p in net.parameters()) == plan.ledger.total
+        True
+    """
+    given = list(batches)
+    named = named_as_planned(networks, plan)
+    check_coverage(named, plan)
+    shared = {slot.key for group in plan.groups for slot in group.slots}
+    if fit == "activations" and not given:
+        raise InvalidSpecError(
+            "banks are fitted to what layers put out for a batch: give batches, or another fit"
+        )
+    if fit != "weights":
+        align(named, shared)
+    wanted, products = {}, {}
+    if fit == "activations":
+        modes = {module: module.training for each in named.values() for module in each.modules()}
+        for network in named.values():
+            network.eval()
+        products = input_products(named, shared, given)
+        for module, mode in modes.items():
+            module.training = mode
+        wanted = {key: named[key[0]].get_parameter(key[1]).detach() for key in shared}
+    model = share(networks, plan, fit=True)
+    for group in plan.groups if products else ():
+        banks = model.groups[group.name]
+        assert isinstance(banks, SharedGroup)
+        keys = [slot.key for slot in group.slots]
+        device = banks.templates[0].device
+        fit_to_outputs(
+            banks.cpu(), [wanted[k].cpu() for k in keys], [products.get(k) for k in keys]
+        )
+        banks.to(device)
+    if given:
+        recalibrate(model, given)
+    return model

@@ -1,0 +1,151 @@
+"""How many parameters a file of so many bytes should hold, and how coarse their steps are then.
+
+More templates in the same bytes means fewer bits for each. `BITS` is what both are best traded at,
+by what was tried (docs/decisions/0039); a network that has fewer weights than that has finer
+steps. What the file holds beside its weights is known before anything is trained: the plan and the
+table are written and coded here, and each of the few other numbers takes about a byte.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from npas import arch, registry
+from npas.errors import InfeasibleBudgetError
+from npas.planning import planner
+from npas.planning.problem import PlanningProblem
+from npas.plans import FilePlan, Plan
+from npas.plans.rounding import PLAIN_BITS, bits_of, is_weight, step_for
+from npas.spec import ArchitectureSpec, MethodSpec
+
+BITS = 3.5
+"""Of each weight, where the budget leaves the choice."""
+
+LEAST_BITS = 0.4
+"""Of each weight; below, hardly any would not be 0. See `npas.plans.rounding.COARSEST`."""
+
+VALUE_BYTES = 1.05
+"""Of each number that is not on a grid, coded, with the fewest digits; measured, trained."""
+
+_FRAME_BYTES = 450
+"""Of a file's header, digest and what a job says of itself beside the plan, coded."""
+
+_TURNS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """What the file of a plan holds.
+
+    Attributes:
+        weights: scalars on a grid.
+        overhead: bytes of all else, coded.
+        plain_bytes: of the file without any rounding, at most.
+    """
+
+    weights: int
+    overhead: int
+    plain_bytes: int
+
+    def bits(self, num_bytes: int) -> float:
+        """Return the bits that are left for each weight in a file of so many bytes."""
+        return 8 * (num_bytes - self.overhead) / max(1, self.weights)
+
+    @property
+    def least_bytes(self) -> int:
+        """Of the smallest file."""
+        return self.overhead + math.ceil(LEAST_BITS * self.weights / 8)
+
+
+def parameters_for(problem: PlanningProblem, num_bytes: int) -> int:
+    """Return the budget in parameters for a file of so many bytes; the same answer each time.
+
+    Args:
+        problem: whose budget is not looked at.
+        num_bytes: most bytes of the file.
+
+    Raises:
+        InfeasibleBudgetError: the smallest file of the method is larger; it says how large.
+    """
+    problem = replace(problem, budget=None, file_bytes=None)
+    dense = problem.free(problem.networks).dense
+    smallest = _planned(problem, None)
+    if smallest.least_bytes > num_bytes:
+        raise _infeasible(problem, num_bytes, smallest.least_bytes)
+    least = planner.minimum(problem)
+    tried = {least: smallest.bits(num_bytes)}
+    found = min(dense, max(least, int(8 * num_bytes / BITS)))
+    while found not in tried and len(tried) <= _TURNS:
+        held = _planned(problem, found)
+        tried[found] = held.bits(num_bytes)
+        spare = int(8 * (num_bytes - held.overhead) / BITS) - held.weights
+        found = min(dense, max(least, found + spare))
+    fitting = {count: bits for count, bits in tried.items() if bits >= LEAST_BITS}
+    return min(fitting, key=lambda count: (abs(math.log(fitting[count] / BITS)), count))
+
+
+def recorded(plan: Plan, num_bytes: int) -> FilePlan:
+    """Return what is expected of the file of a plan.
+
+    Args:
+        plan: that was made for it.
+        num_bytes: the budget.
+    """
+    held = _held(plan)
+    if held.plain_bytes <= num_bytes:
+        return FilePlan(bytes=num_bytes, overhead=held.overhead, bits=PLAIN_BITS, step=0.0)
+    step = step_for(held.bits(num_bytes))
+    bits = float(f"{bits_of(step):.4g}")
+    return FilePlan(bytes=num_bytes, overhead=held.overhead, bits=bits, step=step)
+
+
+def _planned(problem: PlanningProblem, budget: int | None) -> Held:
+    """Return what the file for a budget in parameters holds; None: for the smallest one."""
+    limit = planner.minimum(problem) if budget is None else budget
+    return _held(planner.solve(replace(problem, budget=limit)))
+
+
+def _held(plan: Plan) -> Held:
+    slots = {slot.key for group in plan.groups for slot in group.slots}
+    rows: list[tuple[str, Sequence[int]]] = []
+    weights, values = plan.ledger.templates, plan.ledger.coefficients
+    for index, network in enumerate(plan.networks):
+        for name, kind, shape in _state(network.architecture.model_dump_json()):
+            if (network.name, name) in slots:
+                continue
+            rows.append((f"networks.{index}.{name}", shape))
+            size = math.prod(shape)
+            weights += size if is_weight(name, kind, len(shape)) else 0
+            values += size if kind == "torch.float32" and len(shape) < 2 else 0
+    for group in plan.groups:
+        for index, bank in enumerate(group.banks):
+            rows.append((f"groups.{group.name}.templates.{index}", (bank.templates, bank.size)))
+    told = json.dumps([json.loads(plan.to_json()), rows]).encode()
+    coded = len(registry.imported("brotli", extra="bytes").compress(told))
+    steps = 3 * (len(plan.private) + sum(len(group.banks) for group in plan.groups))
+    overhead = _FRAME_BYTES + coded + steps + math.ceil(VALUE_BYTES * values)
+    plain = 4 * (weights + values) + 200 * len(rows) + 2 * len(told)
+    return Held(weights=weights, overhead=overhead, plain_bytes=plain)
+
+
+@functools.lru_cache(maxsize=64)
+def _state(architecture: str) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
+    """Return name, type and shape of each tensor that a file of a network holds."""
+    spec = ArchitectureSpec.model_validate_json(architecture)
+    state = arch.build_uninitialised(spec, device="meta").state_dict()
+    return tuple((name, str(each.dtype), tuple(each.shape)) for name, each in state.items())
+
+
+def _infeasible(problem: PlanningProblem, budget: int, least: int) -> InfeasibleBudgetError:
+    names = [name for name in registry.names("npas.methods") if name != problem.asked.name]
+    others: Mapping[str, Any] = {name: problem.under(MethodSpec(name=name)) for name in names}
+    return InfeasibleBudgetError(
+        method=problem.asked.name,
+        budget=budget,
+        minimum=least,
+        alternatives={name: _planned(each, None).least_bytes for name, each in others.items()},
+        unit="bytes",
+    )

@@ -1,0 +1,72 @@
+"""A repository of the hub: what is written is read back, and what would be pushed is there."""
+
+import npas
+import pytest
+import torch
+from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import HFValidationError
+from npas.delivery.hub import NpasModel
+from npas.errors import CheckpointError, InvalidSpecError
+
+REPORT = {
+    "dataset": "digits",
+    "accuracy": 0.9123456,
+    "training": {"epochs": 3, "optimizer": "sgd"},
+    "unknown": "left out",
+}
+
+
+def network():
+    plan = npas.plan("resnet-8", budget=40_000)
+    return npas.share(npas.build("resnet-8"), plan).eval()
+
+
+def test_a_folder_gives_the_same_network(tmp_path):
+    net, x = network(), torch.randn(2, 3, 32, 32)
+    NpasModel(net, report=REPORT).save_pretrained(tmp_path / "repository")
+    again = npas.NpasModel.from_pretrained(tmp_path / "repository")
+    assert torch.equal(again(x), net(x))
+    assert again.net.plan == net.plan
+    assert {file.name for file in (tmp_path / "repository").iterdir()} == {
+        "README.md",
+        "model.safetensors",
+    }
+
+
+def test_the_card_tells_what_is_known(tmp_path):
+    NpasModel(network(), report=REPORT).save_pretrained(tmp_path)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.library_name == "npas"
+    for told in ("| accuracy | 0.9123 |", "| dataset | digits |", "| training, epochs | 3 |"):
+        assert told in card.text
+    plan = npas.load(tmp_path / "model.safetensors").plan
+    assert f"{plan.ledger.total:,} of the {plan.ledger.dense:,}" in card.text
+    assert "left out" not in card.text
+
+
+def test_a_card_without_a_report_tells_of_the_plan(tmp_path):
+    NpasModel(network()).save_pretrained(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "What is known of it" not in text
+    assert "## Plan" in text
+
+
+def test_pushing_needs_a_repository_that_is_one(monkeypatch):
+    """Nothing is sent: the client refuses the name, or finds no network, before a file moves."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(HFValidationError, match="Repo id"):
+        NpasModel(network()).push_to_hub("no/such/name")
+    assert hasattr(HfApi, "upload_folder")
+    assert hasattr(HfApi, "create_repo")
+
+
+def test_what_is_no_folder_of_ours_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        NpasModel.from_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        NpasModel.from_pretrained("nowhere")
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError):
+        NpasModel.from_pretrained(tmp_path)
+    with pytest.raises(InvalidSpecError):
+        NpasModel(torch.nn.Linear(2, 2))

@@ -1,0 +1,168 @@
+"""Exports: what was shared stands in the file once, and the outputs are the network's."""
+
+import npas
+import onnxruntime
+import pytest
+import safetensors.torch
+import torch
+from npas import registry
+from npas.delivery.exporting import target
+from npas.errors import InvalidSpecError, UnknownNameError
+from npas.spec import ArchitectureSpec, NetworkSpec
+from torch import nn
+
+KINDS = ["tied", "mix", "linear"]
+SIZES = {"input_size": 8, "input_channels": 3, "num_classes": 10}
+BLOCKS = [{"kind": "conv", "channels": n} for n in (8, 8, 12, 12, 12)]
+ENDING = [{"kind": "pool", "function": "global"}, {"kind": "linear"}]
+TINY = {"name": "declared", "layers": [*BLOCKS, *ENDING], **SIZES}
+
+METHODS = {
+    "superweights": 0.5,
+    "ssn": 0.6,
+    "block_mix": 0.6,
+    "uniform": 0.4,
+    "random": 0.5,
+}
+"""One for each recipe that soft sharing has not, with a budget as a part of dense."""
+
+
+def images(count=2):
+    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pt2_is_small_and_gives_the_same(exported, kind, network):
+    done = exported(kind, to="torch.export")
+    assert done.ratio < 1.35
+    again = torch.export.load(done.path).module()
+    net, x = network(kind), images(5)
+    assert (again(x) - net(x)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("guard", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_recipe_traces(tmp_path, method, guard):
+    plan = npas.plan(TINY, budget={"fraction": METHODS[method]}, method=method)
+    net = npas.share(npas.build(TINY), plan).eval()
+    done = npas.export(net, tmp_path / "net.pt2", "torch.export", guard=guard)
+    again = torch.export.load(done.path).module()
+    assert (again(images(3)) - net(images(3))).abs().max() < 1e-5
+    held = sum(each.numel() for each in again.parameters())
+    if method == "random":  # its places are as many as its weights, which stand there instead
+        assert held == plan.ledger.dense
+    else:
+        assert held <= 1.1 * plan.ledger.total
+    assert done.max_difference < 1e-5
+
+
+def test_the_network_is_left_as_it_was(tmp_path, network):
+    net = network("mix").train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    npas.export(net, tmp_path / "net.pt2", "torch.export")
+    assert net.training
+    assert all(p.requires_grad for p in net.parameters())
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def several():
+    names = {"small": TINY, "large": TINY | {"layers": [BLOCKS[0], *BLOCKS, *ENDING]}}
+    specs = [
+        NetworkSpec(name=name, architecture=ArchitectureSpec.model_validate(spec))
+        for name, spec in names.items()
+    ]
+    plan = npas.plan(specs, budget={"fraction": 0.5}, method="soft_sharing")
+    modules = {each.name: npas.build(each.architecture) for each in plan.networks}
+    return npas.share(modules, plan).eval()
+
+
+def test_several_networks_are_one_file_with_an_output_each(tmp_path):
+    net = several()
+    done = npas.export(net, tmp_path / "both.onnx")
+    session = onnxruntime.InferenceSession(str(done.path), providers=["CPUExecutionProvider"])
+    assert [each.name for each in session.get_outputs()] == ["small", "large"]
+    wanted = net.members(images(4))
+    found = session.run(None, {"input": images(4).numpy()})
+    for one, name in zip(found, wanted, strict=True):
+        assert (torch.from_numpy(one) - wanted[name]).abs().max() < 1e-5
+
+
+def test_one_network_of_several(tmp_path):
+    net = several()
+    done = npas.export(net, tmp_path / "small.pt2", "torch.export", network="small")
+    found = torch.export.load(done.path).module()(images(3))
+    assert (found - net.members(images(3))["small"]).abs().max() < 1e-5
+
+
+def test_safetensors_is_for_the_module_itself(tmp_path, network):
+    net = network("mix")
+    done = npas.export(net, tmp_path / "weights.safetensors", "safetensors")
+    plain = npas.build(declared_of(net)).eval()
+    plain.load_state_dict(safetensors.torch.load_file(done.path))
+    assert torch.equal(plain(images()), next(iter(net.materialise().values()))(images()))
+    assert done.max_difference is None
+
+
+def declared_of(net):
+    return net.plan.networks[0].architecture
+
+
+def test_safetensors_of_several_networks_names_them(tmp_path):
+    done = npas.export(several(), tmp_path / "weights.safetensors", "safetensors")
+    heads = {name.partition(".")[0] for name in safetensors.torch.load_file(done.path)}
+    assert heads == {"small", "large"}
+
+
+def test_a_plain_module_with_two_inputs(tmp_path):
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x, y):
+            return self.layer(x) + y
+
+    module, given = Sum(), (torch.randn(2, 4), torch.randn(2, 3))
+    done = npas.export(module, tmp_path / "sum.pt2", "torch.export", example=given)
+    found = torch.export.load(done.path).module()(*given)
+    assert torch.allclose(found, module(*given))
+
+
+def test_a_fixed_batch(tmp_path, network):
+    done = npas.export(network("tied"), tmp_path / "one.pt2", "torch.export", dynamic_batch=False)
+    found = torch.export.load(done.path)
+    assert found.module()(images(1)).shape == (1, 10)
+    assert not found.range_constraints
+
+
+@pytest.mark.parametrize(
+    ("to", "options", "message"),
+    [
+        ("safetensors", {"guard": True}, "guard means nothing"),
+        ("torch.export", {"opset": 20}, "opset means nothing"),
+        ("onnx", {"opset": 3}, "opset"),
+        ("onnx", {"precision": "half"}, "precision"),
+        ("onnx", {"norms": "gone"}, "norms"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(tmp_path, to, options, message, network):
+    with pytest.raises(InvalidSpecError, match=message):
+        npas.export(network("tied"), tmp_path / "net", to, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_formats_and_networks_are_refused(tmp_path, network):
+    with pytest.raises(UnknownNameError, match="did you mean onnx"):
+        npas.export(network("tied"), tmp_path / "net", "onx")
+    with pytest.raises(UnknownNameError, match="network"):
+        npas.export(network("tied"), tmp_path / "net", network="other")
+    with pytest.raises(InvalidSpecError, match="example"):
+        npas.export(nn.Linear(2, 2), tmp_path / "net")
+
+
+def test_formats_are_found_by_their_files():
+    known = registry.names("npas.delivery.exports")
+    assert set(known) == {"onnx", "safetensors", "torch_export"}
+    names = {target(name).file_name for name in known}
+    assert names == {"model.onnx", "model.pt2", "weights.safetensors"}
