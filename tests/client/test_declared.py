@@ -65,4 +65,5 @@ def test_module_is_declared_planned_trained_and_fetched(service, tmp_path):
         path = client.download(job.id, "model.safetensors", tmp_path / "model.safetensors")
     network = npas.load(path)
     assert network(torch.randn(3, 1, 8, 8)).shape == (3, 10)
-    assert network.state_dict().keys() >= {"blocks.1.gamma", "head.bias", "blocks.3.running_mean"}
+    names = " ".join(network.state_dict())
+    assert all(name in names for name in ("blocks.1.gamma", "head.bias", "blocks.3.running_mean"))
