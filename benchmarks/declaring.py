@@ -7,6 +7,7 @@ answers, bit for bit, with another batch and while training.
 """
 
 import argparse
+import functools
 import sys
 import time
 import warnings
@@ -57,7 +58,7 @@ class Outcome:
 def _of_torchvision() -> Iterator[tuple[str, Callable[[], Made]]]:
     models = registry.imported("torchvision.models", extra="vision")
     for name in models.list_models(module=models):
-        yield name, lambda name=name: _torchvision(models, name)
+        yield name, functools.partial(_torchvision, models, name)
 
 
 def _torchvision(models: Any, name: str) -> Made:
@@ -74,7 +75,7 @@ def _torchvision(models: Any, name: str) -> Made:
 def _of_timm() -> Iterator[tuple[str, Callable[[], Made]]]:
     timm = registry.imported("timm", extra="timm")
     for name in TIMM:
-        yield name, lambda name=name: _timm(timm, name)
+        yield name, functools.partial(_timm, timm, name)
 
 
 def _timm(timm: Any, name: str) -> Made:
@@ -85,20 +86,14 @@ def _timm(timm: Any, name: str) -> Made:
 
 def _of_transformers() -> Iterator[tuple[str, Callable[[], Made]]]:
     transformers = registry.imported("transformers", extra="hf")
-    for name, (size, options) in HF.items():
-        yield (
-            name,
-            lambda name=name, size=size, options=options: (
-                _transformers(transformers, name, options),
-                size,
-            ),
-        )
+    for name in HF:
+        yield name, functools.partial(_transformers, transformers, name)
 
 
-def _transformers(transformers: Any, name: str, options: dict[str, Any]) -> nn.Module:
+def _transformers(transformers: Any, name: str) -> Made:
+    size, options = HF[name]
     config = getattr(transformers, f"{name}Config")(**options, num_labels=10)
-    model: nn.Module = getattr(transformers, f"{name}ForImageClassification")(config)
-    return model
+    return getattr(transformers, f"{name}ForImageClassification")(config), size
 
 
 LIBRARIES = {

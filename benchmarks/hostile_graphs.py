@@ -11,7 +11,9 @@ Graph = dict[str, Any]
 Change = Callable[[Graph, random.Random], None]
 
 SIZE, CLASSES = 8, 4
-JUNK = (
+_Asked = tuple[str, dict[str, Any]]
+
+JUNK: tuple[Any, ...] = (
     *(None, True, -1, 0, 2**62, -(2**62), 1.5, 1e308, "", "x" * 90, "__class__", "../../etc"),
     *([], {}, [[]], [None], {"batch": 2**31}, {"batch": -1}, [1, [2, [3]]], "\u202e"),
 )
@@ -118,7 +120,7 @@ def bad_setting(graph: Graph, rng: random.Random) -> None:
 
 def unknown_setting(graph: Graph, rng: random.Random) -> None:
     """Set what there is not."""
-    names = ("out", "device", "dtype", "__dict__", "inplace", "self", "input", "function")
+    names = ("out", "device", "alias", "__dict__", "inplace", "self", "input", "function")
     rng.choice(graph["kinds"]).setdefault("settings", {})[rng.choice(names)] = rng.choice(JUNK)
 
 
@@ -145,20 +147,18 @@ def zero_count(graph: Graph, rng: random.Random) -> None:
 
 def huge(graph: Graph, rng: random.Random) -> None:
     """Make a tensor that fits no memory."""
-    op, settings = rng.choice(
-        [
-            ("repeat", {"sizes": [1, 1, 2**15, 2**15]}),
-            ("expand", {"sizes": [2**31, -1, -1, -1, -1]}),
-            ("interpolate", {"size": [65_536, 65_536]}),
-            ("adaptive_avg_pool2d", {"output_size": 65_536}),
-            ("pad", {"pad": [2**30, 2**30]}),
-            ("repeat_interleave", {"repeats": 64, "dim": 9}),
-            ("interpolate", {"scale_factor": 1e30}),
-            ("full", {"sizes": [2**31, 2**31], "value": 1}),
-            ("upsample", {"size": 10**9}),
-        ]
-    )
-    _inserted(graph, op, settings)
+    requests: list[_Asked] = [
+        ("repeat", {"sizes": [1, 1, 2**15, 2**15]}),
+        ("expand", {"sizes": [2**31, -1, -1, -1, -1]}),
+        ("interpolate", {"size": [65_536, 65_536]}),
+        ("adaptive_avg_pool2d", {"output_size": 65_536}),
+        ("pad", {"pad": [2**30, 2**30]}),
+        ("repeat_interleave", {"repeats": 64, "dim": 9}),
+        ("interpolate", {"scale_factor": 1e30}),
+        ("full", {"sizes": [2**31, 2**31], "value": 1}),
+        ("upsample", {"size": 10**9}),
+    ]
+    _inserted(graph, *rng.choice(requests))
 
 
 def growing(graph: Graph, rng: random.Random) -> None:
@@ -179,17 +179,15 @@ def too_many(graph: Graph, rng: random.Random) -> None:
 
 def too_wide(graph: Graph, rng: random.Random) -> None:
     """Declare more parameters than are planned."""
-    op, settings = rng.choice(
-        [
-            ("Linear", {"in_features": 65_536, "out_features": 65_536}),
-            ("Conv3d", {"in_channels": 65_536, "out_channels": 65_536, "kernel_size": 65_536}),
-            ("Embedding", {"num_embeddings": 65_536, "embedding_dim": 65_536}),
-            ("LSTM", {"input_size": 65_536, "hidden_size": 65_536, "num_layers": 64}),
-            ("MultiheadAttention", {"embed_dim": 65_536, "num_heads": 3}),
-            ("LayerNorm", {"normalized_shape": [65_536] * 8}),
-        ]
-    )
-    _inserted(graph, op, settings)
+    requests: list[_Asked] = [
+        ("Linear", {"in_features": 65_536, "out_features": 65_536}),
+        ("Conv3d", {"in_channels": 65_536, "out_channels": 65_536, "kernel_size": 65_536}),
+        ("Embedding", {"num_embeddings": 65_536, "embedding_dim": 65_536}),
+        ("LSTM", {"input_size": 65_536, "hidden_size": 65_536, "num_layers": 64}),
+        ("MultiheadAttention", {"embed_dim": 65_536, "num_heads": 3}),
+        ("LayerNorm", {"normalized_shape": [65_536] * 8}),
+    ]
+    _inserted(graph, *rng.choice(requests))
     graph["nodes"][0]["name"] = "wide"
 
 

@@ -106,10 +106,10 @@ class UndeclarableError(NpasError, ValueError):
 
     code = "undeclarable"
 
-    def __init__(self, reason: str, *, path: str = "", line: str = "") -> None:
+    def __init__(self, reason: str, *, path: str = "", line: str = "", field: str = "") -> None:
         self.path, self.line = path, line
         where = f"in {path!r}" if path else "in the module itself"
-        super().__init__(f"{where}{f' ({line})' if line else ''}: {reason}")
+        super().__init__(f"{where}{f' ({line})' if line else ''}: {reason}", field=field)
 
 
 class PlanError(NpasError, ValueError):

@@ -37,6 +37,8 @@ NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
     ("core/npas/plans/rows.py", "slice"): "its layers have rows of their own, any number",
     ("core/npas/plans/rows.py", "embed"): "its layers have rows of their own, any number",
     ("core/npas/recipes/embed.py", "slice"): "a part without maps is nothing else",
+    ("core/npas/arch/graph/functions.py", "narrow"): "torch has a function of that name",
+    ("core/npas/arch/graph/functions.py", "stack"): "torch has a function of that name",
     ("core/npas/spec/__init__.py", "block_mix"): "the default method of a request",
     ("core/npas/spec/__init__.py", "superweights"): "the default method of the first release",
     ("core/npas/planning/planner.py", "block_mix"): "the default of npas.plan",

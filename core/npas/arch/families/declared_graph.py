@@ -31,7 +31,7 @@ def branches(num_classes: int, channels: int, width: int = 16) -> Graph:
     )
     nodes = (
         *({"kind": 0, "name": "stem.conv"}, {"kind": 3, "name": "stem.norm"}, {"kind": 4}),
-        *({"kind": 1, "name": "wide"}, {"kind": 2, "name": "narrow", "inputs": [3]}),
+        *({"kind": 1, "name": "wide"}, {"kind": 2, "name": "small", "inputs": [3]}),
         *({"kind": 5, "inputs": [4, 5]}, {"kind": 3, "name": "norm"}, {"kind": 4}),
         *({"kind": 6}, {"kind": 1, "name": "last"}, {"kind": 5, "inputs": [9, 10]}),
         *({"kind": 7}, {"kind": 8, "name": "classifier"}),

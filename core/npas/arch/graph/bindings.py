@@ -66,7 +66,7 @@ def _named(given: str, names: set[str]) -> str:
     return _OTHER_NAMES.get(given, given)
 
 
-def written(
+def described(
     signature: str, values: Mapping[str, Any], read: Read
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
     """Return the nodes that a call reads, and its settings as a graph says them.

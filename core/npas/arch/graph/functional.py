@@ -35,7 +35,7 @@ def view(input: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def permute(input: Tensor, sizes: Sequence[int]) -> Tensor:
     """Return the dimensions in another order."""
-    return input.permute(sizes)
+    return input.permute(tuple(sizes))
 
 
 def expand(input: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -50,7 +50,7 @@ def repeat(input: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def flip(input: Tensor, sizes: Sequence[int]) -> Tensor:
     """Return dimensions in reverse."""
-    return input.flip(sizes)
+    return input.flip(tuple(sizes))
 
 
 def squeeze(input: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
@@ -82,7 +82,8 @@ def getitem(input: Tensor, index: tuple[Any, ...]) -> Tensor:
 
 def norm(input: Tensor, p: float = 2.0, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Return the p-norm along dimensions."""
-    return torch.norm(input, p, dim, keepdim)
+    found: Tensor = torch.norm(input, p, dim, keepdim)
+    return found
 
 
 def put(input: Tensor, value: Tensor | float, index: tuple[Any, ...]) -> Tensor:
@@ -94,7 +95,8 @@ def put(input: Tensor, value: Tensor | float, index: tuple[Any, ...]) -> Tensor:
 
 def index(input: Tensor, index: Tensor, dim: int = 0) -> Tensor:
     """Return entries along a dimension."""
-    return input[(*[slice(None)] * dim, index)]
+    parts: tuple[Any, ...] = (*[slice(None)] * dim, index)
+    return input[parts]
 
 
 def item(input: Sequence[Tensor], index: int) -> Tensor:

@@ -41,6 +41,7 @@ _SIMPLE = {
     "matmul": "input:tensor other:tensor",
     "bmm": "input:tensor mat2:tensor",
     "outer": "input:tensor vec2:tensor",
+    "addcmul": "input:tensor tensor1:tensor tensor2:tensor value:number=1.0",
     "masked_fill": "input:tensor mask:tensor value:number",
     "mean": "input:tensor dim:dims?=null keepdim:flag=false dtype:dtype?=null",
     "sum": "input:tensor dim:dims?=null keepdim:flag=false dtype:dtype?=null",

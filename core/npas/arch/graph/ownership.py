@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from npas.arch.graph import stateful
+from npas.arch.graph import settings, stateful
 from npas.arch.graph.stateful import Stateful
 from npas.errors import UndeclarableError
 from npas.torch_internals import BATCH_NORM
@@ -92,7 +92,7 @@ def _is_twice(model: nn.Module, one: str, other: str) -> bool:
 
 def _expected(module: nn.Module, known: Stateful) -> dict[str, torch.Size]:
     """Return the parameters that torch makes for the settings of a module."""
-    settings = stateful.settings_of(module, known)
+    found = stateful.settings_of(module, known)
     with torch.device("meta"):
-        made = stateful.made(known, stateful.checked(known, settings))
+        made = stateful.made(known, settings.checked(known.signature, found))
     return {name: parameter.shape for name, parameter in made.named_parameters()}

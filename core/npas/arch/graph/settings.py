@@ -176,7 +176,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def check(kind: str, value: Any) -> Any:
+def fitting(kind: str, value: Any) -> Any:
     """Return a setting as torch takes it.
 
     Args:
@@ -187,7 +187,7 @@ def check(kind: str, value: Any) -> Any:
         UnfitSettingError: it is not of that kind.
     """
     if kind.endswith("?"):
-        return None if value is None else check(kind[:-1], value)
+        return None if value is None else fitting(kind[:-1], value)
     if kind.startswith("word("):
         words = kind[5:-1].split("|")
         if not isinstance(value, str) or value not in words:
@@ -270,7 +270,7 @@ def _checked_one(argument: Argument, value: Any) -> Any:
     if kind in TENSORS:
         raise UnfitSettingError(f"{argument.name!r} comes from the inputs; it is no setting")
     try:
-        return check(kind, value)
+        return fitting(kind, value)
     except UnfitSettingError as error:
         raise UnfitSettingError(f"{argument.name}: {error}") from None
 

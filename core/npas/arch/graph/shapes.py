@@ -23,7 +23,7 @@ _KEEP_VALUES = frozenset(
     {
         *("view", "reshape", "flatten", "unflatten", "permute", "transpose", "unsqueeze"),
         *("squeeze", "expand", "contiguous", "clone", "getitem", "to", "movedim", "chunk"),
-        *("split", "unbind", "item", "repeat", "flip", "roll", "narrow", "select"),
+        *("split", "unbind", "item", "repeat", "flip", "roll", "select"),
     }
 )
 """Functions after which a constant's numbers are within the range that they were in."""

@@ -142,8 +142,3 @@ OF_CALLS = ("need_weights", "average_attn_weights")
 def made(known: Stateful, checked: Mapping[str, Any]) -> nn.Module:
     """Return the module of checked settings, started as torch does."""
     return known.cls(**{name: each for name, each in checked.items() if name not in OF_CALLS})
-
-
-def checked(known: Stateful, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as torch takes them; UnfitSettingError where they are none."""
-    return settings.checked(known.signature, given)

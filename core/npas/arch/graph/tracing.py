@@ -110,7 +110,7 @@ class Tracer(TorchFunctionMode):
                 "call; docs/declaring.md lists them"
             )
         values = bindings.bound(function.signature, args, kwargs)
-        reads, found = bindings.written(function.signature, values, self.read)
+        reads, found = bindings.described(function.signature, values, self.read)
         self.place(made, self.add(Recorded(op=function.op, reads=reads, settings=found)))
 
     def _note_writing(self, name: str, args: Any) -> bool:
@@ -130,7 +130,7 @@ class Tracer(TorchFunctionMode):
         op, given, found = special
         function = known_functions()[op]
         values = bindings.bound(function.signature, given, found)
-        reads, settings = bindings.written(function.signature, values, self.read)
+        reads, settings = bindings.described(function.signature, values, self.read)
         self.place(tensor, self.add(Recorded(op=op, reads=reads, settings=settings)))
         return True
 
@@ -260,11 +260,11 @@ def followed(tracer: Tracer) -> Iterator[None]:
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return tracer.run(original, module, args, kwargs)
 
-    torch.autograd.Function.apply = classmethod(refuse)  # type: ignore[assignment,method-assign]  # put back below
+    torch.autograd.Function.apply = classmethod(refuse)  # put back below
     nn.Module.__call__ = call  # type: ignore[method-assign]  # put back below
     try:
         with tracer:
             yield
     finally:
         nn.Module.__call__ = original  # type: ignore[method-assign]  # as it was
-        torch.autograd.Function.apply = apply  # type: ignore[method-assign]  # as it was
+        torch.autograd.Function.apply = apply
