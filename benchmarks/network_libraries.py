@@ -39,10 +39,12 @@ def main() -> None:
     parser.add_argument("--only", choices=("timm", "hf"), action="append")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
-    libraries = {"timm": timm, "hf": hf}
+    libraries = {
+        "timm": lambda: [timm.PREFIX + each for each in timm.models()],
+        "hf": lambda: [hf.PREFIX + each for each in hf.types()],
+    }
     for name in chosen.only or libraries:
-        library = libraries[name]
-        names = [library.PREFIX + each for each in library.known()]
+        names = libraries[name]()
         random.Random(0).shuffle(names)
         found, until = dict[str, str](), time.monotonic() + chosen.seconds
         for each in names:

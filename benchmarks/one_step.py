@@ -21,6 +21,12 @@ METHODS: dict[str, dict[str, Any]] = {
         "blocks": "nest",
     },
 }
+COMPILED: dict[str, dict[str, Any]] = {
+    "soft_sharing, 2 templates": METHODS["soft_sharing, 2 templates"],
+    "ssn, 50 %": {"method": "ssn", "budget": BudgetSpec(fraction=0.5)},
+    "superweights, 50 %": {"method": "superweights", "budget": BudgetSpec(fraction=0.5)},
+    "block_mix, 50 %": METHODS["block_mix, 50 %"],
+}
 SETTINGS = [("wrn-28-2", 128, 9), ("wrn-28-2", 32, 25), ("wrn-28-2", 8, 51), ("wrn-28-10", 8, 9)]
 """Network, batch size, rounds."""
 

@@ -5,7 +5,14 @@ from typing import Annotated, Any, Literal, Self
 
 from npas.spec import ImageOptions, Labels, Spec
 from npas_store import datasets, tables
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from sqlalchemy import inspect
 
 from npas_api.schemas import Shape
@@ -18,8 +25,9 @@ class DatasetRequest(Spec):
     """A dataset that is going to be sent."""
 
     name: Title = Field(description="your name for it; datasets may share one, as versions do")
-    format: Literal["npz", "images", "parquet"] = Field(
-        description="npz: arrays; images: a zip of folders of images; parquet: a table of images"
+    format: Literal["npz", "images", "parquet", "weights"] = Field(
+        description="npz: arrays; images: a zip of folders of images; parquet: a table of images; "
+        "weights: no dataset, but a safetensors file of a trained network, to start jobs from"
     )
     bytes: int = Field(ge=1, lt=2**53, description="of the file that will be sent")
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
@@ -27,6 +35,13 @@ class DatasetRequest(Spec):
     )
     options: ImageOptions = Field(default_factory=ImageOptions)
     labels: Labels = Field(default_factory=dict)
+
+    @field_validator("options")
+    @classmethod
+    def _of_images(cls, value: ImageOptions, info: ValidationInfo) -> ImageOptions:
+        if info.data.get("format") == datasets.WEIGHTS and value.model_fields_set:
+            raise ValueError("options are how images are read: leave them out where weights are")
+        return value
 
 
 class DatasetQuery(BaseModel):
@@ -56,7 +71,10 @@ class Dataset(Shape):
 
     id: str
     name: str
-    dataset: str = Field(description="what a job says to use it")
+    dataset: str | None = Field(description="what a job says to use it; null: they are weights")
+    checkpoint: str | None = Field(
+        description="of weights, once ready: what a job says as start.checkpoint, their SHA-256"
+    )
     state: str = Field(description="uploading, processing, ready, invalid")
     format: str
     options: dict[str, Any]
@@ -86,7 +104,10 @@ class Dataset(Shape):
         fields.setdefault("report", None)
         own = f"/v1/datasets/{row.id}"
         urls = DatasetUrls(self=own, content=f"{own}/content", thumbnails=f"{own}/thumbnails")
-        return cls.model_validate({**fields, "dataset": datasets.PREFIX + row.id, "urls": urls})
+        is_weights = row.format == datasets.WEIGHTS
+        fields["dataset"] = None if is_weights else datasets.PREFIX + row.id
+        fields["checkpoint"] = row.content_sha256 if is_weights else None
+        return cls.model_validate({**fields, "urls": urls})
 
 
 class DatasetPage(Shape):

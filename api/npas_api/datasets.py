@@ -77,9 +77,10 @@ def declare_dataset(
 
     When its last byte is here it is checked, which takes a while: state `processing`. A `ready`
     one is what jobs name `"dataset": "uploaded:ds_..."`; it never changes, and a better one under
-    the same name is another dataset.
+    the same name is another dataset. So are weights sent, a safetensors file, with the format
+    `weights`: jobs start from them, `"start": {"checkpoint": SHA-256}`.
     """
-    _check_size(wanted.bytes)
+    _check_size(wanted)
     dataset_id = uploads.new_dataset_id()
     with transaction() as session:
         migrate.require(session)
@@ -197,12 +198,19 @@ def _page(wanted: datasets.Wanted, query: DatasetQuery) -> tuple[list[Dataset], 
     return list(rows), has_more
 
 
-def _check_size(num_bytes: int) -> None:
-    allowed = settings().dataset_megabytes * uploads.MEGABYTE
-    if num_bytes > allowed:
-        told = f"{num_bytes:,} bytes; at most {allowed:,} are allowed (NPAS_DATASET_MEGABYTES)"
+def _check_size(wanted: DatasetRequest) -> None:
+    is_weights = wanted.format == datasets.WEIGHTS
+    most, variable = (
+        (settings().weights_megabytes, "NPAS_WEIGHTS_MEGABYTES")
+        if is_weights
+        else (settings().dataset_megabytes, "NPAS_DATASET_MEGABYTES")
+    )
+    allowed = most * uploads.MEGABYTE
+    if wanted.bytes > allowed:
+        told = f"{wanted.bytes:,} bytes; at most {allowed:,} are allowed ({variable})"
+        what = "the file of weights" if is_weights else "the dataset"
         blame = FieldError(pointer="/bytes", code="dataset_too_large", message=told)
-        raise errors.DatasetTooLargeError(f"the dataset is too large: {told}", errors=[blame])
+        raise errors.DatasetTooLargeError(f"{what} is too large: {told}", errors=[blame])
 
 
 def _known(

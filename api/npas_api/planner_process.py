@@ -93,6 +93,7 @@ def answer(asked: Mapping[str, Any]) -> Answer:
                 "budget": error.budget,
                 "minimum": error.minimum,
                 "alternatives": error.alternatives,
+                "unit": error.unit,
             }
         told = {"code": error.code, "message": error.message, "field": error.field}
         return {"refused": told, "members": members, "trace": traceback.format_exc()}

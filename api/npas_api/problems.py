@@ -48,11 +48,14 @@ class Problem(BaseModel):
     request_id: str = Field(description="also in X-Request-Id and in the server's log")
     errors: list[ProblemField]
     method: str | None = Field(None, description="infeasible_budget: the sharing method")
-    budget: int | None = Field(None, description="infeasible_budget: parameters asked for")
+    budget: int | None = Field(
+        None, description="infeasible_budget: what was asked for, in its unit"
+    )
     minimum: int | None = Field(None, description="infeasible_budget: fewest the method reaches")
     alternatives: dict[str, int] | None = Field(
         None, description="infeasible_budget: the minimum of every other method"
     )
+    unit: str | None = Field(None, description="infeasible_budget: parameters or bytes")
     points: list[dict[str, Any]] | None = Field(
         None, description="infeasible_points: each network, method and budget, and its minimum"
     )

@@ -1,7 +1,7 @@
-"""The model file that a job is to start from: one that a job delivered, and whole."""
+"""The file that a job is to start from: one that a job delivered, or weights that were sent."""
 
 from npas.spec import JobSpec
-from npas_store import artifacts, blobs, garbage
+from npas_store import artifacts, blobs, datasets, garbage
 from sqlalchemy.orm import Session
 
 from npas_api import errors
@@ -18,12 +18,12 @@ def require_start(session: Session, spec: JobSpec) -> None:
     """
     if spec.start is None:
         return
-    model = artifacts.model(session, spec.start.checkpoint)
-    if model is None:
+    blob = _blob(session, spec.start.checkpoint)
+    if blob is None:
         raise _unknown(spec.start.checkpoint)
-    state = blobs.state(blobs.Blob(sha256=model.sha256, bytes=model.bytes))
+    state = blobs.state(blob)
     if state != "stored":
-        raise _refused(f"the model file {model.sha256} is {state}; start from another one")
+        raise _refused(f"the file {blob.sha256} is {state}; start from another one")
 
 
 def hold_start(session: Session, spec: JobSpec) -> None:
@@ -35,8 +35,21 @@ def hold_start(session: Session, spec: JobSpec) -> None:
     if spec.start is None:
         return
     garbage.hold(session)
-    if artifacts.hold_model(session, spec.start.checkpoint) is None:
-        raise _unknown(spec.start.checkpoint)
+    sha256 = spec.start.checkpoint
+    is_delivered = artifacts.hold_model(session, sha256) is not None
+    if not is_delivered and datasets.weights(session, sha256, is_held=True) is None:
+        raise _unknown(sha256)
+
+
+def _blob(session: Session, sha256: str) -> blobs.Blob | None:
+    """Return what is recorded of a file that jobs may start from; None: there is none."""
+    model = artifacts.model(session, sha256)
+    if model is not None:
+        return blobs.Blob(sha256=model.sha256, bytes=model.bytes)
+    sent = datasets.weights(session, sha256)
+    if sent is None or sent.content_bytes is None:
+        return None
+    return blobs.Blob(sha256=sha256, bytes=sent.content_bytes)
 
 
 def check_stored(blob: blobs.Blob, job_id: str) -> None:
@@ -58,8 +71,9 @@ def check_stored(blob: blobs.Blob, job_id: str) -> None:
 
 def _unknown(sha256: str) -> errors.StartUnusableError:
     return _refused(
-        f"no job has delivered a model file with the SHA-256 {sha256}, or it was deleted; the "
-        "artifacts of a job tell theirs"
+        f"no job has delivered a model file with the SHA-256 {sha256}, and no weights with it "
+        "were sent and found in order, or it was deleted; the artifacts of a job tell theirs, and "
+        "GET /v1/datasets those of weights"
     )
 
 

@@ -159,12 +159,7 @@ def _named(spec: SweepSpec, point: SweepPoint) -> str:
     job = spec.job(point)
     names = " + ".join(member.architecture.name for member in job.members())
     asked = job.budget
-    budget = (
-        f"{asked.parameters:,} parameters"
-        if asked.parameters is not None
-        else f"{asked.fraction:g} of the dense size"
-    )
-    return f"{job.method.name} at {budget} of {names}"
+    return f"{job.method.name} at {asked.told} of {names}"
 
 
 def _too_slow(num_done: int, num_all: int) -> errors.PlanTooLargeError:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
+from npas.spec import BudgetSpec
 from npas_store import sweep_views
 from npas_store.database import reading
 from npas_store.listings import Place
@@ -35,6 +36,11 @@ def _retried(job: Job) -> str | None:
     return job.parent_id if job.relation == "retry" else None
 
 
+def _budget_bytes(job: Job) -> int | None:
+    """Return the bytes of a budget in bytes, as the board table has them today."""
+    return BudgetSpec.model_validate(job.spec["budget"]).file_bytes
+
+
 COLUMNS: Mapping[str, Callable[[Job], Any]] = {
     "sweep_id": lambda job: job.sweep_id,
     "job_id": lambda job: job.id,
@@ -58,6 +64,7 @@ COLUMNS: Mapping[str, Callable[[Job], Any]] = {
     "started_at": lambda job: job.started_at,
     "finished_at": lambda job: job.finished_at,
     "labels": lambda job: json.dumps(job.labels, sort_keys=True),
+    "budget_bytes": _budget_bytes,
 }
 """By heading, in this order; later ones are only ever added at the end."""
 

@@ -38,7 +38,8 @@ class Dataset(Answer):
     """A dataset as it was when asked.
 
     Attributes:
-        dataset: what a job says to use it.
+        dataset: what a job says to use it; None: it is weights.
+        checkpoint: of weights, once ready: what a job says as start.checkpoint.
         state: uploading, processing, ready or invalid; treat one you do not know as not ended.
         received_bytes: of `upload_bytes`, how many have arrived.
         facts: number of classes, size and number of images, once it is ready.
@@ -48,12 +49,13 @@ class Dataset(Answer):
 
     id: str
     name: str
-    dataset: str
+    dataset: str | None
     state: str
     format: str
     upload_bytes: int
     received_bytes: int
     upload_sha256: str | None = None
+    checkpoint: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     facts: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
@@ -104,14 +106,38 @@ class DatasetCalls(ABC):
             UploadError: no byte more was taken for as long as the client's `patience`.
         """
         file = Path(path)
-        asked = {
-            "name": name or file.stem,
-            "format": format or _format(file),
-            "bytes": file.stat().st_size,
-            "sha256": download.sha256_of(file),
-            "options": dict(options or {}),
-            "labels": dict(labels or {}),
-        }
+        asked = _asked(file, name, format or _format(file), options, labels)
+        return self._uploaded(asked, file, progress)
+
+    def upload_weights(
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Dataset:
+        """Send weights of a trained network, have them checked, and return what became of them.
+
+        A job starts from them by `{"start": {"checkpoint": weights.checkpoint}}`. It goes on as
+        `upload_dataset` does.
+
+        Args:
+            path: a safetensors file of a module's state dict, or one that npas wrote.
+            name: yours; left out: that of the file.
+            labels: yours.
+            progress: told of bytes as they arrive.
+
+        Raises:
+            InvalidRequestError: the service takes no such file.
+            UploadError: no byte more was taken for as long as the client's `patience`.
+        """
+        file = Path(path)
+        return self._uploaded(_asked(file, name, "weights", None, labels), file, progress)
+
+    def _uploaded(
+        self, asked: Mapping[str, Any], file: Path, progress: Progress | None
+    ) -> Dataset:
         dataset = self._unfinished(asked) or self._announced(asked)
         self._send_bytes(dataset, file, progress or (lambda _arrived, _all: None))
         while not (found := self._patiently(lambda: self.dataset(dataset.id))).is_terminal:
@@ -202,6 +228,24 @@ class DatasetCalls(ABC):
             return self.dataset(dataset.id).received_bytes
         except _AWAY:
             return start
+
+
+def _asked(
+    file: Path,
+    name: str | None,
+    format: str,
+    options: Mapping[str, Any] | None,
+    labels: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """Return the request that announces a file."""
+    return {
+        "name": name or file.stem,
+        "format": format,
+        "bytes": file.stat().st_size,
+        "sha256": download.sha256_of(file),
+        "options": dict(options or {}),
+        "labels": dict(labels or {}),
+    }
 
 
 def _format(file: Path) -> str:

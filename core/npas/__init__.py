@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from npas.arch import build as build
+    from npas.arch.graph.declaration import declare as declare
     from npas.delivery.checkpoint import load as load
     from npas.delivery.checkpoint import save as save
     from npas.delivery.exporting import export as export
@@ -48,6 +49,7 @@ _OWNERS = {
     "convert": "npas.folding.conversion",
     "export": "npas.delivery.exporting",
     "NpasModel": "npas.delivery.hub",
+    "declare": "npas.arch.graph.declaration",
     "join": "npas.delivery.joining",
     "profile": "npas.delivery.profiles",
     "fit": "npas.train.fitting",

@@ -96,6 +96,22 @@ class InfeasibleBudgetError(NpasError, ValueError):
         )
 
 
+class UndeclarableError(NpasError, ValueError):
+    """A module computes something that a declared graph cannot say.
+
+    Attributes:
+        path: of the module in the network, "" for the whole of it.
+        line: "file:line" of what it was doing, "" where it is unknown.
+    """
+
+    code = "undeclarable"
+
+    def __init__(self, reason: str, *, path: str = "", line: str = "") -> None:
+        self.path, self.line = path, line
+        where = f"in {path!r}" if path else "in the module itself"
+        super().__init__(f"{where}{f' ({line})' if line else ''}: {reason}")
+
+
 class PlanError(NpasError, ValueError):
     """A plan file is damaged, of another version, or does not fit the network."""
 

@@ -7,14 +7,18 @@ no database and no service: what it finds is what it leaves in that folder.
 import errno
 import hashlib
 import json
+import shutil
 import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CONTENT, THUMBNAILS, ANSWER = "content.npz", "thumbnails.png", "answer.json"
-"""What it leaves: the arrays, the picture, and what is said of them."""
+CONTENT, THUMBNAILS, ANSWER = "content", "thumbnails.png", "answer.json"
+"""What it leaves: the arrays or the weights, a picture of arrays, and what is said of them."""
+
+WEIGHTS = "weights"
+"""The format of uploads that are no datasets: what trained networks hold."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -41,7 +45,7 @@ def _answer(order: Mapping[str, Any], folder: Path) -> Answer:
     try:
         if wrong := _wrong_bytes(Path(order["source"]), order["sha256"]):
             return {"refused": {"message": wrong, "field": "/sha256"}}
-        return _imported(order, folder)
+        return (_weights if order["format"] == WEIGHTS else _imported)(order, folder)
     except MemoryError:
         return {"exceeded": "memory"}
     except OSError as error:
@@ -79,6 +83,27 @@ def _imported(order: Mapping[str, Any], folder: Path) -> Answer:
     except DataError as error:
         return {"refused": {"message": error.message, "field": error.field}}
     return {"found": report.model_dump(mode="json")}
+
+
+def _weights(order: Mapping[str, Any], folder: Path) -> Answer:
+    """Check a file of weights, which stays as it is: its bytes are what jobs name."""
+    from npas.errors import StartError
+    from npas.sharing.weights_header import check_numbers, read_header
+
+    source = Path(order["source"])
+    try:
+        header = read_header(source)
+        check_numbers(source, header)
+    except StartError as error:
+        return {"refused": {"message": error.message, "field": ""}}
+    shutil.copyfile(source, folder / CONTENT)
+    tensors = {name: [each.dtype, list(each.shape)] for name, each in header.tensors.items()}
+    facts = {
+        "num_tensors": len(tensors),
+        "num_scalars": header.num_scalars,
+        "dtypes": sorted({each.dtype for each in header.tensors.values()}),
+    }
+    return {"found": {"facts": facts, "tensors": tensors}}
 
 
 if __name__ == "__main__":

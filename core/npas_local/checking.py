@@ -275,7 +275,7 @@ def _read_answer(folder: Path) -> dict[str, Any]:
         text = file.read(_MAX_ANSWER_BYTES + 1)
     if len(text) > _MAX_ANSWER_BYTES:
         told = f"what there is to tell of it has more than {_MAX_ANSWER_BYTES:,} bytes"
-        raise RefusedError(reason(INVALID, told, hint="use fewer or shorter names of classes"))
+        raise RefusedError(reason(INVALID, told, hint="use fewer or shorter names in it"))
     try:
         answer = json.loads(text)
     except ValueError as error:
@@ -326,7 +326,8 @@ def _record(check: Check, folder: Path, answer: Mapping[str, Any]) -> None:
         return checks.accept(session, check, found)
 
     if _write(accept):
-        datasets.materialise(check.dataset_id, content.sha256)
+        if check.format != datasets.WEIGHTS:
+            datasets.materialise(check.dataset_id, content.sha256)
         uploads.clear_up(check.dataset_id)
 
 
@@ -360,7 +361,7 @@ def _exceeded(limit: str) -> RefusedError:
         "time": (f"reading it takes more than {settings().check_seconds} s", "NPAS_CHECK_SECONDS"),
     }
     message, setting = told[limit]
-    hint = f"send fewer or smaller images; who runs the service may raise {setting}"
+    hint = f"send less, such as fewer or smaller images; who runs the service may raise {setting}"
     return RefusedError(reason(INVALID, message, hint=hint))
 
 

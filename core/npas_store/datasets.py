@@ -24,6 +24,9 @@ from npas_store.tables import Dataset, IdempotencyKey, Job
 PREFIX = "uploaded:"
 """What stands before the id where a job names one of these datasets."""
 
+WEIGHTS = "weights"
+"""The format of uploads that are no datasets: jobs start from them."""
+
 LIBRARY_FOLDER = "NPAS_UPLOADED_FOLDER"
 """Variable by which processes that use the library are told of `settings().datasets`."""
 
@@ -149,6 +152,20 @@ def chosen(session: Session, name: str) -> str | None:
     return _ready(row, name).content_sha256
 
 
+def weights(session: Session, sha256: str, *, is_held: bool = False) -> Dataset | None:
+    """Return weights that a user sent, checked, by their SHA-256; None: there are none.
+
+    Args:
+        is_held: whether they stay on record until the end of the transaction, in which a job may
+            name them.
+    """
+    own = (Dataset.content_sha256 == sha256, Dataset.format == WEIGHTS, Dataset.state == "ready")
+    query = select(Dataset).where(*own).order_by(Dataset.id).limit(1)
+    if is_held:
+        query = query.with_for_update(read=True, key_share=True)
+    return session.scalars(query).one_or_none()
+
+
 def verify(name: str, sha256: str | None) -> None:
     """Make sure that a job reads the very arrays that it was accepted with.
 
@@ -204,6 +221,9 @@ def delete_dataset(dataset_id: str) -> Freed:
 def _ready(row: Dataset | None, name: str) -> Dataset:
     if row is None:
         raise _unusable(name, f"there is none with this id, or it was deleted; {_AGAIN}")
+    if row.format == WEIGHTS:
+        told = "they are weights; a job starts from them by start.checkpoint, their SHA-256"
+        raise _unusable(name, told)
     if row.state == "ready":
         return row
     why = {

@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(10, ge=1, description="a job lost so often for one cause fails")
 
     dataset_megabytes: int = Field(2048, ge=1, description="an upload has at most so many")
+    weights_megabytes: int = Field(2048, ge=1, description="a file of weights has at most so many")
     max_uploads: int = Field(16, ge=1, description="so many uploads may be unfinished at once")
     upload_hours: float = Field(
         24, gt=0, description="an upload that is not whole by then is given up"

@@ -131,3 +131,32 @@ def test_plan_that_is_not_there(submit, client, query, status):
     answer = client.get(f"/v1/jobs/{job_id}/plan?{query}")
     assert answer.status_code == status
     assert json.loads(answer.text)["code"] in ("plan_not_found", "invalid_request")
+
+
+def test_plan_for_bytes_says_what_the_file_holds(client):
+    request = {"architecture": "resnet-8", "budget": {"bytes": 9000}, "method": "superweights"}
+    plan = Plan.from_json(client.post("/v1/plans", json=request).text)
+    assert plan.file is not None
+    assert (plan.file.bytes, plan.ledger.total) < (9001, plan.ledger.dense)
+    board = client.post("/v1/plans", json={**request, "budget": {"device": "bluepill"}})
+    assert Plan.from_json(board.text).file.bytes == 32_768
+
+
+def test_too_few_bytes_are_refused_with_the_least(client):
+    request = {"architecture": "resnet-8", "budget": {"bytes": 900}, "method": "superweights"}
+    answer = client.post("/v1/plans", json=request)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "infeasible_budget")
+    assert (problem["unit"], problem["budget"]) == ("bytes", 900)
+    assert problem["errors"][0]["pointer"] == "/budget"
+    enough = {**request, "budget": {"bytes": problem["minimum"]}}
+    assert client.post("/v1/plans", json=enough).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "budget", [{"bytes": 0}, {"bytes": "9"}, {"bytes": 10**12}, {"device": "toaster"}, {}]
+)
+def test_budgets_that_are_none_are_refused(client, budget):
+    answer = client.post("/v1/plans", json={"architecture": "resnet-8", "budget": budget})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"].startswith("/budget")

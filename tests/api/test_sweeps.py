@@ -357,3 +357,16 @@ def test_sweep_that_is_not_there_is_a_problem(client, name):
     for method, path in (("GET", ""), ("POST", "/cancel")):
         answer = client.request(method, f"/v1/sweeps/{name}{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "sweep_not_found")
+
+
+def test_sweep_over_bytes_plans_each_file(post, client):
+    budgets = [{"bytes": 9000}, {"bytes": 40_000}]
+    sweep = post(budgets=budgets, seeds=[3]).json()
+    jobs = jobs_of(client, sweep)
+    asked = [job["spec"]["budget"].get("bytes") for job in jobs]
+    assert sorted(each for each in asked if each) == [9000, 40_000]
+    refused = post(budgets=[{"bytes": 900}, {"bytes": 9000}])
+    assert refused.status_code == 422
+    assert "900 bytes" in refused.json()["detail"]
+    left = post(budgets=[{"bytes": 900}, {"bytes": 9000}], infeasible="leave_out").json()
+    assert [row["budget"] for row in left["left_out"]] == [0]

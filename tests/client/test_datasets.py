@@ -4,10 +4,13 @@ import hashlib
 import io
 import re
 
+import npas
 import numpy as np
 import pytest
+from npas.spec import ArchitectureSpec
 from npas_client import datasets, errors
 from npas_client.client import Client
+from safetensors.torch import save_file
 
 PATH = "/v1/datasets/ds_1/content"
 CONTENT = bytes(range(256)) * 8
@@ -151,3 +154,23 @@ def test_a_dataset_is_sent_trained_on_and_deleted(service, tmp_path):
         assert client.delete_dataset(dataset.id) > dataset.upload_bytes // 2
         with pytest.raises(errors.NotFoundError):
             client.dataset(dataset.id)
+
+
+def test_weights_are_sent_and_a_job_starts_from_them(service, tmp_path):
+    path = tmp_path / "trained.safetensors"
+    network = npas.build(ArchitectureSpec(name="resnet-8", input_channels=1), seed=0)
+    save_file(network.state_dict(), path)
+    with Client(service.url) as client:
+        weights = client.upload_weights(path, labels={"team": "vision"})
+        assert (weights.state, weights.reason, weights.name) == ("ready", None, "trained")
+        assert (weights.dataset, weights.checkpoint) == (None, weights.upload_sha256)
+        asked = {
+            **{"architecture": "resnet-8", "budget": {"fraction": 0.9}, "method": "uniform"},
+            **{"dataset": "digits", "start": {"checkpoint": weights.checkpoint}},
+        }
+        with pytest.raises(errors.InvalidRequestError, match="the file has no"):
+            client.submit(asked | {"architecture": "resnet-14"})
+        job = client.wait(client.submit(asked | {"training": {"epochs": 1}}).id)
+        assert job.state == "succeeded", job.reason
+        assert job.spec.start.checkpoint == weights.checkpoint
+        assert client.delete_dataset(weights.id) == 0  # the job still names it

@@ -44,7 +44,7 @@ NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
         "core/npas/methods/superweights.py",
         "block_mix",
     ): "plans of version 1 called it superweights",
-    ("core/npas/spec/__init__.py", "dense"): "the default teacher is the dense network",
+    ("core/npas/spec/training.py", "dense"): "the default teacher is the dense network",
     ("core/npas/spec/sweep_points.py", "dense"): "the baseline of every sweep",
     ("api/npas_api/openapi.py", "block_mix"): "the example of a request",
     ("api/npas_api/openapi.py", "narrow"): "the example of a sweep",

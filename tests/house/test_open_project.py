@@ -66,7 +66,7 @@ def test_extras_leave_the_library_alone(project):
     assert names == ["torch", "numpy", "pydantic", "safetensors"]
     assert (
         project["optional-dependencies"]["service"][0]
-        == "npas[vision,pictures,images,parquet,client]"
+        == "npas[vision,pictures,images,parquet,bytes,onnx,client]"
     )
 
 

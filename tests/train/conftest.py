@@ -8,6 +8,7 @@ import torch
 from npas.data import Dataset
 from npas.spec import DatasetSpec, TrainingSpec
 from npas.train import Trainer
+from npas.train.rounding import Rounding
 from torch import Tensor, nn
 
 
@@ -43,11 +44,13 @@ MakeTrainer = Callable[..., Trainer]
 
 @pytest.fixture
 def make_trainer(few_digits: Dataset) -> MakeTrainer:
-    def make(seed: int = 0, **options: object) -> Trainer:
+    def make(seed: int = 0, rounding: Rounding | None = None, **options: object) -> Trainer:
         torch.manual_seed(seed)
         spec = TrainingSpec.model_validate(
             {"epochs": 4, "batch_size": 32, "learning_rate": 0.05} | options
         )
-        return Trainer(Pair(), few_digits, spec, inputs=few_digits.inputs(), seed=seed)
+        return Trainer(
+            Pair(), few_digits, spec, inputs=few_digits.inputs(), seed=seed, rounding=rounding
+        )
 
     return make

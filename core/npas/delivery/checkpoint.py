@@ -73,7 +73,7 @@ def save(
     check_shared(model)
     tensors = own.tensors_of(model)
     _check_as_planned(model, tensors)
-    note = _note(model.plan, model.extra if extra is None else extra)
+    note = note_of(model.plan, model.extra if extra is None else extra)
     if bytes is None or plain_bytes(tensors, note) <= bytes:
         write_unchecked(tensors, note, Path(path))
     else:
@@ -101,8 +101,12 @@ def _check_as_planned(model: SharedModel, tensors: Mapping[str, Tensor]) -> None
         raise PlanError(f"the network is no longer what its plan says: {error}") from error
 
 
-def _note(plan: Plan, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata as JSON will have it."""
+def note_of(plan: Plan, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a file as JSON will have it.
+
+    Raises:
+        CheckpointError: `extra` is not a JSON object.
+    """
     if not isinstance(extra, Mapping):
         raise CheckpointError(f"extra must be a mapping, not {type(extra).__name__}")
     note = {"format": FORMAT, "plan": json.loads(plan.to_json()), "extra": dict(extra)}

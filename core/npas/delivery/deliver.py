@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from npas import artifacts
 from npas.data import Dataset, ImportReport, Inputs
 from npas.delivery import checkpoint
 from npas.delivery.report import Report
+from npas.delivery.saving import Saving
 from npas.delivery.together import Examiner, num_corrupted
-from npas.ensembles.ladder import LADDER, Ladder
+from npas.ensembles.ladder import LADDER, Ladder, by_cost
 from npas.errors import CheckpointError
 from npas.folding.fold import fold
 from npas.folding.loops import Looped
@@ -28,6 +29,9 @@ from npas.spec import JobSpec
 from npas.train import Row
 from npas.train.confusion import confusion
 from npas.train.evaluate import Evaluation, evaluate
+
+MEASURED = 0.1234567890123456
+"""Stands for a number that is measured: most are written in so many digits."""
 
 RECALIBRATION_IMAGES, RECALIBRATION_BATCH = 10_000, 100
 """How many training images a folded network's statistics are measured with, and how many at once;
@@ -77,6 +81,7 @@ class Result:
         images_at_once: for grading.
         held_out: images and labels that nothing was trained on, both empty where there are none.
         start: what the training began with; None of random weights.
+        squares: mean squared gradients of the parameters, where a file is rounded.
     """
 
     spec: JobSpec
@@ -94,6 +99,7 @@ class Result:
     images_at_once: int
     held_out: tuple[torch.Tensor, torch.Tensor]
     start: Mapping[str, Any] | None = None
+    squares: Mapping[str, float] = field(default_factory=dict)
 
 
 def deliver(
@@ -112,8 +118,8 @@ def deliver(
         the report, plain JSON, and the files by name.
     """
     path = folder / "model.safetensors"
-    graded, loaded = _save_and_grade(model, result, path)
-    content = _report(result, graded, path) | _of_networks(loaded, result)
+    graded, loaded, coding = _save_and_grade(model, result, path)
+    content = _report(result, graded, path) | coding | _of_networks(loaded, result)
     content["folding"], folded = _folding(loaded, graded, result, folder)
     report = Report.model_validate(content).model_dump(mode="json", exclude_unset=True)
     rows = (*result.training.search_rows, *result.training.rows)
@@ -146,7 +152,7 @@ def _folding(
     if not folded.is_exact:
         recalibrate(folded.model, _batches(result))
     path = folder / "folded.safetensors"
-    again, delivered = _save_and_grade(folded.model, result, path)
+    again, delivered, _ = _save_and_grade(folded.model, result, path)
     looped = Looped(delivered)
     return {
         "threshold": threshold,
@@ -176,8 +182,12 @@ def _batches(result: Result) -> Iterator[torch.Tensor]:
 
 def _save_and_grade(
     model: SharedModel, result: Result, path: Path
-) -> tuple[Evaluation, SharedModel]:
-    """Save, read back, grade what was read, and save that with its grade beside it."""
+) -> tuple[Evaluation, SharedModel, dict[str, Any]]:
+    """Save, read back, grade what was read, and save that with its grade beside it.
+
+    Returns:
+        the grade; what was delivered; what there is to say of its bytes, as fields of the report.
+    """
     about: dict[str, Any] = {
         "dataset": result.dataset.name,
         "dataset_fingerprint": result.dataset.fingerprint,
@@ -188,18 +198,32 @@ def _save_and_grade(
     }
     if result.dataset.class_names:
         about["class_names"] = result.dataset.class_names
-    checkpoint.save(model, path, extra=about)
-    loaded = _load(path, result.device)
-    graded = _grade(loaded, result)
-    about["accuracy"] = graded.score
-    if (examiner := _examiner(loaded, result)) is not None:
-        about[LADDER] = examiner.ladder(*result.held_out).model_dump(mode="json")
-    checkpoint.save(loaded, path, extra=about)
+    saving = Saving(result.plan.file, result.squares)
+    is_saved = False
+    while not is_saved:
+        saving.first(model, path, about | _standing_in(result))
+        loaded = _load(path, result.device)
+        graded = _grade(loaded, result)
+        found: dict[str, Any] = {"accuracy": graded.score}
+        if (examiner := _examiner(loaded, result)) is not None:
+            found[LADDER] = examiner.ladder(*result.held_out).model_dump(mode="json")
+        is_saved = saving.again(loaded, path, about | found)
     delivered = _load(path, result.device)
     for name, tensor in delivered.state_dict().items():
         if not torch.equal(tensor, loaded.state_dict()[name]):
             raise CheckpointError(f"{path.name} does not hold {name} as it was graded")
-    return graded, delivered
+    before = _grade(model, result).score if saving.fitted else None
+    return graded, delivered, saving.report(path, before)
+
+
+def _standing_in(result: Result) -> dict[str, Any]:
+    """Return what is not known of a file before its grade; only a budget in bytes asks for it."""
+    if result.plan.file is None:
+        return {}
+    names = [network.name for network in result.plan.networks]
+    ladder = {LADDER: by_cost(dict.fromkeys(names, 0)).model_dump(mode="json")}
+    is_answered = len(names) > 1 and result.dataset.task == "classes"
+    return {"accuracy": MEASURED} | (ladder if is_answered else {})
 
 
 def _load(path: Path, device: torch.device) -> SharedModel:

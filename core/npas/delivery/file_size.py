@@ -44,7 +44,8 @@ def model_file_bytes(plan: Plan, state: Sequence[Stored], spec: JobSpec, facts: 
 
     Those are the accuracy, and mean and deviation of each channel; each may be written in up to
     17 characters less, or 5 more. Names of classes, which images of users have, are not counted.
-    Of several networks the longest ladder is counted: that all are asked, and all answer.
+    Of several networks the longest ladder is counted: that all are asked, and all answer. A file
+    that is rounded to a budget in bytes is as large as that.
 
     Args:
         plan: of the delivered network.
@@ -52,6 +53,8 @@ def model_file_bytes(plan: Plan, state: Sequence[Stored], spec: JobSpec, facts: 
         spec: the job.
         facts: of the job's dataset.
     """
+    if plan.file is not None and plan.file.step > 0:
+        return plan.file.bytes
     channels = [_NUMBER] * facts.input_channels
     extra: dict[str, Any] = {
         "accuracy": _NUMBER,

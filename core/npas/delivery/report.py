@@ -270,6 +270,29 @@ class EstimateError(Part):
     file_bytes_difference: int | None
 
 
+class CodingReport(Part):
+    """The file of a budget in bytes.
+
+    Attributes:
+        budget_bytes: that was given; `file_bytes` of the report is at most that.
+        expected_bits: of each weight, by the plan.
+        bits: of each weight in the file; 32 where all are as they are.
+        stream_bytes: of each stream of the file; none where nothing is coded.
+        steps: of each tensor that is rounded; none where nothing is.
+        accuracy_before_rounding: on the test images, 0 to 1, of the weights behind the rounded
+            ones; None where nothing is rounded.
+        why_less: why the file is smaller than 99.5 % of the budget; "" where it is not.
+    """
+
+    budget_bytes: int
+    expected_bits: float
+    bits: float
+    stream_bytes: dict[str, int]
+    steps: dict[str, float]
+    accuracy_before_rounding: float | None
+    why_less: str
+
+
 class Report(Part):
     """What a finished job delivered and what it took.
 
@@ -319,6 +342,7 @@ class Report(Part):
         truncated: whether its time limit ended it before all epochs.
         adjustments: what was done otherwise than asked, from when on each; empty: nothing.
         estimate_error: how wrong the service's estimate was; None where there was none.
+        coding: of a budget in bytes; None where it counts parameters.
     """
 
     architecture: str
@@ -365,3 +389,4 @@ class Report(Part):
     truncated: bool = False
     adjustments: tuple[AdjustmentReport, ...] = ()
     estimate_error: EstimateError | None = None
+    coding: CodingReport | None = None

@@ -133,6 +133,7 @@ def _deliver(
         images_at_once=context.adjustments.images_at_once,
         held_out=_held_out(context, trainer),
         start=_start(context, record),
+        squares=trainer.rounding.squares() if trainer.rounding else {},
     )
     report, files = deliver(shared_model(trainer), result, context.folder)
     context.listener.progress(1.0, 0.0)

@@ -44,6 +44,9 @@ def check_promise(
         )
     _check_options(plan, spec, problem)
     _check_budget(plan, problem.budget)
+    file_bytes = None if plan.file is None else plan.file.bytes
+    if file_bytes != problem.file_bytes:
+        raise outdated(f"its file has {file_bytes} bytes, the job's {problem.file_bytes}")
     _check_layers(plan, problem)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from npas.delivery.coded.coder import Coder
 from npas.errors import PlanError
 from npas.folding.penalty import recurrence_penalty
 from npas.jobs.beginning import beginning
@@ -15,6 +16,7 @@ from npas.sharing import build
 from npas.spec import TrainingSpec
 from npas.train import Trainer
 from npas.train.objective import Penalty
+from npas.train.rounding import Rounding
 from npas.train.teacher import Teacher
 
 
@@ -56,12 +58,20 @@ def search_trainer(context: RunContext, record: Record) -> Trainer:
 
 
 def trainer(context: RunContext, record: Record) -> Trainer:
-    """Return the trainer of the plan in force, as asked."""
-    return _shared(context, record, context.spec.training, StageName.TRAIN)
+    """Return the trainer of the plan in force, as asked; its weights are rounded as the file's."""
+    training, asked = context.spec.training, record.plan.file
+    rounding = None
+    if asked is not None and asked.step > 0:
+        rounding = Rounding(Coder(record.plan, asked.bytes), epochs=training.epochs)
+    return _shared(context, record, training, StageName.TRAIN, rounding)
 
 
 def _shared(
-    context: RunContext, record: Record, training: TrainingSpec, stage: StageName
+    context: RunContext,
+    record: Record,
+    training: TrainingSpec,
+    stage: StageName,
+    rounding: Rounding | None = None,
 ) -> Trainer:
     try:
         model = beginning(context, record.plan)
@@ -74,6 +84,7 @@ def _shared(
         stage,
         penalty=recurrence_penalty(record.plan),
         teacher=record.teaching.teacher,
+        rounding=rounding,
     )
 
 
@@ -85,6 +96,7 @@ def _trainer(
     *,
     penalty: Penalty | None = None,
     teacher: Teacher | None = None,
+    rounding: Rounding | None = None,
 ) -> Trainer:
     return Trainer(
         model,
@@ -97,4 +109,5 @@ def _trainer(
         penalty=penalty,
         teacher=teacher,
         adjustments=context.adjustments,
+        rounding=rounding,
     )

@@ -21,7 +21,7 @@ from npas.plans import FilePlan, Plan
 from npas.plans.rounding import PLAIN_BITS, bits_of, is_weight, step_for
 from npas.spec import ArchitectureSpec, MethodSpec
 
-BITS = 2.5
+BITS = 3.5
 """Of each weight, where the budget leaves the choice."""
 
 LEAST_BITS = 0.4

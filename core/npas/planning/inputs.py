@@ -128,7 +128,10 @@ def networks(architecture: Planned, example: object = None) -> list[NetworkSpec]
     modules = _modules(architecture)
     if modules:
         examples = {"main": example} if isinstance(architecture, nn.Module) else example
-        return [_own(name, module, examples) for name, module in modules.items()]
+        found = []
+        for name, module in modules.items():
+            found.append(_own(name, module, examples))
+        return found
     if example is not None:
         raise InvalidSpecError("example is for modules; architectures know what they read")
     if isinstance(architecture, str | Mapping | ArchitectureSpec):

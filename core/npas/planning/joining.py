@@ -45,12 +45,6 @@ def joined(plan: Plan, problem: PlanningProblem) -> Plan:
         InvalidSpecError: the budget is in bytes.
         InfeasibleBudgetError: the least that the new networks add is more than the budget.
     """
-    if problem.file_bytes is not None:
-        raise InvalidSpecError(
-            "a budget in bytes is of a whole file: give what the new networks may add as "
-            "parameters or as a fraction",
-            field="/budget",
-        )
     _check_networks(plan, problem)
     table = problem.free(problem.networks)
     offers = _offers(plan, table)
@@ -106,6 +100,12 @@ def size_difference(plan: Plan, problem: PlanningProblem) -> str:
 
 
 def _check_networks(plan: Plan, problem: PlanningProblem) -> None:
+    if problem.file_bytes is not None:
+        raise InvalidSpecError(
+            "a budget in bytes is of a whole file: give what the new networks may add as "
+            "parameters or as a fraction",
+            field="/budget",
+        )
     if difference := size_difference(plan, problem):
         raise InvalidSpecError(f"{difference}: give them the same", field="/networks")
     count = len(plan.networks) + len(problem.networks)

@@ -7,6 +7,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
+from npas.recipes._memory_format import shaped
+
 _are_results_kept = ContextVar("are_results_kept", default=False)
 
 
@@ -53,5 +55,5 @@ def rows_of(
         if weight is None:
             row.zero_()
         else:
-            row.view(weight.shape).copy_(weight)
+            shaped(row, weight.shape).copy_(weight)
     return rows_LD

@@ -59,7 +59,9 @@ class Windows:
 
     def compose(self, bank_B: Tensor, mixing_M: Tensor, weight_N: Tensor) -> None:
         """Write the mix."""
-        torch.mv(torch.stack(self._views(bank_B), dim=1), mixing_M, out=weight_N)
+        views = self._views(bank_B)
+        columns_NM = torch.stack(views, dim=1) if len(views) > 1 else views[0].unsqueeze(1)
+        torch.mv(columns_NM, mixing_M, out=weight_N)
 
     def pull_back(
         self, bank_B: Tensor, mixing_M: Tensor, gradient_N: Tensor, of_bank_B: Tensor

@@ -21,6 +21,7 @@ from npas.errors import PlanError
 from npas.plans import Bank, Group, Slot
 from npas.recipes import BankInit, BankPart, Part, Reader, settings_of
 from npas.recipes._buffers import buffer, rows_of
+from npas.recipes._memory_format import in_order, out_of_order, shaped
 from npas.recipes._part import part_by_rows
 from npas.recipes._start import fit_bank, fresh_bank
 from npas.spec import Spec
@@ -97,8 +98,8 @@ class Loop:
         scaled_LK = mixing[0] * self._scales(templates)
         shape = (len(self._repeats), templates[0].shape[1])
         self._weights_LD = buffer(self._weights_LD, shape, templates[0])
-        torch.mm(scaled_LK, templates[0], out=self._weights_LD)
-        return [row.view(self._shape) for row in self._weights_LD]
+        torch.mm(scaled_LK, in_order(templates[0], self._shape), out=self._weights_LD)
+        return [shaped(row, self._shape) for row in self._weights_LD]
 
     def unrolled(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights by plain operations; see `Unrolled`."""
@@ -121,8 +122,9 @@ class Loop:
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return the gradients; see `Composer`."""
         scales_L1, gradients_LD = self._scales(templates), self._gathered(gradients, templates[0])
-        of_scaled_LK = gradients_LD @ templates[0].t()
-        of_templates = [(mixing[0] * scales_L1).t() @ gradients_LD]
+        of_scaled_LK = gradients_LD @ in_order(templates[0], self._shape).t()
+        of_ordered_KD = (mixing[0] * scales_L1).t() @ gradients_LD
+        of_templates = [out_of_order(of_ordered_KD, self._shape)]
         of_mixing = [of_scaled_LK * scales_L1]
         if self._scalars:
             of_scales_L1 = (of_scaled_LK * mixing[0]).sum(dim=1, keepdim=True)

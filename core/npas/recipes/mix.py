@@ -15,6 +15,7 @@ from npas.plans import Group, Slot
 from npas.recipes import BankInit, Part, check, settings_of
 from npas.recipes._buffers import buffer, rows_of
 from npas.recipes._growth import with_own_rows
+from npas.recipes._memory_format import in_order, out_of_order, shaped
 from npas.recipes._mixing import mixed
 from npas.recipes._part import part_by_rows
 from npas.recipes._start import BankSettings, fit_bank, fresh_bank, readers_of
@@ -39,9 +40,10 @@ class Mix:
         (templates_KD,), (mixing_LK,) = templates, mixing
         shape = (len(self._shapes), templates_KD.shape[1])
         self._weights_LD = buffer(self._weights_LD, shape, templates_KD)
-        mixed(mixing_LK, templates_KD, self._weights_LD, ends=self._group.joined)
+        ordered_KD = in_order(templates_KD, self._shapes[0])
+        mixed(mixing_LK, ordered_KD, self._weights_LD, ends=self._group.joined)
         rows = zip(self._weights_LD.unbind(), self._shapes, strict=True)
-        return [row.view(shape) for row, shape in rows]
+        return [shaped(row, shape) for row, shape in rows]
 
     def unrolled(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights by plain operations; see `Unrolled`."""
@@ -57,7 +59,10 @@ class Mix:
         """Return the gradients; see `Composer`."""
         (templates_KD,), (mixing_LK,) = templates, mixing
         gradients_LD = self._gathered(gradients, templates_KD)
-        return [mixing_LK.t() @ gradients_LD], [gradients_LD @ templates_KD.t()]
+        ordered_KD = in_order(templates_KD, self._shapes[0])
+        of_ordered_KD = mixing_LK.t() @ gradients_LD
+        of_templates_KD = out_of_order(of_ordered_KD, self._shapes[0])
+        return [of_templates_KD], [gradients_LD @ ordered_KD.t()]
 
     def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return random values; see `Composer`."""

@@ -8,7 +8,7 @@ every block is copied once to its place.
 import bisect
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -20,6 +20,7 @@ from npas.plans import Group, Slot, blocks
 from npas.recipes import BankInit, Part, check, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._growth import with_own_rows
+from npas.recipes._memory_format import are_last, in_order, out_of_order, shaped
 from npas.recipes._mixing import mixed
 from npas.recipes._part import part_by_rows
 from npas.recipes._start import BankSettings, fit_bank, fresh_bank, readers_of
@@ -41,6 +42,29 @@ class _Bank:
     def _reads_all(self, shape: tuple[int, ...]) -> bool:
         """Return whether a layer reads all of the block; shapes that do not nest may not."""
         return all(math.prod(blocks.overlap(rect, shape)) == rect.area for rect in self.rects)
+
+    def shape_of(self, rect: blocks.Rect) -> tuple[int, ...]:
+        """Return the shape of what lies in a rectangle."""
+        return (rect.bottom - rect.top, rect.right - rect.left, *self.kernel)
+
+    def ordered(self, templates_KD: Tensor) -> Tensor:
+        """Return templates with the scalars of each rectangle as those of weights lie."""
+        return self._by_rects(templates_KD, in_order)
+
+    def unordered(self, gradients_KD: Tensor) -> Tensor:
+        """Return what was found for templates of `ordered` for the templates themselves."""
+        return self._by_rects(gradients_KD, out_of_order)
+
+    def _by_rects(
+        self, scalars_KD: Tensor, turned: Callable[[Tensor, tuple[int, ...]], Tensor]
+    ) -> Tensor:
+        if not are_last(2 + len(self.kernel)):
+            return scalars_KD
+        shapes = [self.shape_of(rect) for rect in self.rects]
+        parts = torch.split(scalars_KD, [math.prod(shape) for shape in shapes], dim=1)
+        return torch.cat(
+            [turned(part, shape) for part, shape in zip(parts, shapes, strict=True)], dim=1
+        )
 
     def places(
         self, block_D: Tensor, weight: Tensor, shape: tuple[int, ...]
@@ -68,7 +92,7 @@ class _Bank:
                 continue
             start = rect.offset * taps
             piece = block_D[start : start + rect.area * taps]
-            whole = piece.view(rect.bottom - rect.top, rect.right - rect.left, *self.kernel)
+            whole = shaped(piece, self.shape_of(rect))
             yield rect, whole[:rows, :columns]
 
 
@@ -112,14 +136,15 @@ class Nest:
         for bank, templates_KD, mixing_LK in zip(self._banks, templates, mixing, strict=True):
             size = (len(bank.readers), bank.size)
             bank.mixed_LD = buffer(bank.mixed_LD, size, templates_KD)
-            made.append(mixed(mixing_LK, templates_KD, bank.mixed_LD, ends=bank.ends))
+            ordered_KD = bank.ordered(templates_KD)
+            made.append(mixed(mixing_LK, ordered_KD, bank.mixed_LD, ends=bank.ends))
         if len(made) == 1 and all(self._banks[0].is_whole):
             rows = zip(made[0], self._shapes, strict=True)
-            return [row.view(shape) for row, shape in rows]
+            return [shaped(row, shape) for row, shape in rows]
         self._weights = buffer(self._weights, (self._ends[-1],), templates[0])
         starts = [0, *self._ends]
         weights = [
-            self._weights[start:end].view(shape)
+            shaped(self._weights[start:end], shape)
             for start, end, shape in zip(starts, self._ends, self._shapes, strict=False)
         ]
         for bank, mixed_LD in zip(self._banks, made, strict=True):
@@ -149,8 +174,8 @@ class Nest:
         of_templates, of_mixing = [], []
         for bank, templates_KD, mixing_LK in zip(self._banks, templates, mixing, strict=True):
             gradients_LD = self._gathered(bank, gradients, templates_KD)
-            of_templates.append(mixing_LK.t() @ gradients_LD)
-            of_mixing.append(gradients_LD @ templates_KD.t())
+            of_templates.append(bank.unordered(mixing_LK.t() @ gradients_LD))
+            of_mixing.append(gradients_LD @ bank.ordered(templates_KD).t())
         return of_templates, of_mixing
 
     def fresh(self, generator: torch.Generator) -> list[BankInit]:

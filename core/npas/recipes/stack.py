@@ -25,6 +25,7 @@ from npas.recipes import BankInit, BankPart, Part, Reader, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffled_rows
 from npas.recipes._growth import grown
+from npas.recipes._memory_format import in_order, out_of_order, packed, rows_shaped, shaped
 from npas.recipes._mixing import mixed
 from npas.recipes._places import Places
 from npas.recipes._start import fit_bank, fresh_bank
@@ -122,7 +123,8 @@ class Stack:
         shape = (mixing_MK.shape[0], templates_KD.shape[1])
         self._mixed_MD = buffer(self._mixed_MD, shape, templates_KD)
         ends = [self._firsts[count] for count in self._group.joined]
-        mixed_MD = mixed(mixing_MK, templates_KD, self._mixed_MD, ends=ends)
+        ordered_KD = self._ordered(templates_KD)
+        mixed_MD = mixed(mixing_MK, ordered_KD, self._mixed_MD, ends=ends)
         return [self._laid_out(slot, mixed_MD) for slot in range(len(self._shapes))]
 
     def unrolled(
@@ -140,6 +142,10 @@ class Stack:
         padded = blocks.transpose(1, 2).reshape(self._padded(slot))
         return padded[: shape[0], : shape[1]]
 
+    def _ordered(self, templates_KD: Tensor) -> Tensor:
+        """Return templates as blocks lie; shuffled ones are read at places of the one order."""
+        return templates_KD if self._shuffle else in_order(templates_KD, self._block)
+
     def _laid_out(self, slot: int, mixed_MD: Tensor) -> Tensor:
         """Return one weight with its blocks in their places."""
         shape, padded, rows_RD = self._shapes[slot], self._padded(slot), self._rows(slot, mixed_MD)
@@ -147,12 +153,13 @@ class Stack:
             ordered = torch.empty_like(rows_RD)
             self._shuffle.read(mixed_MD.view(-1), ordered.view(-1), first=self._first(slot))
             rows_RD = ordered
-        weight = buffer(self._weights[slot], padded, mixed_MD)
+        memory = buffer(self._weights[slot], (math.prod(padded),), mixed_MD)
+        self._weights[slot] = memory
+        weight = shaped(memory, padded)
         weight.view(self._split(slot)).copy_(self._blocks(slot, rows_RD).transpose(1, 2))
-        self._weights[slot] = weight
         if padded == shape:
             return weight
-        return weight[: shape[0], : shape[1]].contiguous()
+        return packed(weight[: shape[0], : shape[1]])
 
     def _rows(self, slot: int, rows_MD: Tensor) -> Tensor:
         """Return a view of the rows of one slot's R blocks."""
@@ -164,7 +171,9 @@ class Stack:
 
     def _blocks(self, slot: int, rows_RD: Tensor) -> Tensor:
         """Return a view of one slot's rows: (high, wide, block out, block in, taps)."""
-        return rows_RD.view(*self._counts[slot], *self._block[:2], -1)
+        block = self._block
+        blocks = rows_RD.view(-1, *block) if self._shuffle else rows_shaped(rows_RD, block)
+        return blocks.view(*self._counts[slot], *block[:2], -1)
 
     def _padded(self, slot: int) -> tuple[int, ...]:
         high, wide = self._counts[slot]
@@ -183,7 +192,10 @@ class Stack:
         """Return the gradients; see `Composer`."""
         (templates_KD,), (mixing_MK,) = templates, mixing
         gradients_MD = self._gathered(gradients, templates_KD)
-        return [mixing_MK.t() @ gradients_MD], [gradients_MD @ templates_KD.t()]
+        of_templates_KD = mixing_MK.t() @ gradients_MD
+        if self._shuffle is None:
+            of_templates_KD = out_of_order(of_templates_KD, self._block)
+        return [of_templates_KD], [gradients_MD @ self._ordered(templates_KD).t()]
 
     def fresh(self, generator: torch.Generator) -> list[BankInit]:
         """Return random values; see `Composer`."""

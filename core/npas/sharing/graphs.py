@@ -5,11 +5,13 @@ network puts them in place first, as any other does, and its networks are graphs
 they read any tensor. To import this costs as much time and memory as the compiler itself.
 """
 
+from collections.abc import Callable
+
 import torch
 
 from npas.sharing.model import SharedModel
 
-composed_outside = torch.compiler.disable(
+composed_outside: Callable[[SharedModel], None] = torch.compiler.disable(  # type: ignore[no-untyped-call]  # torch's
     SharedModel.compose,
     reason="shared weights are composed between the graphs: leave fullgraph out, or call "
     "compose() and compile what network(name) returns",

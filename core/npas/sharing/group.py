@@ -7,6 +7,7 @@ written again.
 """
 
 import contextlib
+import copy
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
@@ -20,8 +21,11 @@ from npas.plans import Group
 from npas.recipes import BankInit, Part
 from npas.recipes._buffers import results_kept
 from npas.recipes._start import mixing_matrix, rows_and_gains
+from npas.sharing.layout import Layout
 from npas.sharing.precision import own_precision
 from npas.torch_internals import changes as changes_of
+
+_LAYOUT = "memory_format"
 
 
 class _Lock:
@@ -45,7 +49,7 @@ class _Composed(NamedTuple):
 
     Attributes:
         changes: of all parameters.
-        places: of their memory.
+        places: of their memory, and the numbers of axes of weights that are channels-last.
         number: differs where the weights may differ.
         sources: the parameters; while they are kept, no new one can lie where one of them lies.
         mixing: one (M, K) per bank.
@@ -100,6 +104,7 @@ class SharedGroup(nn.Module):
     def __init__(self, group: Group) -> None:
         super().__init__()
         self._composer = recipes.find(group.recipe)(group)
+        self.add_module(_LAYOUT, Layout([slot.shape for slot in group.slots]))
         self.templates = nn.ParameterList()
         self.coefficients = nn.ParameterList()
         self._has_coefficients = [bank.rows > 0 for bank in group.banks]
@@ -136,7 +141,7 @@ class SharedGroup(nn.Module):
         with self._lock:
             parameters = list(self.parameters())
             changes = [changes_of(each) for each in parameters]
-            places = [each.data_ptr() for each in parameters]
+            places = [each.data_ptr() for each in parameters] + sorted(self.layout().ranks())
             last = self._composed
             is_last = last is not None and (changes, places) == (last.changes, last.places)
             if last is not None and is_last and not self._is_doubted:
@@ -157,12 +162,14 @@ class SharedGroup(nn.Module):
         """Return mixing weights and weights, with the last ones kept or written over."""
         memory = results_kept() if is_kept else contextlib.nullcontext()
         # What is composed in an evaluation under inference_mode must serve training too.
-        with torch.inference_mode(False), torch.no_grad(), own_precision(), memory:
+        format_ = self.layout().in_use()
+        with torch.inference_mode(False), torch.no_grad(), own_precision(), memory, format_:
             mixing = [
                 mixing_matrix(alpha, self._rows(index), self._gain(index))
                 for index, alpha in enumerate(self._coefficients())
             ]
-            return mixing, self._composer.compose(list(self.templates), mixing)
+            weights = self._composer.compose(list(self.templates), mixing)
+            return mixing, self.layout().laid(weights)
 
     def is_outdated(self, composed: _Composed) -> bool:
         """Return whether the same parameters have made other weights since: unseen changes."""
@@ -174,6 +181,10 @@ class SharedGroup(nn.Module):
         """Compose anew at the next use, whatever has changed."""
         with self._lock:
             self._is_doubted = True
+
+    def layout(self) -> Layout:
+        """Return in which memory format the weights are made."""
+        return cast(Layout, self.get_submodule(_LAYOUT))
 
     def _rows(self, index: int) -> Tensor:
         """Return which rows of a bank's coefficients its readers take, (M,), int64."""
@@ -204,6 +215,7 @@ class SharedGroup(nn.Module):
             part: of it; this is the part's group.
         """
         self.to(whole.templates[0])
+        self.layout().change(whole.layout().ranks())
         pairs = list(zip(self.templates, self._coefficients(), part.banks, strict=True))
         with torch.no_grad():
             for ours, alpha, (bank, rows, templates, scalars) in pairs:
@@ -222,8 +234,9 @@ class SharedGroup(nn.Module):
 
     def fit(self, weights: Sequence[Tensor]) -> None:
         """Start as near to given weights, one per slot, as the recipe can."""
-        with own_precision(), self._lock:
-            starts = self._composer.fit(weights)
+        composer = copy.deepcopy(self._composer)  # whose work space, a copy of all, goes with it
+        with own_precision():
+            starts = composer.fit(weights)
         self.load(starts)
 
     def pull_back(
@@ -237,7 +250,7 @@ class SharedGroup(nn.Module):
         """
         made = self._current() if composed is None else composed
         templates = made.sources[: len(self.templates)]
-        with own_precision(), self._lock:
+        with own_precision(), self._lock, self.layout().in_use():
             of_templates, of_mixing = self._composer.pull_back(templates, made.mixing, gradients)
             of_coefficients = []
             for index, alpha in enumerate(self._coefficients()):

@@ -349,5 +349,6 @@ def shared(
                 banks.fit([weight.detach().cpu() for weight in old])
             else:
                 banks.initialise(generator)
+            banks.layout().follow(old)
             banks.to(device).requires_grad_(any(weight.requires_grad for weight in old))
     return model

@@ -67,6 +67,16 @@ class BudgetSpec(Spec):
         """The most bytes of the file; None: it counts parameters."""
         return self.bytes if self.device is None else file_bytes(self.device)
 
+    @property
+    def told(self) -> str:
+        """The budget in words."""
+        if self.parameters is not None:
+            return f"{self.parameters:,} parameters"
+        if self.fraction is not None:
+            return f"{self.fraction:g} of the dense size"
+        board = f" ({self.device})" if self.device else ""
+        return f"{self.file_bytes:,} bytes{board}"
+
     def resolve(self, dense_parameters: int) -> int:
         """Return the budget in parameters for a dense size in parameters, rounded down.
 

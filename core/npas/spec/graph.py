@@ -27,7 +27,7 @@ MAX_INPUTS = 512
 MAX_DATA = 300_000
 """Characters of one constant as it is sent, compressed."""
 
-PATH = r"^[A-Za-z0-9_]{1,64}(\.[A-Za-z0-9_]{1,64}){0,15}$"
+PATH = r"^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,15}$"
 """A module's or parameter's name in the network: parts with dots between them."""
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]

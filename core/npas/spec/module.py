@@ -43,7 +43,9 @@ class ModuleTensor(Spec):
     shape: Annotated[
         tuple[Annotated[int, Field(ge=0, le=2**40)], ...], Field(max_length=16, strict=False)
     ]
-    dtype: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,30}$")]
+    dtype: Annotated[
+        str, StringConstraints(pattern=r"^(bool|u?int\d{1,2}|b?float\d{1,2}(_[a-z0-9]{1,9})?)$")
+    ]
     kind: Literal["trained", "frozen", "buffer"] = "trained"
     ties: Annotated[
         tuple[Path, ...], Field(max_length=1000, strict=False, exclude_if=_is_empty)

@@ -47,7 +47,7 @@ class Examples(Protocol):
     def num_batches(self, batch_size: int) -> int:
         """Return the batches of an epoch."""
 
-    def epoch(self, batch_size: int, *place: object) -> Iterator[Batch]:
+    def epoch(self, batch_size: int, *place: int) -> Iterator[Batch]:
         """Yield the batches of an epoch.
 
         Args:
@@ -80,7 +80,7 @@ class Chosen:
         """Return the batches of an epoch; they differ in size by one at most."""
         return max(1, num_batches(len(self), batch_size))
 
-    def epoch(self, batch_size: int, *place: object) -> Iterator[Batch]:
+    def epoch(self, batch_size: int, *place: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, see `Examples`."""
         order = self.chosen
         if place:
@@ -100,7 +100,7 @@ class Loaded:
         """Return the batches of an epoch."""
         return len(self._loader)
 
-    def epoch(self, batch_size: int, *place: object) -> Iterator[Batch]:  # noqa: ARG002 - as above
+    def epoch(self, batch_size: int, *place: int) -> Iterator[Batch]:  # noqa: ARG002 - as above
         """Yield the batches of an epoch, see `Examples`."""
         for each in self._loader:
             yield _batch(each, self._what)
@@ -157,11 +157,11 @@ def examples(given: object, what: str) -> Chosen | Loaded:
                 f"{wrong[0]}; give as many of both"
             )
         return _whole(_Arrays(whole), len(whole), what)
-    is_sized = isinstance(given, Sized)
-    if is_sized and hasattr(given, "__getitem__") and not isinstance(given, Mapping | str):
-        return _whole(_Items(given, what), len(given), what)
-    if is_sized and hasattr(given, "__iter__") and not isinstance(given, Mapping | str | Tensor):
-        return Loaded(given, what)
+    if isinstance(given, Sized) and not isinstance(given, Mapping | str | Tensor | np.ndarray):
+        if hasattr(given, "__getitem__"):
+            return _whole(_Items(given, what), len(given), what)
+        if hasattr(given, "__iter__"):
+            return Loaded(given, what)
     raise DataError(f"{what} is a {type(given).__name__}, of unknown length or form: {FORMS}")
 
 

@@ -112,7 +112,7 @@ def fit(
     Example:
         >>> import npas, torch
         >>> x, y = torch.randn(64, 8), torch.arange(64) % 2
-        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 2))
         >>> len(npas.fit(net, (x, y), epochs=2).rows)
         2
     """
@@ -310,8 +310,8 @@ class _Fitting:
     def _check(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise NonFiniteLossError(
-                f"the loss is {loss}: lower learning_rate (it is {self.spec.learning_rate:g}), add "
-                "warmup_epochs, or look for NaN in the data",
+                f"the loss is {loss}: lower learning_rate (it is {self.spec.learning_rate:g}), "
+                "add warmup_epochs, or look for NaN in the data",
                 field="/training/learning_rate",
             )
 

@@ -72,8 +72,8 @@ class Answers:
         if not isinstance(found, Tensor) or found.numel() != 1:
             shape = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else ""
             raise InvalidSpecError(
-                f"loss returned a {type(found).__name__} {shape}: return one number, the mean over "
-                "examples, as a tensor"
+                f"loss returned a {type(found).__name__} {shape}: return one number, the mean "
+                "over examples, as a tensor"
             )
         return found.reshape(()).float()
 

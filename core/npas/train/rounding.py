@@ -13,6 +13,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+EASED, FULL = 0.6, 0.3
+"""Of the epochs, that see rounded weights, and those of the file: the last ones."""
+
+EASE_BITS = 3.0
+"""Of each weight, that rounding begins with beyond those of the file."""
+
 MEMORY = 0.99
 """Part of the mean squared gradients that stays at each step."""
 
@@ -30,12 +36,15 @@ class Grid(Protocol):
 class Coder(Protocol):
     """What knows the file; see `npas.delivery.coded.coder.Coder`."""
 
-    def grid_for(self, tensors: Mapping[str, Tensor], squares: Mapping[str, float]) -> Grid:
+    def grid_for(
+        self, tensors: Mapping[str, Tensor], squares: Mapping[str, float], *, more_bits: float
+    ) -> Grid:
         """Return the grid with which a network's file fits.
 
         Args:
             tensors: its state.
             squares: mean squared gradients of its parameters, of those that had any.
+            more_bits: of each weight, than the file has room for.
         """
 
     def grid_of(self, facts: Mapping[str, Any]) -> Grid:
@@ -43,28 +52,29 @@ class Coder(Protocol):
 
 
 class Rounding:
-    """Rounds a model's weights from one epoch of its training on.
+    """Rounds a model's weights from one epoch of its training on, first finer than in the file.
 
     Attributes:
-        first_epoch: of those that see rounded weights, from 1.
         grid: in force; None before there is one.
     """
 
-    def __init__(self, coder: Coder, *, first_epoch: int) -> None:
+    def __init__(self, coder: Coder, *, epochs: int) -> None:
         """Round nothing yet.
 
         Args:
             coder: of the file.
-            first_epoch: from 1.
+            epochs: of the training.
         """
-        self.first_epoch = first_epoch
         self.grid: Grid | None = None
         self._coder = coder
+        self._eased = epochs - min(epochs - 1, round(EASED * epochs))
+        self._full = epochs - min(epochs - 1, max(0, round(FULL * epochs) - 1))
+        self._epoch = 0
         self._squares: dict[str, Tensor] = {}
 
-    def is_on(self, epoch: int) -> bool:
-        """Tell whether an epoch, from 1, sees rounded weights."""
-        return epoch >= self.first_epoch
+    def is_full(self, epoch: int) -> bool:
+        """Tell whether an epoch, from 1, sees the weights of the file."""
+        return epoch >= self._full
 
     @contextmanager
     def step(self, model: nn.Module, epoch: int) -> Iterator[None]:
@@ -74,9 +84,10 @@ class Rounding:
             model: that is trained.
             epoch: of the step, from 1.
         """
-        if self.is_on(epoch) and self.grid is None:
-            self._refit(model)
-        inside = self._rounded(dict(model.named_parameters())) if self.is_on(epoch) else None
+        is_on = epoch > self._eased or self.is_full(epoch)
+        if is_on and self._epoch != epoch:
+            self._refit(model, epoch)
+        inside = self._rounded(dict(model.named_parameters())) if is_on else None
         with inside or contextlib.nullcontext():
             yield
         self._note(model)
@@ -90,8 +101,8 @@ class Rounding:
             epoch: that is over, from 1.
         """
         inside: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        if self.is_on(epoch):
-            self._refit(model)
+        if self.is_full(epoch):
+            self._refit(model, epoch)
             inside = self._rounded(model.state_dict(keep_vars=True))
         with inside:
             yield
@@ -106,15 +117,22 @@ class Rounding:
 
     def facts(self) -> dict[str, Any] | None:
         """Return the rest of its state, as JSON."""
-        return None if self.grid is None else self.grid.facts()
+        if self.grid is None:
+            return None
+        return {"epoch": self._epoch, "grid": self.grid.facts()}
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any] | None) -> None:
         """Go back to where `tensors` and `facts` were called."""
         self._squares = {name: tensor.clone() for name, tensor in tensors.items()}
-        self.grid = None if facts is None else self._coder.grid_of(facts)
+        self.grid = None if facts is None else self._coder.grid_of(facts["grid"])
+        self._epoch = 0 if facts is None else facts["epoch"]
 
-    def _refit(self, model: nn.Module) -> None:
-        self.grid = self._coder.grid_for(model.state_dict(), self.squares())
+    def _refit(self, model: nn.Module, epoch: int) -> None:
+        """Choose the grid for the model as it is now."""
+        left = max(0, self._full - epoch) / max(1, self._full - self._eased)
+        tensors = model.state_dict()
+        self.grid = self._coder.grid_for(tensors, self.squares(), more_bits=left * EASE_BITS)
+        self._epoch = epoch
 
     def _note(self, model: nn.Module) -> None:
         """Remember how large the gradients of a step are."""

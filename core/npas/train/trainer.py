@@ -327,7 +327,7 @@ class Trainer:
         """Remember the weights if no earlier epoch was better; of equal ones the later wins."""
         if self._setting.spec.keep == "last" or row.validation_accuracy is None:
             return
-        if self.rounding is not None and not self.rounding.is_on(row.epoch):
+        if self.rounding is not None and not self.rounding.is_full(row.epoch):
             return
         before = self._best.epoch
         best = self.rows[before - 1].validation_accuracy if before else None

@@ -9,14 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from npas import arch
 from npas.errors import StartError
-from npas.sharing.weights_file import (
-    BYTES_OF,
-    MAX_HEADER_BYTES,
-    MAX_TENSORS,
-    WRAPPERS,
-    check_weights,
-    read_header,
-)
+from npas.sharing.weights_file import WRAPPERS, check_weights
+from npas.sharing.weights_header import BYTES_OF, MAX_HEADER_BYTES, MAX_TENSORS, read_header
 from npas.spec import ArchitectureSpec, NetworkSpec
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file

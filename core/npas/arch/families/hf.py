@@ -80,7 +80,7 @@ def _auto() -> Any:
 
 
 @functools.cache
-def known() -> tuple[str, ...]:
+def types() -> tuple[str, ...]:
     """Return all types with a head that classifies images; MissingPackageError without them."""
     found = _auto().modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
     return tuple(sorted(found.keys() - REFUSED.keys()))
@@ -129,9 +129,9 @@ class HfFamily:
         if not name.startswith(PREFIX):
             return False
         kind = name.removeprefix(PREFIX)
-        if kind in known():
+        if kind in types():
             return True
-        names = [PREFIX + each for each in known()]
+        names = [PREFIX + each for each in types()]
         why = f"{kind} cannot be used: {REFUSED[kind]}" if kind in REFUSED else ""
         near = registry.nearest(name, names)
         raise UnknownNameError(

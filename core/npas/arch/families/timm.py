@@ -57,7 +57,7 @@ def _timm() -> Any:
 
 
 @functools.cache
-def known() -> tuple[str, ...]:
+def models() -> tuple[str, ...]:
     """Return the names of all models of timm; MissingPackageError where it is not installed."""
     return tuple(_timm().list_models())
 
@@ -83,9 +83,9 @@ class TimmFamily:
         """
         if not name.startswith(PREFIX):
             return False
-        if name.removeprefix(PREFIX) in known():
+        if name.removeprefix(PREFIX) in models():
             return True
-        names = [PREFIX + each for each in known()]
+        names = [PREFIX + each for each in models()]
         near = registry.nearest(name, names)
         raise UnknownNameError("architecture", name, names, near, field="/architecture/name")
 

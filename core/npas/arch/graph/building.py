@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from npas.arch.graph import constants, settings
-from npas.arch.graph.calls import AttentionCall, Call, FunctionCall, ModuleCall, Step, ValueCall
+from npas.arch.graph.calls import (
+    AttentionCall,
+    Call,
+    FunctionCall,
+    ModuleCall,
+    RepeatedCall,
+    Step,
+    ValueCall,
+)
 from npas.arch.graph.functions import known_functions
 from npas.arch.graph.network import GraphNetwork, Part
 from npas.arch.graph.settings import UnfitSettingError
@@ -25,7 +33,7 @@ _CONSTANTS = "graph_constants"
 VALUES = {
     "parameter": "sizes:counts?=null",
     "buffer": "constant:int persistent:flag=true",
-    "constant": "constant:int",
+    "constant": "constant:int for_each_image:flag=false",
 }
 """Kinds that are neither modules nor functions, and their settings."""
 
@@ -120,7 +128,11 @@ class _Builder:
             parent, attribute = self._parent(f"{_CONSTANTS}.{number}")
             if not hasattr(parent, attribute):
                 self._register(parent, attribute, self.constants[number], is_persistent=False)
-            return ValueCall(parent, attribute)
+            if not checked.get("for_each_image"):
+                return ValueCall(parent, attribute)
+            if self.constants[number].dim() == 0:
+                raise UnfitSettingError("for_each_image: a number alone has no first dimension")
+            return RepeatedCall(parent, attribute)
         if node.name is None:
             raise UnfitSettingError("it needs a name, as it has in a state dict")
         parent, attribute = self._parent(node.name)
@@ -133,6 +145,8 @@ class _Builder:
             sizes = sizes if isinstance(sizes, tuple) else (sizes,)
             parameter = nn.Parameter(_zeros(sizes, self._left()))
             self._register(parent, attribute, parameter)
+            if set(node.start) - {"value"}:
+                raise UnfitSettingError("start: a parameter has a value alone")
             self._start(parent, {attribute: node.start.get("value", (0.0, 0.02))})
         elif not isinstance(getattr(parent, attribute, None), nn.Parameter):
             raise UnfitSettingError(

@@ -43,6 +43,15 @@ class ValueCall:
         return getattr(self._parent, self._attribute)
 
 
+class RepeatedCall(ValueCall):
+    """Reads a constant and repeats it for each image, along its first dimension."""
+
+    def __call__(self, tensors: Sequence[Any], images: Tensor, training: bool) -> Any:
+        """Return it."""
+        value = super().__call__(tensors, images, training)
+        return value.repeat(images.shape[0], *[1] * (value.dim() - 1))
+
+
 class ModuleCall:
     """Runs a module; found by its name each time, so that it may be replaced."""
 

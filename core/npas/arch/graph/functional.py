@@ -80,9 +80,21 @@ def getitem(input: Tensor, index: tuple[Any, ...]) -> Tensor:
     return input[index]
 
 
-def index(input: Tensor, index: Tensor) -> Tensor:
-    """Return entries along the first dimension."""
-    return input[index]
+def norm(input: Tensor, p: float = 2.0, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Return the p-norm along dimensions."""
+    return torch.norm(input, p, dim, keepdim)
+
+
+def put(input: Tensor, value: Tensor | float, index: tuple[Any, ...]) -> Tensor:
+    """Return a copy in which a part is another."""
+    found = input.clone()
+    found[index] = value
+    return found
+
+
+def index(input: Tensor, index: Tensor, dim: int = 0) -> Tensor:
+    """Return entries along a dimension."""
+    return input[(*[slice(None)] * dim, index)]
 
 
 def item(input: Sequence[Tensor], index: int) -> Tensor:
@@ -100,9 +112,25 @@ def full(
     return torch.full(tuple(sizes), value, dtype=dtype, device=device)
 
 
-def batch_norm_of_batch(input: Tensor, eps: float = 1e-5) -> Tensor:
+def batch_norm_of_batch(
+    input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
     """Normalise by the input's own statistics, in evaluation too; standardised weights do so."""
-    return F.batch_norm(input, None, None, training=True, momentum=0.0, eps=eps)
+    return F.batch_norm(input, None, None, weight, bias, training=True, momentum=0.0, eps=eps)
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    training: bool = False,
+    **others: Any,
+) -> Tensor:
+    """Return scaled dot-product attention, whose weights are dropped at random while training."""
+    p = dropout_p if training else 0.0
+    return F.scaled_dot_product_attention(query, key, value, attn_mask, p, **others)
 
 
 def instance_norm(

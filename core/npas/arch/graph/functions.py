@@ -50,6 +50,8 @@ _SIMPLE = {
     "flatten": "input:tensor start_dim:dim=0 end_dim:dim=-1",
     "unflatten": "input:tensor dim:dim sizes:sizes",
     "transpose": "input:tensor dim0:dim dim1:dim",
+    "reshape_as": "input:tensor other:tensor",
+    "view_as": "input:tensor other:tensor",
     "movedim": "input:tensor source:dims destination:dims",
     "unsqueeze": "input:tensor dim:dim",
     "chunk": "input:tensor chunks:few dim:dim=0",
@@ -66,6 +68,8 @@ _SIMPLE = {
     "pixel_unshuffle": "input:tensor downscale_factor:few",
     "channel_shuffle": "input:tensor groups:count",
     "unfold": "input:tensor kernel_size:counts dilation:counts=1 padding:wholes=0 stride:counts=1",
+    "fold": "input:tensor output_size:counts kernel_size:counts dilation:counts=1 "
+    "padding:wholes=0 stride:counts=1",
     "local_response_norm": "input:tensor size:few alpha:number=0.0001 beta:number=0.75 "
     "k:number=1.0",
     "interpolate": "input:tensor size:counts?=null scale_factor:positives?=null "
@@ -73,8 +77,6 @@ _SIMPLE = {
     "align_corners:flag?=null recompute_scale_factor:flag?=null antialias:flag=false",
     "pad": "input:tensor pad:ints mode:word(constant|reflect|replicate|circular)=constant "
     "value:number?=null",
-    "scaled_dot_product_attention": "query:tensor key:tensor value:tensor attn_mask:tensor? "
-    "dropout_p:probability=0.0 is_causal:flag=false scale:number?=null enable_gqa:flag=false",
 }
 _POOLS = {
     "avg_pool": "input:tensor kernel_size:counts stride:counts?=null padding:wholes=0 "
@@ -111,8 +113,22 @@ class Function:
     aliases: tuple[Any, ...] = ()
 
 
-_READ_OTHERWISE = ("unfold", "item", "index", "full", "to", "getitem", "batch_norm")
+_READ_OTHERWISE = ("unfold", "item", "index", "full", "to", "getitem", "batch_norm", "put")
 """Functions whose name is another function's in torch, or that are read off by hand."""
+
+
+_OTHER_NAMES = {
+    "transpose": ("swapaxes", "swapdims"),
+    "movedim": ("moveaxis",),
+    "matmul": ("mm",),
+    "clamp": ("clip",),
+    "mul": ("multiply",),
+    "sub": ("subtract",),
+    "div": ("divide", "true_divide", "truediv"),
+    "abs": ("absolute",),
+    "cat": ("concat", "concatenate"),
+}
+"""What torch calls some of them beside."""
 
 
 def _torch_names(op: str) -> tuple[Any, ...]:
@@ -127,14 +143,15 @@ def _function(op: str, signature: str, call: Any = None, *aliases: Any, **more: 
     if call is None:
         call = next(getattr(place, op) for place in (F, torch, Tensor) if hasattr(place, op))
     names = () if op in _READ_OTHERWISE else _torch_names(op)
+    names += tuple(each for other in _OTHER_NAMES.get(op, ()) for each in _torch_names(other))
     return Function(op=op, signature=signature, call=call, aliases=(*names, *aliases), **more)
 
 
 _TWO = "input:operand other:operand"
 _ARITHMETIC = (
     _function("add", _TWO, operator.add),
-    _function("sub", _TWO, operator.sub, torch.rsub, Tensor.__rsub__),
-    _function("mul", _TWO, operator.mul, torch.multiply, Tensor.multiply),
+    _function("sub", _TWO, operator.sub, torch.rsub),
+    _function("mul", _TWO, operator.mul),
     _function(
         "div",
         _TWO,
@@ -147,7 +164,7 @@ _ARITHMETIC = (
     _function("pow", _TWO, operator.pow),
 )
 _ROUND = (
-    _function("cat", "tensors:tensors dim:dim=0", functional.cat, torch.concat, torch.concatenate),
+    _function("cat", "tensors:tensors dim:dim=0", functional.cat),
     _function("stack", "tensors:tensors dim:dim=0", functional.stack),
     _function("einsum", "equation:equation operands:tensors", functional.einsum, torch.einsum),
     _function("reshape", "input:tensor sizes:sizes", functional.reshape),
@@ -162,20 +179,43 @@ _ROUND = (
     _function("split", "input:tensor split_size_or_sections:counts dim:dim=0", functional.split),
     _function("var", "input:tensor dim:dims keepdim:flag=false correction:int=1"),
     _function("std", "input:tensor dim:dims keepdim:flag=false correction:int=1"),
+    _function(
+        "vector_norm",
+        "input:tensor ord:positive=2.0 dim:dims?=null keepdim:flag=false",
+        torch.linalg.vector_norm,
+        torch.linalg.vector_norm,
+    ),
+    _function(
+        "norm",
+        "input:tensor p:positive=2.0 dim:dims?=null keepdim:flag=false",
+        functional.norm,
+    ),
     _function("greatest", "input:tensor dim:dim keepdim:flag=false", functional.greatest),
     _function("to", "input:tensor dtype:dtype", functional.to),
     _function("getitem", "input:tensor index:index", functional.getitem),
-    _function("index", "input:tensor index:tensor", functional.index),
+    _function("put", "input:tensor value:operand index:index", functional.put),
+    _function("index", "input:tensor index:tensor dim:axis=0", functional.index),
     _function("item", "input:tensor index:int", functional.item),
     _function(
         "full", "sizes:sizes value:number dtype:dtype?=null", functional.full, knows_device=True
     ),
-    _function("batch_norm", "input:tensor eps:number=1e-05", functional.batch_norm_of_batch),
+    _function(
+        "batch_norm",
+        "input:tensor weight:tensor? bias:tensor? eps:number=1e-05",
+        functional.batch_norm_of_batch,
+    ),
     _function(
         "instance_norm",
         "input:tensor weight:tensor? bias:tensor? eps:number=1e-05",
         functional.instance_norm,
         F.instance_norm,
+    ),
+    _function(
+        "scaled_dot_product_attention",
+        "query:tensor key:tensor value:tensor attn_mask:tensor? dropout_p:probability=0.0 "
+        "is_causal:flag=false scale:number?=null enable_gqa:flag=false",
+        functional.attention,
+        knows_training=True,
     ),
     *(
         _function(f"dropout{rank}", "input:tensor p:probability=0.5", knows_training=True)

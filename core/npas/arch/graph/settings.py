@@ -160,6 +160,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "int": _INT,
     "ints": _few(_INT, 12),
     "dim": _DIM,
+    "axis": _between(0, 11),
     "dims": _few(_DIM, 12),
     "size": _size,
     "sizes": _sizes,

@@ -160,7 +160,11 @@ class _Following:
             raise ValueError("indices must be a constant, or a view of one, of whole numbers")
         low, high = self._ranges[place]
         if op == "index":
-            least, end = -tensors[0].shape[0], tensors[0].shape[0]
+            kind = self._graph.kinds[self._graph.nodes[number - 1].kind]
+            dim = kind.settings.get("dim", 0)
+            assert isinstance(dim, int)
+            end = tensors[0].shape[dim]
+            least = -end
         else:
             least, end = 0, self._entries(number)
         if low < least or high >= end:

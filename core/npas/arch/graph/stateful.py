@@ -84,6 +84,11 @@ def is_called_as_torch_does(module: nn.Module, known: Stateful) -> bool:
     return type(module).forward is known.cls.forward
 
 
+def has_state(module: nn.Module) -> bool:
+    """Return whether a module holds parameters or buffers."""
+    return any(True for each in (module.parameters, module.buffers) for _ in each())
+
+
 def settings_of(module: nn.Module, known: Stateful) -> dict[str, Any]:
     """Return the settings that make such a module, those that torch fills in left out.
 
@@ -137,3 +142,8 @@ OF_CALLS = ("need_weights", "average_attn_weights")
 def made(known: Stateful, checked: Mapping[str, Any]) -> nn.Module:
     """Return the module of checked settings, started as torch does."""
     return known.cls(**{name: each for name, each in checked.items() if name not in OF_CALLS})
+
+
+def checked(known: Stateful, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as torch takes them; UnfitSettingError where they are none."""
+    return settings.checked(known.signature, given)

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -15,6 +16,7 @@ from npas.arch.own.trial import Trial, initialise, trial
 from npas.errors import InvalidSpecError
 from npas.plans import kaiming, rounded
 from npas.spec import ModuleLayer, ModuleSpec, ModuleTensor
+from npas.torch_internals import parameters_of
 
 _DEPTH = 3
 """Lists in lists that are looked into for parameters that code holds by itself."""
@@ -36,14 +38,18 @@ def read(module: nn.Module, name: str, example: object = None) -> ModuleSpec:
     refusal.check(module, name)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise InvalidSpecError(
-            f"network {name} has no parameter that is trained; set requires_grad of those to share",
+            f"network {name} has no parameter that is trained; set requires_grad of some",
             field=refusal.FIELD,
         )
     rows = _rows(module)
-    tried = None if example is None else trial(module, example, [row[0] for row in rows])
-    if tried is not None:
+    tried = None
+    if example is not None:
+        tried = trial(module, example, [row[0] for row in rows], _others(module, rows))
         _tell_unread(name, [row[0] for row in rows], tried)
-        rows = [row for row in rows if row[0] not in tried.unfit]
+        found = [
+            (name, kind, module.get_parameter(name)) for name, kind in tried.multiplied.items()
+        ]
+        rows = [row for row in _alike([*rows, *found]) if row[0] not in tried.unfit]
     return ModuleSpec(
         kind=f"{type(module).__module__}.{type(module).__qualname__}"[-500:],
         layers=_layers(rows, tried),
@@ -65,20 +71,42 @@ def read(module: nn.Module, name: str, example: object = None) -> ModuleSpec:
 def _rows(module: nn.Module) -> list[tuple[str, str, nn.Parameter]]:
     """Return name, kind and weight of the layers that banks can make, embeddings included.
 
-    All are of the precision and on the device of the first. A weight that a list of the module's
+    A weight that a list of the module's
     own holds, beside the layer, stays as it is: nothing would renew it there.
     """
     elsewhere = {id(each) for inner in module.modules() for each in _kept_by(inner)}
     found = [
-        (name, kind, weight)
-        for name, kind, weight in weights(module)
-        if id(weight) not in elsewhere
-        and weight.is_floating_point()
-        and weight.numel()
-        and 2 <= weight.dim() <= 5
+        row for row in weights(module) if id(row[2]) not in elsewhere and _can_be_made(row[2])
     ]
-    places = [(weight.dtype, weight.device) for _, _, weight in found]
-    return [row for row, place in zip(found, places, strict=True) if place == places[0]]
+    return _alike(found)
+
+
+def _alike(rows: list[tuple[str, str, nn.Parameter]]) -> list[tuple[str, str, nn.Parameter]]:
+    """Return the weights that are of the precision, and on the device, of the first."""
+    places = [(weight.dtype, weight.device) for _, _, weight in rows]
+    return [row for row, place in zip(rows, places, strict=True) if place == places[0]]
+
+
+def _can_be_made(weight: nn.Parameter) -> bool:
+    return bool(weight.is_floating_point() and weight.numel() and 2 <= weight.dim() <= 5)
+
+
+def _others(module: nn.Module, rows: Sequence[tuple[str, str, nn.Parameter]]) -> list[str]:
+    """Return the parameters of modules of other hands than torch's that could be weights."""
+    known = {id(weight) for _, _, weight in rows}
+    known |= {id(each) for inner in module.modules() for each in _kept_by(inner)}
+    owners = Counter(id(p) for each in module.modules() for p in parameters_of(each).values())
+    return [
+        f"{path}.{name}" if path else name
+        for path, inner in module.named_modules()
+        if not type(inner).__module__.startswith("torch.")
+        for name, each in parameters_of(inner).items()
+        if each is not None
+        and each.requires_grad
+        and _can_be_made(each)
+        and owners[id(each)] == 1
+        and id(each) not in known
+    ]
 
 
 def _kept_by(module: nn.Module) -> Iterator[nn.Parameter]:
@@ -104,7 +132,7 @@ def _tell_unread(network: str, layers: Sequence[str], tried: Trial) -> None:
         warnings.warn(
             f"network {network} does not read {unread[0]}{more} on the example, in evaluation "
             "mode; if it never does, leave the layer out of the module, because it counts",
-            stacklevel=5,
+            stacklevel=7,  # where npas.plan was called
         )
 
 
@@ -117,7 +145,7 @@ def _layers(
     if not ordered:
         return ()
     names, shapes = [row[0] for row in ordered], [tuple(row[2].shape) for row in ordered]
-    role_of = general_roles(names, shapes, tried.outputs if tried else 0)
+    role_of = general_roles(names, shapes, 0)  # what classes it knows, if any, is not known
     return tuple(
         ModuleLayer(
             name=name,

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 
-import torch
 from torch import nn
 
 from npas.arch.own.settings import settings
@@ -48,8 +47,7 @@ def _of_tensor(found: Held | None, wanted: ModuleTensor, *, is_read: bool) -> st
         return f"{name} is {_shape(found)}, not {wanted.shape}"
     if (found.kind == "buffer") != (wanted.kind == "buffer"):
         return f"{name} is a {_word(found.kind)}, not a {_word(wanted.kind)}"
-    floats = getattr(torch, wanted.dtype).is_floating_point, found.tensor.is_floating_point()
-    if floats[0] != floats[1]:
+    if ("float" in wanted.dtype) != found.tensor.is_floating_point():
         return f"{name} is {found.tensor.dtype}, not {wanted.dtype}"
     if set(found.names[1:]) != set(wanted.ties):
         ties = [sorted(each) or ["nothing"] for each in (found.names[1:], wanted.ties)]

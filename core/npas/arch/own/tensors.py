@@ -81,7 +81,8 @@ def overlap(tensors: list[Held]) -> tuple[Held, Held] | None:
 def _place(tensor: Tensor) -> tuple[int, int, int]:
     """Return storage, first byte and the byte after the last one."""
     steps = zip(tensor.shape, tensor.stride(), strict=True)
-    last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in steps)
-    start = tensor.storage_offset() * tensor.element_size()
+    first = int(tensor.storage_offset())
+    last = first + sum((size - 1) * stride for size, stride in steps)
+    start = first * tensor.element_size()
     number = storage_number(tensor.untyped_storage())
     return number, start, (last + 1) * tensor.element_size()

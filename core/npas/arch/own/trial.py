@@ -38,14 +38,14 @@ class Trial:
     Attributes:
         read: names of the weights that forward reads, in the order of their first use.
         macs: multiply-adds for one example.
-        outputs: columns of a matrix that it returns, 0 of anything else.
         unfit: names of weights that have to stay parameters.
+        multiplied: kinds, by name, of the other parameters that forward multiplies with.
     """
 
     read: tuple[str, ...]
     macs: int
-    outputs: int
-    unfit: tuple[str, ...] = ()
+    unfit: tuple[str, ...]
+    multiplied: Mapping[str, str]
 
 
 def arguments(example: object) -> Arguments:
@@ -61,8 +61,8 @@ def arguments(example: object) -> Arguments:
     if isinstance(example, tuple | list):
         return tuple(example), {}
     raise InvalidSpecError(
-        f"example is a {type(example).__name__}: give what forward takes, as (x,) or (x, y), or by "
-        'name, as {"input_ids": x}',
+        f"example is a {type(example).__name__}: give what forward takes, as (x,) or (x, y), or "
+        'by name, as {"input_ids": x}',
         field=FIELD,
     )
 
@@ -73,28 +73,33 @@ def initialise(module: nn.Module, example: object) -> None:
         _run(module, arguments(example))
 
 
-def trial(module: nn.Module, example: object, layers: Sequence[str]) -> Trial:
+def trial(
+    module: nn.Module, example: object, layers: Sequence[str], others: Sequence[str]
+) -> Trial:
     """Run a module in evaluation mode, without gradients; it is left as it was.
 
     Args:
         module: of the user.
         example: see `arguments`.
         layers: names of the weights that banks are to make.
+        others: names of parameters that they could make, if forward multiplies with them.
 
     Raises:
         InvalidSpecError: it does not run, or only as long as its weights are parameters.
     """
     given = arguments(example)
-    counting = _Reading({_number(module.get_parameter(name)): name for name in layers})
+    names = {_number(module.get_parameter(name)): name for name in (*layers, *others)}
+    counting = _Reading(names)
     with _kept(module):
         with counting:
             wanted = _run(module, given)
-        unfit = _unfit(module, given, layers, wanted)
+        multiplied = {name: counting.kinds[name] for name in others if name in counting.kinds}
+        unfit = _unfit(module, given, [*layers, *multiplied], wanted)
     return Trial(
         read=tuple(counting.read),
         macs=counting.macs // _num_examples(given),
-        outputs=wanted.shape[1] if isinstance(wanted, Tensor) and wanted.dim() == 2 else 0,
         unfit=unfit,
+        multiplied=multiplied,
     )
 
 
@@ -108,24 +113,51 @@ def _num_examples(given: Arguments) -> int:
 
 
 class _Reading(Counting):
-    """Notes which weights are read by an operation that computes something."""
+    """Notes which parameters are read by an operation that computes something.
+
+    Attributes:
+        read: their names, in the order of their first use.
+        kinds: of those that are a matrix in a product, or the weight of a convolution.
+    """
 
     def __init__(self, names: Mapping[int, str]) -> None:
         super().__init__()
         self._names = names
         self.read: dict[str, None] = {}
+        self.kinds: dict[str, str] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Do one operation, count it and note what it reads."""
+        before = self.macs
+        out = super().__torch_dispatch__(func, types, args, kwargs)
         if not is_view(func):
-            for leaf in tree_leaves((args, kwargs)):
-                if isinstance(leaf, Tensor) and leaf.layout is torch.strided:
-                    name = self._names.get(_number(leaf))
-                    if name is not None:
-                        self.read[name] = None
-        return super().__torch_dispatch__(func, types, args, kwargs)
+            for place, leaf in enumerate(tree_leaves((args, kwargs))):
+                name = self._name(leaf)
+                if name is not None:
+                    self.read[name] = None
+                    if self.macs > before:
+                        self._note(name, leaf, args, is_weight=place == 1)
+        return out
+
+    def _name(self, leaf: object) -> str | None:
+        if not isinstance(leaf, Tensor) or leaf.layout is not torch.strided:
+            return None
+        return self._names.get(_number(leaf))
+
+    def _note(self, name: str, leaf: Tensor, args: tuple[Any, ...], *, is_weight: bool) -> None:
+        """Note the kind of a parameter that an operation with multiply-adds reads."""
+        if leaf.dim() == 2:
+            self.kinds.setdefault(name, "linear")
+        elif is_weight and 3 <= leaf.dim() <= 5:
+            is_transposed, groups = args[6], args[8]
+            kind = f"{'transposed' if is_transposed else 'conv'}{leaf.dim() - 2}d"
+            if groups > 1:
+                is_deep = not is_transposed and groups == args[0].shape[1]
+                kind = "transposed_grouped" if is_transposed else "grouped"
+                kind = "depthwise" if is_deep else kind
+            self.kinds.setdefault(name, kind)
 
 
 def _run(module: nn.Module, given: Arguments) -> Any:

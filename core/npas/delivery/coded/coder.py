@@ -1,4 +1,4 @@
-"""Rounds the networks of one plan for a file of so many bytes, while they are trained and after."""
+"""Rounds the networks of one plan for a file of so many bytes, in the training and after it."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from npas.delivery.coded.file import FORMAT, Content
 from npas.delivery.coded.fitting import CODER, ROW_BYTES, Fitted, Sizes, fitted
-from npas.delivery.coded.grid import LEAST_DIGITS, Grid, scales
+from npas.delivery.coded.grid import LEAST_DIGITS, Grid, by_gradients, scales
 from npas.plans import Plan
 from npas.plans.rounding import is_weight
 
@@ -65,16 +65,22 @@ class Coder:
         relative = self._relative(tensors, squares or {})
         return fitted(tensors, relative, {**note, "format": FORMAT}, self.budget - reserve)
 
-    def grid_for(self, tensors: Mapping[str, Tensor], squares: Mapping[str, float]) -> Grid:
+    def grid_for(
+        self,
+        tensors: Mapping[str, Tensor],
+        squares: Mapping[str, float],
+        *,
+        more_bits: float = 0.0,
+    ) -> Grid:
         """Return the grid for a network in training, by entropy: nothing of it is coded."""
         on_cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
         relative = self._relative(on_cpu, squares)
         others = {name: each for name, each in on_cpu.items() if name not in relative}
         rest = Content.of(others, Grid(steps={}, digits=LEAST_DIGITS)).num_bytes(self._note)
+        more = more_bits / 8 * sum(on_cpu[name].numel() for name in relative)
+        room = (self.budget - rest - ROW_BYTES * len(relative)) / CODER + more
         sizes = Sizes(on_cpu, relative)
-        return sizes.grid(
-            sizes.factor_for((self.budget - rest - ROW_BYTES * len(relative)) / CODER)
-        )
+        return sizes.grid(sizes.factor_for(room))
 
     def grid_of(self, facts: Mapping[str, Any]) -> Grid:
         """Return the grid that `Grid.facts` told."""
@@ -84,8 +90,8 @@ class Coder:
         self, tensors: Mapping[str, Tensor], squares: Mapping[str, float]
     ) -> dict[str, float]:
         weights = {n: t for n, t in tensors.items() if is_weight(n, str(t.dtype), t.dim())}
-        del squares
-        return scales(weights, self._readers)
+        found = scales(weights, self._readers)
+        return by_gradients(found, squares)
 
 
 def num_readers(plan: Plan) -> dict[str, float]:

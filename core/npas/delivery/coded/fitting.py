@@ -1,7 +1,7 @@
 """The steps that make a file as large as it may be: one factor of them all, found by search."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,11 @@ _ENOUGH, _AIM = 0.9965, 0.9985
 CODER = 1.012
 """What brotli makes of weights, over their entropy; the first guess, measured from then on."""
 
-_MOST_TRIES = 12
+_MOST_TRIES = 10
+
+_APART = 1.03
+"""How much finer some tensors are tried where the coder jumps: equal grids jump together."""
+
 
 ROW_BYTES = 8
 """Of a weight's row in the table, coded; a guess."""
@@ -61,8 +65,14 @@ class Sizes:
         Args:
             tensors: state of the network.
             relative: steps of its weights up to a factor, see `npas.delivery.coded.grid.scales`.
+
+        Raises:
+            CheckpointError: a weight is no number.
         """
         self._weights = {name: tensors[name].detach().reshape(-1).float() for name in relative}
+        for name, weight in self._weights.items():
+            if not bool(weight.isfinite().all()):
+                raise CheckpointError(f"a weight of {name} is not a finite number")
         self._deviations = {name: deviation(each) for name, each in self._weights.items()}
         self._relative = dict(relative)
 
@@ -91,6 +101,37 @@ class Sizes:
         return math.exp(high)
 
 
+class _Tries:
+    """Files of one network that were made, to find the one that fits best.
+
+    Attributes:
+        budget: bytes of the file.
+        best: the largest that fits, with its grid and its bytes; None before there is one.
+        least: bytes of the smallest of all.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], note: Mapping[str, Any], budget: int
+    ) -> None:
+        self.budget = budget
+        self.best: tuple[int, Grid, Content] | None = None
+        self.least: int | None = None
+        self._tensors, self._note = tensors, note
+
+    def size(self, tried: Grid) -> int:
+        """Return the bytes of the file for a grid."""
+        content = Content.of(self._tensors, tried)
+        size = content.num_bytes(self._note)
+        self.least = size if self.least is None else min(size, self.least)
+        if size <= self.budget and (self.best is None or size > self.best[0]):
+            self.best = size, tried, content
+        return size
+
+    def is_filled(self, share: float) -> bool:
+        """Tell whether the best file fills such a share of the budget."""
+        return self.best is not None and self.best[0] >= share * self.budget
+
+
 def fitted(
     tensors: Mapping[str, Tensor],
     relative: Mapping[str, float],
@@ -109,63 +150,79 @@ def fitted(
         CheckpointError: the file is larger with the coarsest steps; the message says how large.
         MissingPackageError: brotli is not installed.
     """
-    sizes = Sizes(tensors, relative)
-    tried: dict[float, tuple[int, Content]] = {}
-
-    def measured(factor: float) -> int:
-        if factor not in tried:
-            content = Content.of(tensors, sizes.grid(factor))
-            tried[factor] = content.num_bytes(note), content
-        return tried[factor][0]
-
+    sizes, tries = Sizes(tensors, relative), _Tries(tensors, note, budget)
     others = {name: each for name, each in tensors.items() if name not in relative}
-    whole = Content.of(others, Grid(steps={}, digits=LEAST_DIGITS))
-    _search(sizes, measured, budget, whole.num_bytes(note) + ROW_BYTES * len(relative))
-    if all(size > budget for size, _ in tried.values()):
-        measured(sizes.range()[1])
-    fitting = {factor: found for factor, found in tried.items() if found[0] <= budget}
-    if not fitting:
-        least = min(size for size, _ in tried.values())
+    rest = Content.of(others, Grid(steps={}, digits=LEAST_DIGITS)).num_bytes(note)
+    low, high = _search(sizes, tries, rest + ROW_BYTES * len(relative))
+    if tries.best is None:
+        tries.size(sizes.grid(sizes.range()[1]))
+    if tries.best is None:
         raise CheckpointError(
-            f"{budget:,} bytes are too few for this network: its file takes {least:,} bytes or "
-            "more; raise the budget, or plan the network for it"
+            f"{budget:,} bytes are too few for this network: its file takes {tries.least:,} bytes "
+            "or more; raise the budget, or plan the network for it"
         )
-    factor, (size, content) = max(fitting.items(), key=lambda pair: (pair[1][0], -pair[0]))
-    is_filled = size >= LEAST_SHARE * budget
-    why = "" if is_filled else f"steps are as fine as they get, 1/{1 / FINEST:g} of a deviation"
-    return Fitted(
-        grid=sizes.grid(factor), content=content, note=note, file_bytes=size, why_less=why
-    )
+    if not tries.is_filled(LEAST_SHARE) and low > sizes.range()[0]:
+        _search_between(tries, sizes.grid(low / _APART), sizes.grid(high))
+    size, found, content = tries.best
+    why = ""
+    if not tries.is_filled(LEAST_SHARE):
+        why = f"steps are as fine as they get, 1/{1 / FINEST:g} of a deviation"
+        if found.steps != sizes.grid(sizes.range()[0]).steps:
+            why = "the next finer steps make a file that is larger than the budget"
+    return Fitted(grid=found, content=content, note=note, file_bytes=size, why_less=why)
 
 
-def _search(sizes: Sizes, measured: Callable[[float], int], budget: int, rest: int) -> None:
-    """Measure factors until one fills the budget: by entropy, and by halves where that is off.
+def _search(sizes: Sizes, tries: _Tries, rest: int) -> tuple[float, float]:
+    """Try factors until one fills the budget: by entropy, and by halves where that is off.
 
     Args:
         sizes: of the network.
-        measured: returns the bytes of the file for a factor.
-        budget: bytes of the file.
+        tries: where its files are made.
         rest: about how many bytes of the file are not weights.
+
+    Returns:
+        Factors between which the best one is: files are too large with the first.
     """
     low, high = sizes.range()
-    aim = _AIM * budget
-    if rest + sizes.weight_bytes(low) < _ENOUGH * budget and measured(low) <= budget:
-        return
+    budget, aim = tries.budget, _AIM * tries.budget
+    is_small = rest + sizes.weight_bytes(low) < _ENOUGH * budget
+    if is_small and tries.size(sizes.grid(low)) <= budget:
+        return low, high
     entropy, slope = (aim - rest) / CODER, 1 / CODER
     before: tuple[float, int] | None = None
     for turn in range(_MOST_TRIES):
         factor = sizes.factor_for(entropy)
         if turn > _MOST_TRIES // 2 or not low < factor < high:
             factor = math.sqrt(low * high)
-        size = measured(factor)
-        if _ENOUGH * budget <= size <= budget:
-            return
+        size = tries.size(sizes.grid(factor))
         low, high = (factor, high) if size > budget else (low, factor)
+        if tries.is_filled(_ENOUGH):
+            break
         found = sizes.weight_bytes(factor)
         if before is not None and (size - before[1]) * (found - before[0]) > 0:
             slope = (found - before[0]) / (size - before[1])
         before = found, size
         entropy = found + (aim - size) * slope
+    return low, high
+
+
+def _search_between(tries: _Tries, fine: Grid, coarse: Grid) -> None:
+    """Try grids that are fine for some tensors: where the coder jumps over what would fit.
+
+    Brotli chooses among ways to code, so that one weight more can change the size by a percent.
+
+    Args:
+        tries: where files are made.
+        fine: too large.
+        coarse: fits.
+    """
+    names = list(coarse.steps)
+    for count in range(1, min(len(names), _MOST_TRIES)):
+        chosen = names[:: count + 1]
+        steps = {**coarse.steps, **{name: fine.steps[name] for name in chosen}}
+        tries.size(Grid(steps=steps, digits=coarse.digits))
+        if tries.is_filled(LEAST_SHARE):
+            return
 
 
 def _entropy(weights: Tensor, step: float) -> float:

@@ -92,7 +92,8 @@ class Table(Spec):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor, by name."""
-        return {row.name: row.shape for row in (*self.codes, *self.values, *self.kept)}
+        rows: tuple[OnGrid | Shortened | Kept, ...] = (*self.codes, *self.values, *self.kept)
+        return {row.name: row.shape for row in rows}
 
     def num_bytes(self) -> dict[str, int]:
         """Return the length of each stream before it is coded."""
@@ -175,9 +176,7 @@ def _by_stream(tensors: Mapping[str, Tensor], grid: Grid) -> dict[str, list[tupl
 def _codes(weights: Sequence[tuple[str, Tensor]], grid: Grid) -> np.ndarray[Any, Any]:
     parts = []
     for name, weight in weights:
-        steps = torch.round(weight.reshape(-1) / grid.steps[name])
-        if not bool(steps.isfinite().all()):
-            raise CheckpointError(f"a weight of {name} is not a finite number")
+        steps = torch.round(weight.reshape(-1) / grid.steps[name]).nan_to_num(2.0**30)
         parts.append(steps.clamp(-(2.0**30), 2.0**30).to(torch.int32).numpy())
     return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 

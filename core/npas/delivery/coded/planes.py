@@ -20,7 +20,7 @@ def num_code_planes(codes: NDArray[np.int32]) -> int:
     """
     largest = int(np.abs(codes.astype(np.int64)).max(initial=0))
     for planes in range(1, MOST_CODE_PLANES + 1):
-        if largest < 1 << (_BITS * planes - 1):
+        if largest <= (_HALF - 1) * ((_WHOLE**planes - 1) // (_WHOLE - 1)):
             return planes
     raise CheckpointError(f"a weight is {largest:,} steps from 0: the grid is too fine for it")
 
@@ -45,7 +45,10 @@ def of_codes(codes: NDArray[np.int32], planes: int) -> bytes:
 def to_codes(content: bytes, planes: int) -> NDArray[np.int32]:
     """Return the codes of planes."""
     digits = np.frombuffer(content, np.int8).reshape(planes, -1).astype(np.int32)
-    return sum((digits[plane] << (_BITS * plane) for plane in range(planes)), digits[0] * 0)
+    codes = np.zeros(digits.shape[1], np.int32)
+    for plane in range(planes):
+        codes += digits[plane] << (_BITS * plane)
+    return codes
 
 
 def of_values(values: NDArray[np.float32], planes: int) -> bytes:

@@ -1,0 +1,1 @@
+"""A network shared within so many bytes, against the same network without sharing."""

@@ -1,0 +1,185 @@
+"""A coded file is what was rounded, read by numpy alone too; what is wrong with one is told."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import brotli
+import npas
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from npas.delivery.coded.file import CodedFile, Content, is_coded
+from npas.delivery.coded.layout import Table
+from npas.errors import CheckpointError
+from safetensors.numpy import load_file, save_file
+
+FEW = settings(deadline=None, derandomize=True, max_examples=25)
+METADATA = {"npas": '{"format": "npas-coded-1"}'}
+DECODER = Path(__file__).parents[4] / "docs" / "coded-files.md"
+
+
+@pytest.fixture(scope="module")
+def saved(network, tmp_path_factory):
+    """A network with several layers in one bank, and its file."""
+    path = tmp_path_factory.mktemp("coded") / "model.safetensors"
+    model = network("soft_sharing", {"fraction": 0.98})
+    npas.save(model, path, bytes=30_000, extra={"note": [1, "x"]})
+    return model, path
+
+
+def rewritten(saved, path, change):
+    """Write the file anew, with what `change` makes of table and note, under a right digest."""
+    coded = CodedFile.read(saved)
+    note, table = change({**coded.note}, coded.table.to_json())
+    Content(table=Table.of_json(table), streams=coded.streams).write(note, path)
+    return path
+
+
+def test_file_holds_what_was_rounded_and_no_more_bytes_than_asked(saved):
+    model, path = saved
+    assert 0.995 * 30_000 <= os.stat(path).st_size <= 30_000
+    assert is_coded(path)
+    loaded = npas.load(path)
+    assert (loaded.plan, loaded.extra) == (model.plan, {"note": [1, "x"]})
+    table = CodedFile.read(path).table
+    steps = {row.name: row.step for row in table.codes}
+    assert any(name.startswith("groups.") for name in steps)
+    for name, tensor in loaded.state_dict().items():
+        exact = model.state_dict()[name]
+        if name in steps:
+            assert (tensor - exact).abs().max() <= 0.501 * steps[name]
+        else:
+            assert torch.allclose(tensor.double(), exact.double(), rtol=2**-6, atol=0)
+
+
+def test_loaded_and_saved_again_it_is_the_same(saved, tmp_path):
+    loaded = npas.load(saved[1])
+    npas.save(loaded, tmp_path / "plain")
+    again = npas.load(tmp_path / "plain")
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_enough_bytes_give_the_plain_file(network, tmp_path):
+    model = network()
+    npas.save(model, tmp_path / "a", bytes=10_000_000)
+    npas.save(model, tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_too_few_bytes_are_refused_with_the_least_and_that_fits(network, tmp_path):
+    model = network("block_mix", {"fraction": 0.3})
+    with pytest.raises(CheckpointError, match=r"takes ([\d,]+) bytes or more") as refused:
+        npas.save(model, tmp_path / "model", bytes=1500)
+    least = int(str(refused.value).split("takes ")[1].split(" ")[0].replace(",", ""))
+    npas.save(model, tmp_path / "model", bytes=least + 20)
+    assert (tmp_path / "model").stat().st_size <= least + 20
+
+
+def test_page_decodes_a_file_with_numpy_and_brotli_alone(saved, tmp_path):
+    """To the same weights, those of a layer that mixes templates too."""
+    _, path = saved
+    page = DECODER.read_text(encoding="utf-8")
+    decoder = page.split("```python")[1].split("```")[0]
+    (tmp_path / "decoder.py").write_text(decoder)
+    script = textwrap.dedent(
+        """
+        import sys
+
+        class Blocked:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("torch", "npas", "safetensors"):
+                    raise ImportError(name)
+
+        sys.meta_path.insert(0, Blocked())
+        import numpy as np
+        from decoder import mixed, read
+
+        tensors, plan = read(sys.argv[1])
+        for group in plan["groups"]:
+            for layer, weight in mixed(group, tensors).items():
+                tensors["layer " + layer] = weight
+        np.savez(sys.argv[2], **tensors)
+        """
+    )
+    run = [sys.executable, "-c", script, str(path), str(tmp_path / "out.npz")]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    subprocess.run(run, check=True, env=environment, cwd=tmp_path)
+    found = np.load(tmp_path / "out.npz")
+    loaded = npas.load(path)
+    for name, tensor in loaded.state_dict().items():
+        assert np.array_equal(found[name], tensor.numpy()), name
+    plain = loaded.materialise()["main"].state_dict()
+    mixes = [name for name in found.files if name.startswith("layer ")]
+    assert mixes
+    for name in mixes:
+        wanted = plain[name.removeprefix("layer ")].numpy()
+        assert np.allclose(found[name], wanted, rtol=1e-5, atol=1e-7), name
+
+
+@FEW
+@given(st.data())
+def test_a_changed_byte_is_noticed(saved, tmp_path_factory, data):
+    content = bytearray(saved[1].read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.mktemp("changed") / "model"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError):
+        npas.load(path)
+
+
+def test_a_cut_file_is_refused(saved, tmp_path):
+    content = saved[1].read_bytes()
+    for length in (0, 9, 200, len(content) // 2, len(content) - 1):
+        (tmp_path / "cut").write_bytes(content[:length])
+        with pytest.raises(CheckpointError):
+            npas.load(tmp_path / "cut")
+
+
+def test_a_description_that_expands_without_end_is_refused(saved, tmp_path):
+    bomb = np.frombuffer(brotli.compress(b" " * (65 << 20), quality=5), np.uint8)
+    save_file({**load_file(saved[1]), "about": bomb}, tmp_path / "bomb", METADATA)
+    with pytest.raises(CheckpointError, match="more than"):
+        npas.load(tmp_path / "bomb")
+
+
+def _larger(note, table):
+    table["codes"][0][1] = [1 << 20, 1 << 10]
+    return note, table
+
+
+def _longer(note, table):
+    table["codes"][0][1][0] += 1
+    return note, table
+
+
+def _named_otherwise(note, table):
+    table["codes"][0][0] = "groups.g9.templates.0"
+    return note, table
+
+
+def _other_plan(note, table):
+    return {**note, "plan": json.loads(npas.plan("resnet-14", method="dense").to_json())}, table
+
+
+@pytest.mark.parametrize("change", [_larger, _longer, _named_otherwise, _other_plan])
+def test_a_table_that_lies_is_refused(saved, tmp_path, change):
+    with pytest.raises(CheckpointError):
+        npas.load(rewritten(saved[1], tmp_path / "model", change))
+
+
+def test_numbers_that_are_none_are_not_written(network, tmp_path):
+    for place in ("weight", "running_mean"):
+        model = network()
+        with torch.no_grad():
+            name = next(n for n in model.state_dict() if n.endswith(place))
+            model.state_dict()[name].view(-1)[0] = float("nan")
+        with pytest.raises(CheckpointError, match="finite"):
+            npas.save(model, tmp_path / "model", bytes=30_000)
