@@ -83,7 +83,7 @@ def make_export(
             raise errors.JobStateConflictError(
                 f"{job_id} is {job.state} and has delivered no network; exports are made of one"
             )
-        row, is_new = exports.request(session, job_id, spec)
+        row, is_new = exports.request_export(session, job_id, spec)
         response.status_code = 202 if is_new else 200
         response.headers["Location"] = f"/v1/jobs/{job_id}/exports/{row.id}"
         session.refresh(row)
@@ -106,7 +106,7 @@ def list_exports(job_id: dependencies.JobId) -> ExportList:
     """List the exports that were asked for of a job."""
     with reading() as session:
         dependencies.job(session, job_id)
-        return ExportList(data=[Export.of(row) for row in exports.listing(session, job_id)])
+        return ExportList(data=[Export.of(row) for row in exports.exports_of(session, job_id)])
 
 
 @router.get(
@@ -119,7 +119,7 @@ def read_export(job_id: dependencies.JobId, export_id: str) -> Export:
     """Look at an export; once it has succeeded, download its artifact."""
     with reading() as session:
         dependencies.job(session, job_id)
-        row = exports.find(session, job_id, export_id) if "\0" not in export_id else None
+        row = exports.export_of(session, job_id, export_id) if "\0" not in export_id else None
         if row is None:
             raise errors.ExportNotFoundError(f"{job_id} has no export {export_id[:100]!r}")
         return Export.of(row)

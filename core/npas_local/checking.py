@@ -123,7 +123,7 @@ class Checker:
             return counts.is_set() and not self._stopping.is_set()
 
         try:
-            confinement.watch(process, limits, is_wanted)
+            confinement.see_to_its_end(process, limits, is_wanted)
         except TimeOverError:
             raise _exceeded("time") from None
         if process.returncode != 0:

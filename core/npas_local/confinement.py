@@ -115,7 +115,7 @@ def start(
             raise LostError(f"no process can be started: {error}") from error
 
 
-def watch(
+def see_to_its_end(
     process: "subprocess.Popen[bytes]", limits: Limits, is_wanted: Callable[[], bool]
 ) -> None:
     """Wait for a process; when this returns or raises, it and all that it started are gone.

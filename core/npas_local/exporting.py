@@ -49,7 +49,7 @@ class Exporter:
         taken = 0
         while not self._stopping.is_set():
             with transaction() as session:
-                making = exports.take(session)
+                making = exports.take_export(session)
             if making is None:
                 break
             taken += 1
@@ -63,22 +63,22 @@ class Exporter:
     def _make(self, making: Making) -> None:
         """Make an export and record what came of it."""
         try:
-            renew = partial(exports.renew, making=making)
+            renew = partial(exports.renew_export, making=making)
             with confinement.lease_kept(renew) as counts, _place(making) as folder:
                 _keep(making, folder, self._made(making, folder, counts))
         except StoppedError:
-            _changed(lambda session: exports.give_back(session, making))
+            _changed(lambda session: exports.give_export_back(session, making))
         except RefusedError as error:
             log.info("%s is refused: %s", making.export_id, error)
             told = error.reason
-            _changed(lambda session: exports.refuse(session, making, told))
+            _changed(lambda session: exports.refuse_export(session, making, told))
         except (LostError, OSError) as error:
             log.warning("%s is lost: %s", making.export_id, error)
             message = str(error)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                _changed(lambda session: exports.give_back(session, making, _PAUSE_SECONDS))
+                _changed(lambda session: exports.give_export_back(session, making, _PAUSE_SECONDS))
             else:
-                _changed(lambda session: exports.fail(session, making, message))
+                _changed(lambda session: exports.lose_export(session, making, message))
 
     def _made(self, making: Making, folder: Path, counts: threading.Event) -> dict[str, Any]:
         """Have a process write the file, and return its answer.
@@ -96,7 +96,7 @@ class Exporter:
         )
         process = _started(making, folder, limits)
         try:
-            confinement.watch(
+            confinement.see_to_its_end(
                 process, limits, lambda: counts.is_set() and not self._stopping.is_set()
             )
         except TimeOverError:
@@ -149,7 +149,7 @@ def _keep(making: Making, folder: Path, answer: Mapping[str, Any]) -> None:
 
     def accept(session: Session) -> bool:
         garbage.secure(session, {product: blob})
-        return exports.accept(session, making, found["name"], blob, found["facts"])
+        return exports.accept_export(session, making, found["name"], blob, found["facts"])
 
     _changed(accept)
 

@@ -43,7 +43,7 @@ class Making:
     model: str | None
 
 
-def request(session: Session, job_id: str, spec: ExportSpec) -> tuple[Export, bool]:
+def request_export(session: Session, job_id: str, spec: ExportSpec) -> tuple[Export, bool]:
     """Ask for an export of a job, which must be there; return it, and whether it is to be made.
 
     The same one asked for again is that one, and one that failed is tried again.
@@ -61,19 +61,19 @@ def request(session: Session, job_id: str, spec: ExportSpec) -> tuple[Export, bo
     return row, is_new
 
 
-def listing(session: Session, job_id: str) -> Sequence[Export]:
+def exports_of(session: Session, job_id: str) -> Sequence[Export]:
     """Return all exports of a job, the oldest first."""
     query = select(Export).where(Export.job_id == job_id)
     return session.scalars(query.order_by(Export.created_at, Export.id)).all()
 
 
-def find(session: Session, job_id: str, export_id: str) -> Export | None:
+def export_of(session: Session, job_id: str, export_id: str) -> Export | None:
     """Return one export of a job, if there is one of that id."""
     row = session.get(Export, export_id)
     return row if row is not None and row.job_id == job_id else None
 
 
-def take(session: Session) -> Making | None:
+def take_export(session: Session) -> Making | None:
     """Take the export that has waited longest, if there is one.
 
     One whose tries were lost too often fails instead.
@@ -99,12 +99,12 @@ def take(session: Session) -> Making | None:
     return None
 
 
-def renew(session: Session, making: Making) -> bool:
+def renew_export(session: Session, making: Making) -> bool:
     """Keep a try for another lease; return whether it still counts."""
     return _change(session, making, {"lease_until": func.now() + _lease()})
 
 
-def accept(
+def accept_export(
     session: Session, making: Making, name: str, blob: Blob, facts: Mapping[str, Any]
 ) -> bool:
     """Make the file an artifact of its job; return whether the try still counted.
@@ -126,7 +126,7 @@ def accept(
     return True
 
 
-def refuse(session: Session, making: Making, why: Mapping[str, str]) -> bool:
+def refuse_export(session: Session, making: Making, why: Mapping[str, str]) -> bool:
     """End a try whose network cannot be written so; return whether it still counted.
 
     Args:
@@ -136,7 +136,7 @@ def refuse(session: Session, making: Making, why: Mapping[str, str]) -> bool:
     return _end(session, making, {"state": "failed", "reason": dict(why)})
 
 
-def fail(session: Session, making: Making, message: str) -> bool:
+def lose_export(session: Session, making: Making, message: str) -> bool:
     """Have a try that was lost made again, after a pause that doubles each time.
 
     Args:
@@ -152,7 +152,7 @@ def fail(session: Session, making: Making, message: str) -> bool:
     return _change(session, making, changes)
 
 
-def give_back(session: Session, making: Making, pause: float = 0.0) -> bool:
+def give_export_back(session: Session, making: Making, pause: float = 0.0) -> bool:
     """End a try that nothing is to blame for; it is made again and does not count.
 
     Args:

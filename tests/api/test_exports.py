@@ -26,7 +26,7 @@ def job_id(submit, deliver_network):
 def made(job_id):
     """Return the rows of a job's exports, without their details."""
     with reading() as session:
-        return [(row.state, row.artifact) for row in exports.listing(session, job_id)]
+        return [(row.state, row.artifact) for row in exports.exports_of(session, job_id)]
 
 
 def artifacts_of(client, job_id):
@@ -86,7 +86,7 @@ def test_limits_hold(client, job_id, in_environment, limit, value):
     with in_environment(**{limit: value}):
         Exporter().make_all()
     with reading() as session:
-        (row,) = exports.listing(session, job_id)
+        (row,) = exports.exports_of(session, job_id)
         assert row.state in ("failed", "queued")
         assert row.reason is not None
         assert row.reason["code"] in ("export_too_large", "export_lost", "export_failed")
@@ -111,7 +111,7 @@ def test_one_that_is_stopped_or_lost_is_made_by_the_next(client, job_id):
 
 def _id(job_id):
     with reading() as session:
-        return exports.listing(session, job_id)[0].id
+        return exports.exports_of(session, job_id)[0].id
 
 
 def test_tries_that_are_lost_again_and_again_end(client, job_id):
@@ -126,13 +126,13 @@ def test_tries_that_are_lost_again_and_again_end(client, job_id):
 def test_a_try_that_no_longer_counts_changes_nothing(client, job_id):
     client.post(f"/v1/jobs/{job_id}/exports", json={"to": "safetensors"})
     with transaction() as session:
-        making = exports.take(session)
+        making = exports.take_export(session)
         assert making is not None
         session.execute(update(Export).values(number=7))
     with transaction() as session:
-        assert not exports.renew(session, making)
-        assert not exports.fail(session, making, "late")
-        assert not exports.give_back(session, making)
+        assert not exports.renew_export(session, making)
+        assert not exports.lose_export(session, making, "late")
+        assert not exports.give_export_back(session, making)
     assert made(job_id) == [("running", None)]
 
 
