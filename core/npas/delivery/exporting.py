@@ -1,8 +1,11 @@
 """export(): a network as a file of another format, in which what was shared stays shared."""
 
 import copy
+import hashlib
+import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +62,25 @@ def target(name: str) -> Target:
         "npas.delivery.exports", name.replace(".", "_"), kind="format", field="/to"
     )
     return cast(Target, found.TARGET)
+
+
+def artifact_name(spec: ExportSpec) -> str:
+    """Return the name of the file that a job delivers: other options, another name.
+
+    Raises:
+        UnknownNameError: there is no such format.
+    """
+    writer = target(spec.to)
+    stem, _, suffix = writer.file_name.partition(".")
+    told = spec.model_dump(mode="json", exclude={"to"}, exclude_defaults=True)
+    if told.keys() - {"network"}:
+        text = json.dumps(told, sort_keys=True).encode()
+        told["digest"] = hashlib.sha256(text).hexdigest()[:8]
+    words = [_NO_NAME.sub("_", str(told[name])) for name in ("network", "digest") if name in told]
+    return ".".join(("-".join((stem, *words)), suffix))
+
+
+_NO_NAME = re.compile(r"[^\w-]", re.ASCII)
 
 
 def export(
