@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from npas.delivery.report import Report
 from npas.plans import Plan
 from npas.spec import JobSpec
+from npas.spec.export import ExportSpec
 from npas.spec.sweep import SweepSpec
 
 from npas_api import (
@@ -20,6 +21,7 @@ from npas_api import (
     descendants,
     ensembles,
     events,
+    exports,
     frontiers,
     health,
     job_changes,
@@ -46,7 +48,7 @@ _DESCRIPTION = "Give it a network and a parameter budget; get back a trained net
 
 _PARTS = (
     *(plans, jobs, job_changes, job_log, descendants, deletion, events),
-    *(ensembles, metrics, artifacts, results, sweeps, frontiers, sweep_tables),
+    *(ensembles, metrics, artifacts, exports, results, sweeps, frontiers, sweep_tables),
     *(catalogues, datasets, receiving, health),
 )
 """Modules with routes."""
@@ -76,7 +78,7 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
     bodies = (
         *(JobSpec, SweepSpec),
         *(plans.PlanBody, job_changes.JobPatch, dataset_shapes.DatasetRequest),
-        *(descendants.JobMergePatch, descendants.Continuation),
+        *(descendants.JobMergePatch, descendants.Continuation, ExportSpec),
     )
     openapi.complete(app, models=(*bodies, Plan, Report, schemas.Estimate))
     app.add_middleware(OwnOrigin)

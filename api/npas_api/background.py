@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from npas_local.checking import Checker
+from npas_local.exporting import Exporter
 from npas_store import outbox, reaper, retention, uploads
 from npas_store.broker import BrokerDownError
 from npas_store.settings import settings
@@ -105,6 +106,14 @@ def checking() -> BackgroundLoop:
     )
 
 
+def exporting() -> BackgroundLoop:
+    """Return the loop that makes the exports that users asked for."""
+    exporter = Exporter()
+    return BackgroundLoop(
+        "exports", exporter.make_all, seconds=CHECK_SECONDS, interrupt=exporter.stop
+    )
+
+
 def expiring() -> BackgroundLoop:
     """Return the loop that gives up uploads that are not whole in time."""
     return BackgroundLoop("uploads", uploads.expire_once, seconds=EXPIRE_SECONDS, can_wait=True)
@@ -120,6 +129,7 @@ CHORES: Sequence[Callable[[], BackgroundLoop]] = (
     announcing,
     reaping,
     checking,
+    exporting,
     expiring,
     tidying,
 )

@@ -94,6 +94,12 @@ class PlanNotFoundError(ApiError):
     status = 404
 
 
+class ExportNotFoundError(ApiError):
+    """The job has no export of this id."""
+
+    status = 404
+
+
 class ArtifactNotFoundError(ApiError):
     """The job has no artifact of this name."""
 

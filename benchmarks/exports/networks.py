@@ -9,8 +9,12 @@ from npas.sharing.model import SharedModel
 from torch import nn
 
 _SIZES = {"input_size": 32, "input_channels": 3, "num_classes": 10}
-_CONV = [{"kind": "conv", "channels": 128}, {"kind": "norm"}, {"kind": "activation"}]
-_LINEAR = [{"kind": "linear", "outputs": 384}, {"kind": "activation"}]
+_CONV: list[dict[str, Any]] = [
+    {"kind": "conv", "channels": 128},
+    {"kind": "norm"},
+    {"kind": "activation"},
+]
+_LINEAR: list[dict[str, Any]] = [{"kind": "linear", "outputs": 384}, {"kind": "activation"}]
 _END = {"kind": "linear"}
 _POOL = {"kind": "pool", "function": "global"}
 _SMALLER = {"kind": "conv", "channels": 128, "stride": 2}

@@ -27,6 +27,7 @@ from npas_client import download, errors, stream
 from npas_client.answers import Artifact, Deletion, Estimate, Event, Found, Job
 from npas_client.datasets import DatasetCalls
 from npas_client.descendants import DescendantCalls
+from npas_client.exports import ExportCalls
 from npas_client.sweeps import SweepCalls
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -42,7 +43,7 @@ _AWAY = (errors.UnreachableError, errors.UnavailableError)
 log = logging.getLogger(__name__)
 
 
-class Client(SweepCalls, DescendantCalls, DatasetCalls):
+class Client(SweepCalls, DescendantCalls, DatasetCalls, ExportCalls):
     """A connection to one service.
 
     Requests that may be sent twice without harm are: reads, and submissions, which carry an

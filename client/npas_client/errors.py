@@ -84,6 +84,14 @@ class DownloadError(ServiceError):
     """The bytes that arrived are not the artifact's, by its sha256."""
 
 
+class ExportFailedError(ServiceError):
+    """An export cannot be made; `code` is that of its reason."""
+
+    def __init__(self, reason: Mapping[str, Any]) -> None:
+        told = " ".join(filter(None, (reason.get("message", ""), reason.get("hint", ""))))
+        super().__init__(told or "the export failed", problem={"code": reason.get("code", "")})
+
+
 class UploadError(ServiceError):
     """The service does not take the bytes of a dataset, however often they are sent."""
 

@@ -5,39 +5,35 @@ memory, time and file size, no environment and no rights beyond a user's; whatev
 the dataset ends as ready or as refused with a reason, and its folder is deleted.
 """
 
-import contextlib
 import errno
 import json
 import logging
 import os
-import resource
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from npas_store import blobs, checks, datasets, garbage, machine, uploads
 from npas_store.checks import INVALID, Check
-from npas_store.database import UNREACHABLE, transaction
+from npas_store.database import transaction
 from npas_store.settings import settings
 from npas_store.transitions import reason
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
-from npas_local import privileges
+from npas_local import confinement, privileges
 from npas_local.check_process import ANSWER, CONTENT, THUMBNAILS
-from npas_local.processes import StartError, die_with
+from npas_local.confinement import Limits, LostError, RefusedError, StoppedError, TimeOverError
+from npas_local.processes import StartError
 
-_LOOK_SECONDS = 0.05
-_MORE_SECONDS = 10
-"""Of a processor, between the signal of a limit and the end."""
 _MAX_FILES = 128
 _MAX_ANSWER_BYTES = 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -45,30 +41,9 @@ _FULL_SECONDS = 30.0
 _ARRAYS = 3
 """Memory that a check needs, in sizes of the arrays that it makes."""
 _MEND = "mend the file, and send it again as another dataset"
-_KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG")
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP)
 
 log = logging.getLogger(__name__)
-
-
-class LostError(Exception):
-    """The process that checks is gone, for no fault of the data; the message says how."""
-
-
-class StoppedError(Exception):
-    """This process is to end, or the check no longer counts."""
-
-
-class RefusedError(Exception):
-    """The data cannot be used.
-
-    Attributes:
-        reason: a `transitions.reason`.
-    """
-
-    def __init__(self, told: dict[str, str]) -> None:
-        super().__init__(told["message"])
-        self.reason = told
 
 
 class Checker:
@@ -106,7 +81,10 @@ class Checker:
 
     def _try(self, check: Check) -> None:
         try:
-            with _kept(check) as counts, _room(check) as folder:
+            with (
+                confinement.lease_kept(partial(checks.renew, check=check)) as counts,
+                _room(check) as folder,
+            ):
                 answer = self._answer(check, folder, counts)
                 _record(check, folder, answer)
         except StoppedError:
@@ -137,38 +115,29 @@ class Checker:
             LostError: it ended otherwise.
             StoppedError: nobody wants to know any more.
         """
-        kills = machine.num_kills_for_memory()
-        process = _start(check, folder)
-        deadline = time.monotonic() + settings().check_seconds
+        kills, limits = machine.num_kills_for_memory(), _limits()
+        process = _start(check, folder, limits)
+
+        def is_wanted() -> bool:
+            _require_room(0)
+            return counts.is_set() and not self._stopping.is_set()
+
         try:
-            while process.poll() is None:
-                if self._stopping.is_set() or not counts.is_set():
-                    raise StoppedError
-                _require_room(0)
-                if time.monotonic() > deadline:
-                    raise _exceeded("time")
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_LOOK_SECONDS)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with all that it may have started
-            process.wait()
+            confinement.see_to_its_end(process, limits, is_wanted)
+        except TimeOverError:
+            raise _exceeded("time") from None
         if process.returncode != 0:
             raise _ended(process.returncode, folder, machine.num_kills_for_memory() > kills)
         return _read_answer(folder)
 
 
-def _start(check: Check, folder: Path) -> "subprocess.Popen[bytes]":
+def _limits() -> Limits:
+    memory = settings().check_megabytes * uploads.MEGABYTE
+    return Limits(memory_bytes=memory, seconds=settings().check_seconds, files=_MAX_FILES)
+
+
+def _start(check: Check, folder: Path, limits: Limits) -> "subprocess.Popen[bytes]":
     source = uploads.content(check.dataset_id)
-    become = privileges.unprivileged(Path(sys.executable), source.parent)
-    parent = os.getpid()
-
-    def enter() -> None:
-        _limit()
-        if become:
-            become()
-        die_with(parent)  # last: a change of identity would clear it
-
     order = {
         "source": str(source),
         "folder": str(folder),
@@ -177,21 +146,8 @@ def _start(check: Check, folder: Path) -> "subprocess.Popen[bytes]":
         "sha256": check.sha256,
         "array_bytes": settings().check_megabytes * uploads.MEGABYTE // _ARRAYS,
     }
-    program = [sys.executable, "-P", "-m", "npas_local.check_process", json.dumps(order)]
-    with (folder / "log").open("ab") as output:
-        try:
-            return subprocess.Popen(
-                program,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env=_environment(folder),
-                start_new_session=True,
-                preexec_fn=enter,
-            )
-        except subprocess.SubprocessError as error:
-            raise LostError(f"no process can be started: {error}") from error
+    become = privileges.unprivileged(Path(sys.executable), source.parent)
+    return confinement.start("npas_local.check_process", order, folder, limits, become)
 
 
 def _require_room(num_bytes: int) -> None:
@@ -202,34 +158,6 @@ def _require_room(num_bytes: int) -> None:
     """
     if uploads.spare_bytes() < num_bytes:
         raise OSError(errno.ENOSPC, "NPAS_FREE_MEGABYTES of room are to be left on it")
-
-
-def _limit() -> None:
-    """Bound what the calling process, and all that it starts, may take."""
-    memory = settings().check_megabytes * uploads.MEGABYTE
-    seconds = settings().check_seconds
-    for kind, most, hard in (
-        (resource.RLIMIT_AS, memory, memory),
-        (resource.RLIMIT_CPU, seconds, seconds + _MORE_SECONDS),
-        (resource.RLIMIT_FSIZE, memory, memory),
-        (resource.RLIMIT_NOFILE, _MAX_FILES, _MAX_FILES),
-        (resource.RLIMIT_CORE, 0, 0),
-    ):
-        _, allowed = resource.getrlimit(kind)
-        if allowed != resource.RLIM_INFINITY:
-            most, hard = min(most, allowed), min(hard, allowed)
-        resource.setrlimit(kind, (most, hard))
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_ARENA_MAX")
-    return {
-        **kept,
-        **dict.fromkeys(threads, "1"),
-        **dict.fromkeys(("HOME", "TMPDIR"), str(folder)),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
 
 
 @contextmanager
@@ -246,27 +174,6 @@ def _room(check: Check) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _kept(check: Check) -> Iterator[threading.Event]:
-    """Keep a check's lease for the length of the block; gives whether it still counts."""
-    counts, over = threading.Event(), threading.Event()
-    counts.set()
-
-    def renew() -> None:
-        while not over.wait(settings().lease_seconds / 3):
-            with contextlib.suppress(*UNREACHABLE), transaction() as session:
-                if not checks.renew(session, check):
-                    counts.clear()
-
-    thread = threading.Thread(target=renew, name="check-lease", daemon=True)
-    thread.start()
-    try:
-        yield counts
-    finally:
-        over.set()
-        thread.join()
 
 
 def _read_answer(folder: Path) -> dict[str, Any]:
@@ -375,5 +282,4 @@ def _ended(code: int, folder: Path, is_for_memory: bool) -> Exception:
         return RefusedError(reason(INVALID, told, hint="write the file again, and send that"))
     if is_for_memory:
         return LostError("it was killed while the machine ran out of memory")
-    words = (folder / "log").read_text(errors="replace").strip().splitlines()
-    return LostError(f"it ended with {code}: {words[-1][:300] if words else 'without a word'}")
+    return LostError(f"it ended with {code}: {confinement.last_words(folder)}")

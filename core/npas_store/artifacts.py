@@ -26,13 +26,22 @@ def kind(name: str) -> str:
     return stem if stem in ("plan", "report") else _KINDS.get(f".{suffix}", "file")
 
 
-def record(session: Session, job_id: str, name: str, blob: Blob) -> None:
+def record(
+    session: Session, job_id: str, name: str, blob: Blob, *, kind_of_file: str | None = None
+) -> None:
     """Give a blob a name in a job; a name given again is replaced.
 
     A worker must hold its lease in the same transaction (`claims.guard`).
+
+    Args:
+        session: of the transaction.
+        job_id: of the job.
+        name: of the file.
+        blob: its bytes.
+        kind_of_file: None: by its name.
     """
     values = {
-        "kind": kind(name),
+        "kind": kind_of_file or kind(name),
         "media_type": media_type(name),
         "bytes": blob.bytes,
         "sha256": blob.sha256,

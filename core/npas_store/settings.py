@@ -96,6 +96,10 @@ class Settings(BaseSettings):
     check_megabytes: int = Field(
         4096, ge=256, description="a dataset whose check needs more memory is refused"
     )
+    export_seconds: int = Field(600, ge=1, description="an export that takes longer fails")
+    export_megabytes: int = Field(
+        16_384, ge=1024, description="an export that needs more memory fails; addresses count"
+    )
     log_megabytes: int = Field(
         10, ge=1, le=10_000, description="of what a training says, at least the last half is kept"
     )

@@ -14,6 +14,7 @@ ONE_EACH = {
     "core/npas/arch/families": "FAMILY",
     "core/npas/artifacts": "ARTIFACT",
     "core/npas/corruptions": "CORRUPTION",
+    "core/npas/delivery/exports": "TARGET",
 }
 """Folder of a kind, and what each file in it that is found by name must define."""
 

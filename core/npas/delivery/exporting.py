@@ -1,8 +1,11 @@
 """export(): a network as a file of another format, in which what was shared stays shared."""
 
 import copy
+import hashlib
+import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +62,25 @@ def target(name: str) -> Target:
         "npas.delivery.exports", name.replace(".", "_"), kind="format", field="/to"
     )
     return cast(Target, found.TARGET)
+
+
+def artifact_name(spec: ExportSpec) -> str:
+    """Return the name of the file that a job delivers: other options, another name.
+
+    Raises:
+        UnknownNameError: there is no such format.
+    """
+    writer = target(spec.to)
+    stem, _, suffix = writer.file_name.partition(".")
+    told = spec.model_dump(mode="json", exclude={"to"}, exclude_defaults=True)
+    if told.keys() - {"network"}:
+        text = json.dumps(told, sort_keys=True).encode()
+        told["digest"] = hashlib.sha256(text).hexdigest()[:8]
+    words = [_NO_NAME.sub("_", str(told[name])) for name in ("network", "digest") if name in told]
+    return ".".join(("-".join((stem, *words)), suffix))
+
+
+_NO_NAME = re.compile(r"[^\w-]", re.ASCII)
 
 
 def export(
@@ -157,8 +179,7 @@ def _order(
         module: nn.Module = Unrolled(shared, guard=spec.guard)
         size = unique_bytes(shared.state_dict(keep_vars=True))
         if example is None:
-            architecture = shared.plan.networks[0].architecture
-            example = arch.example_input(architecture, num_examples=2)
+            example = _random_input(shared)
     else:
         if spec.network is not None or spec.guard:
             name = "guard" if spec.guard else "network"
@@ -174,6 +195,20 @@ def _order(
     given = () if example is None else (example,) if isinstance(example, Tensor) else example
     inputs = tuple(_batch(each.cpu(), spec) for each in given)
     return Order(networks=networks, module=module, example=inputs, spec=spec), size
+
+
+def _random_input(shared: SharedModel) -> Tensor:
+    """Return two examples that a network can read.
+
+    Raises:
+        InvalidSpecError: its plan does not say what it reads.
+    """
+    try:
+        return arch.example_input(shared.plan.networks[0].architecture, num_examples=2)
+    except InvalidSpecError as error:
+        raise InvalidSpecError(
+            f"{error.message}: give example=, its input as a tensor or several"
+        ) from error
 
 
 def _batch(example: Tensor, spec: ExportSpec) -> Tensor:

@@ -112,7 +112,9 @@ class Apart(nn.Module):
         factor, term = (
             cast(Tensor, each).view(-1, *[1] * (x.dim() - 2)) for each in (self.scale, self.shift)
         )
-        return x * (factor + self._zero[0].value) + term
+        zero = self._zero[0].value
+        assert zero is not None
+        return x * (factor + zero) + term
 
 
 class Zero:

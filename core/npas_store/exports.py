@@ -1,0 +1,194 @@
+"""Exports of delivered networks: asked for, made by one process at a time, kept as artifacts.
+
+A try is numbered, and every write of it names its number: one whose lease ran out, or whose job
+was deleted, can change nothing any more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from npas.spec.export import ExportSpec
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from npas_store import artifacts
+from npas_store.blobs import Blob
+from npas_store.export_tables import Export
+from npas_store.json_values import fingerprint, finite
+from npas_store.lineage import MODEL
+from npas_store.settings import settings
+from npas_store.tables import Job, new_id
+from npas_store.transitions import reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Making:
+    """An export to be made, and the number under which it is.
+
+    Attributes:
+        export_id: of the export.
+        job_id: of the job.
+        number: of the try, from 1.
+        spec: what was asked for.
+        model: hash of the network's file; None: the job has none any more.
+    """
+
+    export_id: str
+    job_id: str
+    number: int
+    spec: Mapping[str, Any]
+    model: str | None
+
+
+def request_export(session: Session, job_id: str, spec: ExportSpec) -> tuple[Export, bool]:
+    """Ask for an export of a job, which must be there; return it, and whether it is to be made.
+
+    The same one asked for again is that one, and one that failed is tried again.
+    """
+    asked = spec.model_dump(mode="json")
+    own = {"job_id": job_id, "request_fingerprint": fingerprint(asked)}
+    values = {"id": new_id("exp"), "spec": asked, **own}
+    made = insert(Export).values(values).on_conflict_do_nothing().returning(Export.id)
+    is_new = session.scalar(made) is not None
+    row = session.scalars(select(Export).filter_by(**own).with_for_update()).one()
+    if row.state == "failed":
+        row.state, row.reason, row.number, row.finished_at = "queued", None, 0, None
+        row.lease_until, is_new = None, True
+        session.flush()
+    return row, is_new
+
+
+def exports_of(session: Session, job_id: str) -> Sequence[Export]:
+    """Return all exports of a job, the oldest first."""
+    query = select(Export).where(Export.job_id == job_id)
+    return session.scalars(query.order_by(Export.created_at, Export.id)).all()
+
+
+def export_of(session: Session, job_id: str, export_id: str) -> Export | None:
+    """Return one export of a job, if there is one of that id."""
+    row = session.get(Export, export_id)
+    return row if row is not None and row.job_id == job_id else None
+
+
+def take_export(session: Session) -> Making | None:
+    """Take the export that has waited longest, if there is one.
+
+    One whose tries were lost too often fails instead.
+    """
+    is_free = or_(Export.lease_until.is_(None), Export.lease_until < func.now())
+    query = select(Export).where(Export.state.in_(("queued", "running")), is_free)
+    query = query.order_by(Export.created_at, Export.id).limit(1)
+    while row := session.scalars(query.with_for_update(skip_locked=True)).one_or_none():
+        if row.number >= settings().max_attempts:
+            _give_up(row)
+            session.flush()
+            continue
+        row.number += 1
+        row.state, row.lease_until = "running", func.now() + _lease()
+        model = artifacts.find(session, row.job_id, MODEL)
+        return Making(
+            export_id=row.id,
+            job_id=row.job_id,
+            number=row.number,
+            spec=dict(row.spec),
+            model=None if model is None else model.sha256,
+        )
+    return None
+
+
+def renew_export(session: Session, making: Making) -> bool:
+    """Keep a try for another lease; return whether it still counts."""
+    return _change(session, making, {"lease_until": func.now() + _lease()})
+
+
+def accept_export(
+    session: Session, making: Making, name: str, blob: Blob, facts: Mapping[str, Any]
+) -> bool:
+    """Make the file an artifact of its job; return whether the try still counted.
+
+    Args:
+        making: the try.
+        name: of the artifact.
+        blob: its bytes, which `garbage.secure` has seen in the same transaction.
+        facts: what is told of it.
+    """
+    # The job first, as who deletes it does: its row stays while the artifact is recorded.
+    held = select(Job.id).where(Job.id == making.job_id)
+    if session.scalar(held.with_for_update(read=True, key_share=True)) is None:
+        return False
+    changes = {"state": "succeeded", "artifact": name, "facts": finite(facts), "reason": None}
+    if not _end(session, making, changes):
+        return False
+    artifacts.record(session, making.job_id, name, blob, kind_of_file="export")
+    return True
+
+
+def refuse_export(session: Session, making: Making, why: Mapping[str, str]) -> bool:
+    """End a try whose network cannot be written so; return whether it still counted.
+
+    Args:
+        making: the try.
+        why: a `transitions.reason`.
+    """
+    return _end(session, making, {"state": "failed", "reason": dict(why)})
+
+
+def lose_export(session: Session, making: Making, message: str) -> bool:
+    """Have a try that was lost made again, after a pause that doubles each time.
+
+    Args:
+        making: the try.
+        message: what the machine did to it.
+
+    Returns:
+        Whether it still counted.
+    """
+    pause = settings().retry_seconds * 2 ** min(making.number - 1, 6)
+    why = reason("export_lost", message)
+    changes = {"state": "queued", "reason": why, "lease_until": _after(pause)}
+    return _change(session, making, changes)
+
+
+def give_export_back(session: Session, making: Making, pause: float = 0.0) -> bool:
+    """End a try that nothing is to blame for; it is made again and does not count.
+
+    Args:
+        making: the try.
+        pause: seconds until it may be begun again.
+
+    Returns:
+        Whether it still counted.
+    """
+    changes = {"state": "queued", "number": making.number - 1, "lease_until": _after(pause)}
+    return _change(session, making, changes)
+
+
+def _give_up(row: Export) -> None:
+    last = f", the last time: {row.reason['message']}" if row.reason else ""
+    row.reason = reason(
+        "export_lost",
+        f"the process that makes it was lost {row.number} times{last}",
+        hint="look into the log of the API; then ask for it again",
+    )
+    row.state, row.finished_at, row.lease_until = "failed", func.now(), None
+
+
+def _end(session: Session, making: Making, changes: Mapping[str, Any]) -> bool:
+    return _change(session, making, {**changes, "finished_at": func.now(), "lease_until": None})
+
+
+def _change(session: Session, making: Making, changes: Mapping[str, Any]) -> bool:
+    own = (Export.id == making.export_id, Export.number == making.number)
+    statement = update(Export).where(*own, Export.state == "running").values(dict(changes))
+    return session.scalar(statement.returning(Export.id)) is not None
+
+
+def _lease() -> timedelta:
+    return timedelta(seconds=settings().lease_seconds)
+
+
+def _after(seconds: float) -> ColumnElement[Any]:
+    return func.now() + timedelta(seconds=seconds)

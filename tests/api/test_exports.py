@@ -1,0 +1,177 @@
+"""Exports over HTTP: asked for once, made in a process with limits, kept as artifacts."""
+
+import threading
+from pathlib import Path
+
+import npas
+import pytest
+import torch
+from npas_client.client import Client
+from npas_client.errors import ConflictError, ExportFailedError
+from npas_local.exporting import Exporter
+from npas_store import exports
+from npas_store.database import reading, transaction
+from npas_store.export_tables import Export
+from npas_store.settings import settings
+from sqlalchemy import select, update
+
+
+@pytest.fixture
+def job_id(submit, deliver_network):
+    """A job that has delivered a network."""
+    submit()
+    return deliver_network()[0]
+
+
+def made(job_id):
+    """Return the rows of a job's exports, without their details."""
+    with reading() as session:
+        return [(row.state, row.artifact) for row in exports.exports_of(session, job_id)]
+
+
+def artifacts_of(client, job_id):
+    rows = client.get(f"/v1/jobs/{job_id}/artifacts").json()["data"]
+    return {row["name"]: row for row in rows}
+
+
+def test_an_export_becomes_an_artifact(client, job_id, tmp_path):
+    answer = client.post(f"/v1/jobs/{job_id}/exports", json={"to": "torch.export"})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["state"] == "queued"
+    again = client.post(f"/v1/jobs/{job_id}/exports", json={"to": "torch.export", "guard": False})
+    assert (again.status_code, again.json()["id"]) == (200, answer.json()["id"])
+    assert Exporter().make_all() == 1
+    found = client.get(answer.headers["location"]).json()
+    assert found["state"] == "succeeded", found
+    assert found["artifact"] == "model.pt2"
+    row = artifacts_of(client, job_id)["model.pt2"]
+    assert (row["kind"], row["bytes"]) == ("export", found["facts"]["file_bytes"])
+    (tmp_path / "model.pt2").write_bytes(client.get(row["url"]).content)
+    module = torch.export.load(tmp_path / "model.pt2").module()
+    (tmp_path / "net").write_bytes(
+        client.get(f"/v1/jobs/{job_id}/artifacts/model.safetensors").content
+    )
+    net = npas.load(tmp_path / "net")
+    x = npas.arch.example_input(net.plan.networks[0].architecture, num_examples=3)
+    torch.testing.assert_close(module(x), net(x))
+    assert not list(settings().jobs.glob("*/export-*"))
+    assert Exporter().make_all() == 0
+
+
+def test_a_job_that_is_deleted_takes_its_exports_along(client, job_id):
+    client.post(f"/v1/jobs/{job_id}/exports", json={"to": "safetensors"})
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 200
+    assert Exporter().make_all() == 0
+    with reading() as session:
+        assert session.scalars(select(Export)).all() == []
+    assert client.get(f"/v1/jobs/{job_id}/exports").status_code == 404
+
+
+def test_what_cannot_be_exported_says_why_and_may_be_asked_for_again(client, job_id):
+    body = {"to": "safetensors", "guard": True}
+    client.post(f"/v1/jobs/{job_id}/exports", json=body)
+    Exporter().make_all()
+    (found,) = client.get(f"/v1/jobs/{job_id}/exports").json()["data"]
+    assert (found["state"], found["reason"]["code"]) == ("failed", "invalid_spec")
+    assert "guard means nothing" in found["reason"]["message"]
+    assert client.post(f"/v1/jobs/{job_id}/exports", json=body).status_code == 202
+    assert made(job_id) == [("queued", None)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"), [("NPAS_EXPORT_MEGABYTES", "1024"), ("NPAS_EXPORT_SECONDS", "1")]
+)
+def test_limits_hold(client, job_id, in_environment, limit, value):
+    client.post(f"/v1/jobs/{job_id}/exports", json={"to": "torch.export"})
+    with in_environment(**{limit: value}):
+        Exporter().make_all()
+    with reading() as session:
+        (row,) = exports.exports_of(session, job_id)
+        assert row.state in ("failed", "queued")
+        assert row.reason is not None
+        assert row.reason["code"] in ("export_too_large", "export_lost", "export_failed")
+
+
+def test_one_that_is_stopped_or_lost_is_made_by_the_next(client, job_id):
+    client.post(f"/v1/jobs/{job_id}/exports", json={"to": "safetensors"})
+    stopped = Exporter()
+    thread = threading.Thread(target=stopped.make_all)
+    thread.start()
+    stopped.stop()
+    thread.join()
+    with transaction() as session:  # one that was killed left its lease and its folder
+        session.execute(update(Export).values(state="running", number=1, lease_until=None))
+    left = settings().jobs / job_id / f"export-{_id(job_id)}"
+    left.mkdir(parents=True)
+    Path(left, "product").write_text("half of a file")
+    assert Exporter().make_all() == 1
+    assert made(job_id) == [("succeeded", "weights.safetensors")]
+    assert not left.exists()
+
+
+def _id(job_id):
+    with reading() as session:
+        return exports.exports_of(session, job_id)[0].id
+
+
+def test_tries_that_are_lost_again_and_again_end(client, job_id):
+    client.post(f"/v1/jobs/{job_id}/exports", json={"to": "safetensors"})
+    with transaction() as session:
+        session.execute(update(Export).values(number=settings().max_attempts))
+    assert Exporter().make_all() == 0
+    (found,) = client.get(f"/v1/jobs/{job_id}/exports").json()["data"]
+    assert (found["state"], found["reason"]["code"]) == ("failed", "export_lost")
+
+
+def test_a_try_that_no_longer_counts_changes_nothing(client, job_id):
+    client.post(f"/v1/jobs/{job_id}/exports", json={"to": "safetensors"})
+    with transaction() as session:
+        making = exports.take_export(session)
+        assert making is not None
+        session.execute(update(Export).values(number=7))
+    with transaction() as session:
+        assert not exports.renew_export(session, making)
+        assert not exports.lose_export(session, making, "late")
+        assert not exports.give_export_back(session, making)
+    assert made(job_id) == [("running", None)]
+
+
+def test_requests_that_do_not_fit_are_problems(client, submit, job_id):
+    address = f"/v1/jobs/{job_id}/exports"
+    for body, status in (
+        ({"to": "onnxx"}, 422),
+        ({"to": "onnx", "opset": 3}, 422),
+        ({"format": "onnx"}, 422),
+        ([], 422),
+    ):
+        answer = client.post(address, json=body)
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+    queued = submit()["id"]
+    assert client.post(f"/v1/jobs/{queued}/exports", json={}).status_code == 409
+    assert client.get(f"{address}/exp_nothing").status_code == 404
+    assert client.post(f"/v1/jobs/job_{'0' * 32}/exports", json={}).status_code == 404
+
+
+def test_the_client_waits_for_it(url, job_id, submit, tmp_path):
+    exporter, over = Exporter(), threading.Event()
+
+    def work():
+        while not over.wait(0.05):
+            exporter.make_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        with Client(url) as service:
+            found = service.export(job_id, "safetensors", timeout=120)
+            assert found.artifact == "weights.safetensors"
+            service.download(job_id, found.artifact, tmp_path / "weights.safetensors")
+            assert [each.id for each in service.exports(job_id)] == [found.id]
+            with pytest.raises(ExportFailedError, match="opset means nothing"):
+                service.export(job_id, "safetensors", opset=20)
+            with pytest.raises(ConflictError):
+                service.export(submit()["id"])
+    finally:
+        over.set()
+        thread.join()
