@@ -93,9 +93,9 @@ def make_export(
 def _check(spec: ExportSpec) -> None:
     name, known = registry.canonical(spec.to.replace(".", "_")), registry.names(FORMATS)
     if name not in known:
-        raise UnknownNameError(
-            "format", spec.to, known, registry.nearest(name, known), field="/to"
-        )
+        found = UnknownNameError("format", spec.to, known, registry.nearest(name, known))
+        blame = errors.FieldError(pointer="/to", code=found.code, message=found.message)
+        raise errors.UnknownNameError(found.message, errors=[blame])
 
 
 @router.get(

@@ -25,6 +25,8 @@ ROUTES = {
     "/v1/jobs/{job_id}/continue": {"post"},
     "/v1/jobs/{job_id}/ensemble": {"get"},
     "/v1/jobs/{job_id}/events": {"get"},
+    "/v1/jobs/{job_id}/exports": {"get", "post"},
+    "/v1/jobs/{job_id}/exports/{export_id}": {"get"},
     "/v1/jobs/{job_id}/metrics": {"get"},
     "/v1/jobs/{job_id}/plan": {"get"},
     "/v1/jobs/{job_id}/log": {"get"},

@@ -194,8 +194,8 @@ def test_a_field_that_is_wrong_is_named(client, asked, changes, pointer, code):
 @pytest.mark.parametrize(
     ("changes", "pointer", "allowed"),
     [
-        ({"budget": "small"}, "/budget", 'a count of parameters, or {"fraction": 0.25}'),
-        ({"budget": 1.5}, "/budget", 'a count of parameters, or {"fraction": 0.25}'),
+        ({"budget": "small"}, "/budget", 'a count of parameters, {"fraction": 0.25} for'),
+        ({"budget": 1.5}, "/budget", 'a count of parameters, {"fraction": 0.25} for'),
         ({"budget": {"fraction": 11}}, "/budget/fraction", "less than or equal to 10"),
         ({"method": ["ssn"]}, "/method", 'a name, such as "block_mix", or {"name": "block_mix"}'),
         ({"method": {"method": "ssn"}}, "/method/name", 'or {"name": "block_mix"}'),

@@ -179,8 +179,7 @@ def _order(
         module: nn.Module = Unrolled(shared, guard=spec.guard)
         size = unique_bytes(shared.state_dict(keep_vars=True))
         if example is None:
-            architecture = shared.plan.networks[0].architecture
-            example = arch.example_input(architecture, num_examples=2)
+            example = _random_input(shared)
     else:
         if spec.network is not None or spec.guard:
             name = "guard" if spec.guard else "network"
@@ -196,6 +195,20 @@ def _order(
     given = () if example is None else (example,) if isinstance(example, Tensor) else example
     inputs = tuple(_batch(each.cpu(), spec) for each in given)
     return Order(networks=networks, module=module, example=inputs, spec=spec), size
+
+
+def _random_input(shared: SharedModel) -> Tensor:
+    """Return two examples that a network can read.
+
+    Raises:
+        InvalidSpecError: its plan does not say what it reads.
+    """
+    try:
+        return arch.example_input(shared.plan.networks[0].architecture, num_examples=2)
+    except InvalidSpecError as error:
+        raise InvalidSpecError(
+            f"{error.message}: give example=, its input as a tensor or several"
+        ) from error
 
 
 def _batch(example: Tensor, spec: ExportSpec) -> Tensor:

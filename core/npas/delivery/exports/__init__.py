@@ -1,1 +1,1 @@
-"""Formats of exports. One file each: NAME.py defines TARGET, with the promises of `_target.Target`."""
+"""Formats of exports: one file each, NAME.py, defines TARGET; see `_target.Target`."""
