@@ -5,6 +5,7 @@ docs/architectures.md, `--only hf` takes those of one source.
 """
 
 import argparse
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from npas.spec import ArchitectureSpec
 from torch import Tensor, nn
 
 from benchmarks.timing import table, write_section
-from benchmarks.unseen_modules import MODULES
+from benchmarks.own_modules import MODULES, Example
 from benchmarks.unseen_networks import HF, TIMM, TORCHVISION
 
 PAGE = Path(__file__).parent.parent / "docs" / "architectures.md"
@@ -36,14 +37,14 @@ class Subject:
         name: of it, there.
         architecture: a spec, or the module itself.
         build: makes it, with the same values at every call.
-        inputs: makes what it reads; two examples.
+        inputs: makes what it reads, in order or by name.
     """
 
     source: str
     name: str
     architecture: Callable[[], Any]
     build: Callable[[], nn.Module]
-    inputs: Callable[[], tuple[Tensor, ...]]
+    inputs: Callable[[], Example]
 
     @property
     def is_own(self) -> bool:
@@ -90,17 +91,17 @@ def subjects() -> dict[str, list[Subject]]:
 def tried(subject: Subject, fraction: float) -> str:
     """Return "equal" where all went well, else why not."""
     try:
-        plan = npas.plan(subject.architecture(), budget={"fraction": fraction})
+        plan = planned(subject, budget={"fraction": fraction})
     except InfeasibleBudgetError as error:
-        dense = npas.plan(subject.architecture(), method="dense").ledger.dense
-        return f"refused: at least {error.minimum / dense:.0%}"
+        return f"refused: at least {error.minimum / planned(subject, method='dense').dense:.0%}"
     except NpasError as error:
         return f"refused: {error.message}"
     net = npas.share(subject.build(), plan)
     inputs = subject.inputs()
+    answers = functools.partial(_answers, inputs=inputs)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
     net.train()
-    _sum(net(*inputs)).backward()  # type: ignore[no-untyped-call]  # torch's own
+    torch.autograd.backward(answers(net))
     optimizer.step()
     count = sum(p.numel() for p in net.parameters() if p.requires_grad)
     if count > plan.ledger.budget:
@@ -110,8 +111,19 @@ def tried(subject: Subject, fraction: float) -> str:
         path = Path(folder) / "model.safetensors"
         npas.save(net, path)
         loaded = npas.load(path, into=subject.build()) if subject.is_own else npas.load(path)
-        is_equal = torch.equal(_sum(loaded(*inputs)), _sum(net(*inputs)))
+        is_equal = torch.equal(answers(loaded), answers(net))
     return "equal" if is_equal else "FAILED: other outputs after reading the file"
+
+
+def planned(subject: Subject, **options: Any) -> npas.Plan:
+    """Return a plan of one network; a module of one's own is run once for it."""
+    if subject.is_own:
+        options["example"] = subject.inputs()
+    return npas.plan(subject.architecture(), **options)
+
+
+def _answers(network: nn.Module, inputs: Example) -> Tensor:
+    return _sum(network(**inputs) if isinstance(inputs, Mapping) else network(*inputs))
 
 
 def _sum(outputs: Any) -> Tensor:
@@ -124,7 +136,7 @@ def _sum(outputs: Any) -> Tensor:
 
 def row(subject: Subject) -> list[str]:
     """Try one network at all budgets and return its row of the table."""
-    dense = npas.plan(subject.architecture(), method="dense").ledger.dense
+    dense = planned(subject, method="dense").dense
     return [
         subject.source,
         subject.name,
