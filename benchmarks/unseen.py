@@ -20,8 +20,8 @@ from npas.errors import InfeasibleBudgetError, NpasError
 from npas.spec import ArchitectureSpec
 from torch import Tensor, nn
 
-from benchmarks.timing import table, write_section
 from benchmarks.own_modules import MODULES, Example
+from benchmarks.timing import table, write_section
 from benchmarks.unseen_networks import HF, TIMM, TORCHVISION
 
 PAGE = Path(__file__).parent.parent / "docs" / "architectures.md"
@@ -59,23 +59,36 @@ def listed(names: tuple[str, ...], source: str) -> Iterator[Subject]:
         yield Subject(
             source=source,
             name=name.partition(":")[2],
-            architecture=lambda spec=spec: spec,
-            build=lambda spec=spec: arch.build(spec, seed=0),
-            inputs=lambda spec=spec: (arch.example_input(spec),),
+            architecture=functools.partial(_itself, spec),
+            build=functools.partial(arch.build, spec, seed=0),
+            inputs=functools.partial(_example, spec),
         )
+
+
+def _itself(spec: ArchitectureSpec) -> ArchitectureSpec:
+    return spec
+
+
+def _example(spec: ArchitectureSpec) -> tuple[Tensor]:
+    return (arch.example_input(spec),)
 
 
 def own() -> Iterator[Subject]:
     """Yield modules as users write them."""
     for name, (make, example) in MODULES.items():
-
-        def build(make: Callable[[], nn.Module] = make) -> nn.Module:
-            torch.manual_seed(0)
-            return make()
-
+        build = functools.partial(_made, make, example)
         yield Subject(
             source="own module", name=name, architecture=build, build=build, inputs=example
         )
+
+
+def _made(make: Callable[[], nn.Module], example: Callable[[], Example]) -> nn.Module:
+    """Return a module that has run once: then lazy layers know their shapes."""
+    torch.manual_seed(0)
+    module = make().eval()
+    with torch.no_grad():
+        _answers(module, example())
+    return module
 
 
 def subjects() -> dict[str, list[Subject]]:
