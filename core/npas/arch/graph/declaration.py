@@ -96,10 +96,11 @@ def _left_as_it_is(module: nn.Module) -> Iterator[None]:
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             yield
-            for buffer, before in buffers:
-                buffer.copy_(before)
     finally:
         torch.backends.mha.set_fastpath_enabled(is_fast)
+        with torch.no_grad():  # of a module that was refused as well: it ran in training, too
+            for buffer, before in buffers:
+                buffer.copy_(before)
         for each, was_training in modes:
             each.training = was_training
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from npas import arch
 from npas.arch.graph.ownership import Owners
+from npas.errors import UndeclarableError
 from npas.spec import ArchitectureSpec
 from torch import nn
 from torch.nn import functional as F
@@ -256,6 +257,18 @@ def test_function_is_declared(name):
     module = Simple(FUNCTIONS[name])
     network = rebuilt(module, npas.declare(module, images()))
     assert torch.equal(network(images(5)), module.eval()(images(5)))
+
+
+def test_refused_module_is_left_as_it_was():
+    module = nn.Sequential(
+        nn.BatchNorm2d(3),
+        Simple(lambda x, _: x + x.sum().item()),
+    )
+    before = {name: each.clone() for name, each in module.state_dict().items()}
+    with pytest.raises(UndeclarableError, match="item"):
+        npas.declare(module, images())
+    assert all(torch.equal(each, before[name]) for name, each in module.state_dict().items())
+    assert module.training
 
 
 def test_owners_know_modules_by_name():
