@@ -74,7 +74,11 @@ def _refused(number: int, message: str) -> InvalidSpecError:
 
 def _told(value: Any) -> str:
     if isinstance(value, Tensor):
-        sizes = ["B" if size == _BATCH else f"{size}" for size in value.shape]
+        # The batch comes first; behind it, a size of as many is most likely the channels.
+        sizes = [
+            "B" if (place, size) == (0, _BATCH) else f"{size}"
+            for place, size in enumerate(value.shape)
+        ]
         return f"({', '.join(sizes)})"
     if isinstance(value, tuple | list):
         return " and ".join(_told(each) for each in value)

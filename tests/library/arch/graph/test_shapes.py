@@ -97,6 +97,13 @@ def test_number_of_classes_is_that_of_the_graph():
         npas.build(wrong)
 
 
+def test_three_channels_are_not_called_the_batch():
+    graph = changed()
+    graph["nodes"] = [{"kind": 4, "name": "head"}]
+    graph["kinds"][4] = {"op": "Linear", "settings": {"in_features": 5, "out_features": 4}}
+    assert "(B, 3, 8, 8)" in refusal(graph).message
+
+
 def test_shapes_take_no_memory():
     graph = changed()
     graph["kinds"][4] = {"op": "Linear", "settings": {"in_features": 16, "out_features": 60_000}}
