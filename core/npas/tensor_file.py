@@ -47,7 +47,10 @@ def write(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
 
 
 _TYPES = {
+    torch.bool: "BOOL",
     torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int16: "I16",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
     torch.int32: "I32",

@@ -37,7 +37,12 @@ def test_write_can_be_read_and_leaves_nothing_else(tmp_path):
     tensors=st.dictionaries(
         st.text('ab."\\\u00e9', min_size=1, max_size=12),
         st.tuples(
-            st.sampled_from([torch.float32, torch.bfloat16, torch.int64, torch.float64]),
+            st.sampled_from(
+                [
+                    *(torch.float32, torch.bfloat16, torch.float64, torch.float16, torch.int64),
+                    *(torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+                ]
+            ),
             st.lists(st.integers(0, 12), max_size=3),
         ),
         max_size=12,
