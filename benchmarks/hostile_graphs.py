@@ -222,7 +222,7 @@ def other_answer(graph: Graph, rng: random.Random) -> None:
     op, settings = rng.choice(
         [
             *(("chunk", {"chunks": 2}), ("sum", {}), ("unsqueeze", {"dim": 0})),
-            *(("to", {"dtype": "int64"}), ("flip", {"sizes": [9]}), ("item", {"index": 7})),
+            *(("to", {"dtype": "int64"}), ("flip", {"dims": [9]}), ("item", {"index": 7})),
             ("parameter", {"sizes": [2, CLASSES]}),
         ]
     )

@@ -33,9 +33,9 @@ def view(input: Tensor, sizes: Sequence[int]) -> Tensor:
     return input.view(sizes)
 
 
-def permute(input: Tensor, sizes: Sequence[int]) -> Tensor:
+def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
     """Return the dimensions in another order."""
-    return input.permute(tuple(sizes))
+    return input.permute(tuple(dims))
 
 
 def expand(input: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -48,9 +48,9 @@ def repeat(input: Tensor, sizes: Sequence[int]) -> Tensor:
     return input.repeat(sizes)
 
 
-def flip(input: Tensor, sizes: Sequence[int]) -> Tensor:
+def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
     """Return dimensions in reverse."""
-    return input.flip(tuple(sizes))
+    return input.flip(tuple(dims))
 
 
 def squeeze(input: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:

@@ -259,6 +259,14 @@ def test_function_is_declared(name):
     assert torch.equal(network(images(5)), module.eval()(images(5)))
 
 
+def test_dimensions_are_called_dims():
+    turned = Simple(lambda x, _: torch.permute(x.flip(2, 3), (0, 1, 3, 2)).flip(dims=(2,)))
+    spec = npas.declare(turned, images())
+    found = {kind.op: kind.settings for kind in spec.graph.kinds if "dims" in kind.settings}
+    assert found.keys() == {"flip", "permute"}
+    assert torch.equal(rebuilt(turned, spec)(images(5)), turned.eval()(images(5)))
+
+
 def test_refused_module_is_left_as_it_was():
     module = nn.Sequential(
         nn.BatchNorm2d(3),
