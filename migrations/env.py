@@ -2,7 +2,7 @@
 
 from alembic import context
 from npas_store.database import engine, take_time
-from npas_store.export_tables import Row
+from npas_store.export_tables import Row  # of `tables`, with the table of exports known
 from sqlalchemy import Connection, text
 
 

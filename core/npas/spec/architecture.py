@@ -42,9 +42,8 @@ class ArchitectureSpec(Spec):
     module: SkipJsonSchema[ModuleSpec | None] = Field(
         None,
         description="of a network that Python gave as a module; no request over HTTP has one",
-        exclude_if=lambda value: value is None,
+        exclude_if=_is_none,
     )
-
     graph: Graph | None = Field(
         None,
         description="of a network named declared-graph, and no other; `npas.declare` writes it",
