@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Response
 from npas import registry
 from npas.errors import UnknownNameError
 from npas.spec.export import ExportSpec
-from npas_store import exports, lineage
+from npas_store import exports, jobs, lineage
 from npas_store.database import reading, transaction
 from npas_store.export_tables import Export as Row
 from pydantic import BaseModel, Field
@@ -83,7 +83,10 @@ def make_export(
             raise errors.JobStateConflictError(
                 f"{job_id} is {job.state} and has delivered no network; exports are made of one"
             )
-        row, is_new = exports.request_export(session, job_id, spec)
+        try:
+            row, is_new = exports.request_export(session, job_id, spec)
+        except jobs.NoSuchJobError:  # it was deleted just now
+            raise dependencies.no_job(job_id) from None
         response.status_code = 202 if is_new else 200
         response.headers["Location"] = f"/v1/jobs/{job_id}/exports/{row.id}"
         session.refresh(row)

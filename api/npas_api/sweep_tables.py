@@ -13,6 +13,7 @@ from npas_store import sweep_views
 from npas_store.database import reading
 from npas_store.listings import Place
 from npas_store.tables import Job
+from pydantic import ValidationError
 from starlette.responses import StreamingResponse
 
 from npas_api import content_negotiation, errors
@@ -37,8 +38,14 @@ def _retried(job: Job) -> str | None:
 
 
 def _budget_bytes(job: Job) -> int | None:
-    """Return the bytes of a budget in bytes, as the board table has them today."""
-    return BudgetSpec.model_validate(job.spec["budget"]).file_bytes
+    """Return the bytes of a budget in bytes, as the board table has them today.
+
+    None where it counts parameters, or where its board has left the table since.
+    """
+    try:
+        return BudgetSpec.model_validate(job.spec["budget"]).file_bytes
+    except ValidationError:
+        return None
 
 
 COLUMNS: Mapping[str, Callable[[Job], Any]] = {

@@ -49,8 +49,9 @@ def _answer(order: Mapping[str, Any], folder: Path) -> Answer:
         if error.errno == errno.EFBIG:
             return {"exceeded": "memory"}
         return {"full": True} if error.errno in _FULL else {"failed": traceback.format_exc()}
-    except RuntimeError as error:
-        if "alloc" in str(error):  # PyTorch's word for memory that it does not get
+    except (ImportError, RuntimeError) as error:
+        # The words of PyTorch, and of the loader of its libraries, for memory they do not get.
+        if any(word in str(error) for word in ("alloc", "failed to map")):
             return {"exceeded": "memory"}
         return {"failed": traceback.format_exc()}
     except Exception:  # whatever an exporter raises over networks that nobody foresaw

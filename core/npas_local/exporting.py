@@ -76,7 +76,10 @@ class Exporter:
             log.warning("%s is lost: %s", making.export_id, error)
             message = str(error)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                _changed(lambda session: exports.give_export_back(session, making, _PAUSE_SECONDS))
+                full = reason("disk_full", f"the server's disk has no room: {error.strerror}")
+                _changed(
+                    lambda session: exports.give_export_back(session, making, full, _PAUSE_SECONDS)
+                )
             else:
                 _changed(lambda session: exports.lose_export(session, making, message))
 
@@ -129,8 +132,9 @@ def _started(making: Making, folder: Path, limits: Limits) -> "subprocess.Popen[
 def _place(making: Making) -> Iterator[Path]:
     """Make a folder for a try, and take it away whatever happens."""
     place = settings().jobs / making.job_id
-    folder = place / f"export-{making.export_id}"
-    shutil.rmtree(folder, ignore_errors=True)  # of a try that was killed
+    for left in place.glob(f"export-{making.export_id}-*"):  # by a try that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    folder = place / f"export-{making.export_id}-{making.number}"
     folder.mkdir(parents=True)
     try:
         yield folder

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from npas_store import artifacts
 from npas_store.blobs import Blob
 from npas_store.export_tables import Export
+from npas_store.jobs import NoSuchJobError
 from npas_store.json_values import fingerprint, finite
 from npas_store.lineage import MODEL
 from npas_store.settings import settings
@@ -44,10 +45,15 @@ class Making:
 
 
 def request_export(session: Session, job_id: str, spec: ExportSpec) -> tuple[Export, bool]:
-    """Ask for an export of a job, which must be there; return it, and whether it is to be made.
+    """Ask for an export of a job; return it, and whether it is to be made.
 
     The same one asked for again is that one, and one that failed is tried again.
+
+    Raises:
+        NoSuchJobError: the job was deleted.
     """
+    if not _is_held(session, job_id):
+        raise NoSuchJobError(f"there is no job {job_id!r}")
     asked = spec.model_dump(mode="json")
     own = {"job_id": job_id, "request_fingerprint": fingerprint(asked)}
     values = {"id": new_id("exp"), "spec": asked, **own}
@@ -115,9 +121,7 @@ def accept_export(
         blob: its bytes, which `garbage.secure` has seen in the same transaction.
         facts: what is told of it.
     """
-    # The job first, as who deletes it does: its row stays while the artifact is recorded.
-    held = select(Job.id).where(Job.id == making.job_id)
-    if session.scalar(held.with_for_update(read=True, key_share=True)) is None:
+    if not _is_held(session, making.job_id):
         return False
     changes = {"state": "succeeded", "artifact": name, "facts": finite(facts), "reason": None}
     if not _end(session, making, changes):
@@ -152,18 +156,35 @@ def lose_export(session: Session, making: Making, message: str) -> bool:
     return _change(session, making, changes)
 
 
-def give_export_back(session: Session, making: Making, pause: float = 0.0) -> bool:
+def give_export_back(
+    session: Session, making: Making, why: Mapping[str, str] | None = None, pause: float = 0.0
+) -> bool:
     """End a try that nothing is to blame for; it is made again and does not count.
 
     Args:
         making: the try.
+        why: a `transitions.reason` that says what it waits for, if it does.
         pause: seconds until it may be begun again.
 
     Returns:
         Whether it still counted.
     """
-    changes = {"state": "queued", "number": making.number - 1, "lease_until": _after(pause)}
+    changes = {
+        "state": "queued",
+        "number": making.number - 1,
+        "lease_until": _after(pause),
+        "reason": dict(why) if why else None,
+    }
     return _change(session, making, changes)
+
+
+def _is_held(session: Session, job_id: str) -> bool:
+    """Keep a job's row until the end of the transaction; return whether there is one.
+
+    It comes before the job's other rows, as for who deletes it.
+    """
+    held = select(Job.id).where(Job.id == job_id)
+    return session.scalar(held.with_for_update(read=True, key_share=True)) is not None
 
 
 def _give_up(row: Export) -> None:

@@ -11,7 +11,8 @@ from npas.delivery import frontier_picture
 from npas_api import sweep_tables
 from npas_store import claims
 from npas_store.database import transaction
-from sqlalchemy import text
+from npas_store.tables import Job
+from sqlalchemy import select, text
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -241,3 +242,14 @@ def test_picture_is_of_what_is_there(sweep, train, client):
         for point in points
     ]
     assert answer.text == frontier_picture.frontier_svg("digits: accuracy over parameters", marks)
+
+
+def test_table_of_a_sweep_for_a_board_that_is_known_no_more(sweep, client):
+    made = sweep(budgets=[{"device": "esp32"}], seeds=[3])
+    with transaction() as session:
+        for job in session.scalars(select(Job)):
+            job.spec = {**job.spec, "budget": {"device": "gone"}}
+    answer = client.get(made["urls"]["table"])
+    assert answer.status_code == 200
+    rows = [*csv.DictReader(io.StringIO(answer.text))]
+    assert {row["budget_bytes"] for row in rows} == {""}

@@ -48,7 +48,6 @@ TESTED_BY = {
     "core/npas/delivery/deliver.py": "tests/run/test_run.py",
     "core/npas/delivery/ensemble_report.py": "tests/run/test_ensemble_delivery.py",
     "core/npas/delivery/report_part.py": "tests/run/test_run.py",
-    "core/npas/delivery/saving.py": "tests/run/test_byte_budgets.py",
     "core/npas/delivery/start_report.py": "tests/run/test_join.py",
     "core/npas/ensembles/robustness.py": "tests/run/test_ensemble_delivery.py",
     "core/npas/jobs/devices.py": "tests/run/test_run.py",

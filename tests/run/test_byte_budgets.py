@@ -7,9 +7,12 @@ from typing import Any
 import npas
 import pytest
 import torch
+from npas.delivery import checkpoint
 from npas.delivery.coded.file import CodedFile, is_coded
+from npas.delivery.saving import Saving
 from npas.errors import InfeasibleBudgetError
 from npas.jobs.weighing import weigh
+from npas.plans import FilePlan
 from npas.run import run
 
 from .conftest import MakeSpec
@@ -107,3 +110,18 @@ def test_too_few_bytes_are_refused_before_anything_is_trained(
 ) -> None:
     with pytest.raises(InfeasibleBudgetError, match="1,000 bytes is below the minimum"):
         run(small(make_spec, budget={"bytes": 1000}), folder=tmp_path, device="cpu")
+
+
+def test_file_that_outgrows_its_budget_by_its_grade_is_rounded_after_all(tmp_path):
+    plan = npas.plan("resnet-8", budget={"fraction": 0.5}, method="superweights")
+    model = npas.share(npas.build(plan.networks[0].architecture, seed=0), plan).eval()
+    path, short, long = tmp_path / "model", {"accuracy": 0.5}, {"accuracy": "0" * 50}
+    size = checkpoint.plain_bytes(model.state_dict(), checkpoint.note_of(plan, short))
+    saving = Saving(FilePlan(bytes=size, overhead=0, bits=32, step=0), {})
+    saving.first(model, path, short)
+    assert saving.fitted is None
+    assert not saving.again(model, path, long)
+    saving.first(model, path, short)
+    assert saving.fitted is not None
+    assert saving.again(checkpoint.load(path), path, long)
+    assert path.stat().st_size <= size

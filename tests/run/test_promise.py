@@ -3,9 +3,11 @@
 import npas
 import numpy as np
 import pytest
+import torch
 from npas import methods
 from npas.errors import OutdatedPlanError, PlanError
 from npas.run import run
+from torch import nn
 
 METHOD = {"name": "uniform"}
 
@@ -141,3 +143,14 @@ def test_plan_of_a_larger_network_is_refused_by_the_jobs_own_size(make_spec, tmp
             device="cpu",
             plan=plan.model_copy(update={"networks": networks}),
         )
+
+
+def test_plan_of_another_graph_of_the_same_layers_is_refused(make_spec, tmp_path):
+    def spec_of(function):
+        stages = (nn.Conv2d(1, 8, 3, padding=1), function(), nn.Conv2d(8, 8, 3, padding=1))
+        module = nn.Sequential(*stages, nn.Flatten(), nn.Linear(8 * 64, 10)).eval()
+        return make_spec(method=METHOD, architecture=npas.declare(module, torch.zeros(2, 1, 8, 8)))
+
+    promised = npas.plan(spec_of(nn.ReLU))
+    with pytest.raises(PlanError, match="its graph differs"):
+        run(spec_of(nn.Tanh), folder=tmp_path, device="cpu", plan=promised)

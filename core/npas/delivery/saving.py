@@ -67,7 +67,9 @@ class Saving:
         """
         if self.fitted is None:
             checkpoint.save(model, path, extra=extra)
-            return self._asked is None or path.stat().st_size <= self._asked.bytes
+            over = 0 if self._asked is None else path.stat().st_size - self._asked.bytes
+            self._reserve += max(0, over) + _MORE  # else the next one would be as large
+            return over <= 0
         assert self._asked is not None
         note = {**checkpoint.note_of(model.plan, extra), "format": self.fitted.note["format"]}
         content = Content.of(model.state_dict(), self.fitted.grid)

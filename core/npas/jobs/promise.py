@@ -70,6 +70,8 @@ def _check_options(plan: Plan, spec: JobSpec, problem: PlanningProblem) -> None:
             raise PlanError(
                 f"the plan is for another {planned.name!r}: its options or layers differ"
             )
+        if one.graph != other.graph:  # the same layers may be put together otherwise
+            raise PlanError(f"the plan is for another {planned.name!r}: its graph differs")
 
 
 def _check_budget(plan: Plan, limit: int | None) -> None:

@@ -81,6 +81,7 @@ def joined(plan: Plan, problem: PlanningProblem) -> Plan:
         "ledger": ledger,
         "minimum": plan.ledger.total + least,
         "requested_dense": None,
+        "file": None,  # its bytes were those of a file without the new networks
     }
     return Plan(**fields | changed)
 
@@ -113,6 +114,13 @@ def _check_networks(plan: Plan, problem: PlanningProblem) -> None:
         raise InvalidSpecError(
             f"there would be {count} networks in one bank: at most {MAX_NETWORKS}",
             field="/networks",
+        )
+    built = arch.layer_table(plan.networks, embeddings=True).layers
+    shapes = {layer.key: layer.shape for layer in built}
+    if not all(shapes.get(s.key) == s.shape for group in plan.groups for s in group.slots):
+        raise InvalidSpecError(
+            "the file's plan names layers that its networks have not: nothing can join it",
+            field="/start/checkpoint",
         )
     known = [network.name for network in plan.networks]
     for index, network in enumerate(problem.networks):

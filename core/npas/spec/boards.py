@@ -49,7 +49,8 @@ def boards() -> Mapping[str, Board]:
     if not given:
         return known
     try:
-        return known | _BOARDS.validate_json(Path(given).read_bytes())
+        own = _BOARDS.validate_json(Path(given).read_bytes())
+        return known | {_canonical(name): board for name, board in own.items()}
     except (OSError, ValidationError) as error:
         form = json.dumps({"my-board": {"flash_bytes": 262144, "program_bytes": 65536}})
         raise ValueError(f"{BOARDS} names {given}, which is no table such as {form}") from error
@@ -62,10 +63,14 @@ def file_bytes(name: str) -> int:
         ValueError: there is no such board; the message lists those that are known.
     """
     known = boards()
-    key = name.lower().replace("_", "-")
+    key = _canonical(name)
     if key not in known:
         raise ValueError(
             f"unknown device {name!r}: known are {', '.join(sorted(known))}; a file that "
             f"{BOARDS} names adds others"
         )
     return known[key].file_bytes
+
+
+def _canonical(name: str) -> str:
+    return name.lower().replace("_", "-")

@@ -7,6 +7,7 @@ from npas import registry
 from npas.errors import InfeasibleBudgetError, InvalidSpecError, PlanError
 from npas.planning.joining import joined
 from npas.planning.problem import PlanningProblem
+from npas.plans import Plan
 from npas.sharing.joining import with_joined
 from npas.spec import ArchitectureSpec, BudgetSpec, MethodSpec, NetworkSpec
 from npas.testing.counting import num_stored
@@ -203,3 +204,18 @@ def test_the_same_plan_comes_of_the_same_question():
     model = shared("superweights")
     plans = [joined(model.plan, problem(NEW, BudgetSpec(fraction=0.9))) for _ in range(2)]
     assert plans[0].to_json() == plans[1].to_json()
+
+
+def test_bytes_of_the_file_that_is_joined_are_not_those_of_the_new_one():
+    plan = npas.plan(OLD, budget={"bytes": 60_000}, method="superweights")
+    more = joined(plan, problem(NEW, None))
+    assert plan.file is not None
+    assert more.file is None
+    assert more.ledger.budget > plan.ledger.budget
+
+
+def test_plan_of_layers_that_its_networks_have_not_is_refused():
+    plan = npas.plan(OLD, budget={"fraction": 0.5}, method="superweights")
+    text = plan.to_json().replace("stages.0.0.conv1", "stages.0.0.conv9")
+    with pytest.raises(InvalidSpecError, match="layers that its networks have not"):
+        joined(Plan.from_json(text), problem(NEW, None))

@@ -42,6 +42,8 @@ def test_own_boards_are_added_and_replace(tmp_path, monkeypatch):
     monkeypatch.setenv("NPAS_BOARDS", str(path))
     assert (file_bytes("mine"), file_bytes("esp32")) == (5000, 7)
     assert file_bytes("rp2040") > 10**6
+    path.write_text(json.dumps({"My_Board": {"flash_bytes": 900}}))
+    assert file_bytes("my-board") == file_bytes("My_Board") == 900
     path.write_text("[]")
     with pytest.raises(ValueError, match="NPAS_BOARDS"):
         file_bytes("mine")
