@@ -184,6 +184,16 @@ def test_a_module_that_asks_for_its_parameters_is_found_out():
     assert [layer.name for layer in spec.layers] == ["two.weight"]
 
 
+def test_a_module_that_draws_numbers_computes_the_same():
+    class Drawing(Holding):
+        def forward(self, x):
+            return super().forward(x) + torch.rand(1)
+
+    drawing, before = Drawing(), torch.random.get_rng_state()
+    assert len(read(drawing, "main", X).layers) == 2
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 REFUSED = {
     "scripted": (lambda: torch.jit.script(Holding()), "is scripted"),
     "compiled": (lambda: torch.compile(Holding(), backend="eager"), r"give its \._orig_mod"),
