@@ -61,11 +61,16 @@ def file_bytes(name: str) -> int:
     Raises:
         ValueError: there is no such board; the message lists those that are known.
     """
-    known = boards()
-    key = name.lower().replace("_", "-")
+    known = {_key(each): board for each, board in boards().items()}
+    key = _key(name)
     if key not in known:
         raise ValueError(
             f"unknown device {name!r}: known are {', '.join(sorted(known))}; a file that "
             f"{BOARDS} names adds others"
         )
     return known[key].file_bytes
+
+
+def _key(name: str) -> str:
+    """Return a name as it is compared: tables of the user's own may write it as they like."""
+    return name.lower().replace("_", "-")
