@@ -332,3 +332,10 @@ def test_weights_of_functions_are_layers_once_they_are_seen_at_work(tmp_path):
     npas.save(model.eval(), tmp_path / "model.safetensors")
     loaded = npas.load(tmp_path / "model.safetensors", into=Functional())
     assert torch.equal(loaded(*X), model(*X))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_budgets_in_bytes_are_for_float32(dtype):
+    with pytest.raises(InvalidSpecError, match=r"main/one\.weight is \w+, .* module\.float\(\)"):
+        npas.plan(Holding().to(dtype), budget={"bytes": 3_000})
+    assert npas.plan(Holding(), method="dense", budget={"bytes": 3_000}).file.bytes == 3_000
