@@ -71,6 +71,8 @@ def save(
         PlanError: its modules or tensors are no longer those that its plan says.
     """
     check_shared(model)
+    if bytes is not None and (isinstance(bytes, bool) or not isinstance(bytes, int)):
+        raise CheckpointError(f"bytes is {bytes!r}: give a whole number, such as 96000")
     tensors = own.tensors_of(model)
     _check_as_planned(model, tensors)
     note = note_of(model.plan, model.extra if extra is None else extra)

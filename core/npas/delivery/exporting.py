@@ -1,6 +1,7 @@
 """export(): a network as a file of another format, in which what was shared stays shared."""
 
 import copy
+import errno
 import hashlib
 import json
 import math
@@ -121,11 +122,18 @@ def export(
         >>> done.ratio < 1.2, done.max_difference < 1e-4
         (True, True)
     """
+    place = Path(path)
+    if not place.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place.parent))
+    if not isinstance(net, nn.Module):
+        raise InvalidSpecError(
+            f"a {type(net).__name__} cannot be exported: give a network, from npas.share or "
+            "npas.load"
+        )
     spec = _spec(to, options)
     writer = target(spec.to)
     _check_options(spec, writer, options)
     order, size = _order(net, spec, example)
-    place = Path(path)
     draft = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         with torch.no_grad():

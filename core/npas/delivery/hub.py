@@ -9,6 +9,7 @@ from torch import Tensor
 
 from npas import registry
 from npas.delivery.checkpoint import load, save
+from npas.delivery.own import Into
 from npas.plans import Plan
 from npas.sharing.model import SharedModel, check_shared
 
@@ -68,13 +69,20 @@ class NpasModel:
         (place / CARD_FILE).write_text(card(self.net, self.report))
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], *, revision: str | None = None) -> Self:
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        into: Into | None = None,
+    ) -> Self:
         """Read a network from a folder or, where there is none of that name, from the hub.
 
         Args:
             name: of a folder, or OWNER/NAME of a repository; that is the only case in which
                 anything is downloaded.
             revision: of the repository: a branch, a tag or a commit.
+            into: a module to put the weights into, as for `npas.load`: of the user's own.
 
         Raises:
             CheckpointError: the file there is none of ours.
@@ -86,8 +94,9 @@ class NpasModel:
             raise FileNotFoundError(f"{name} is no folder, and not OWNER/NAME of a repository")
         if not place.is_dir():
             hub = registry.imported("huggingface_hub", extra=_EXTRA)
-            return cls(load(hub.hf_hub_download(str(name), MODEL_FILE, revision=revision)))
-        return cls(load(place / MODEL_FILE))
+            found = hub.hf_hub_download(str(name), MODEL_FILE, revision=revision)
+            return cls(load(found, into=into))
+        return cls(load(place / MODEL_FILE, into=into))
 
     def push_to_hub(
         self, repository: str, *, private: bool = False, token: str | None = None

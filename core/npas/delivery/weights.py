@@ -72,11 +72,22 @@ def with_weights(path: Path, networks: Sequence[NetworkSpec]) -> SharedModel:
             state = dict(module.state_dict())
             for key, name in names.items():
                 if key[0] == network:
-                    state[key[1]] = file.get_tensor(name).to(state[key[1]].dtype, copy=True)
+                    state[key[1]] = _read(file.get_tensor(name), state[key[1]], name)
             _check_finite(state)
             module.load_state_dict(tensor_file.as_state_of(module, state))
     with torch.device("cpu"):
         return SharedModel(modules, plan).eval()
+
+
+def _read(given: Tensor, wanted: Tensor, name: str) -> Tensor:
+    """Return a tensor of a file in the network's precision."""
+    if wanted.is_floating_point() and not given.is_floating_point():
+        raise StartError(
+            f"in the file of weights, {name!r} is {given.dtype}, and weights are numbers with a "
+            "fraction: give those before they were quantised",
+            field=FIELD,
+        )
+    return given.to(wanted.dtype, copy=True)
 
 
 def _check_finite(state: Mapping[str, Tensor]) -> None:

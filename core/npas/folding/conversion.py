@@ -1,6 +1,7 @@
 """A trained network under a plan, in Python: what a job with a start does before it heals."""
 
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
 from torch import Tensor, nn
 
@@ -9,7 +10,7 @@ from npas.folding.recalibration import recalibrate
 from npas.plans import Plan
 from npas.sharing.activations import input_products, refit
 from npas.sharing.alignment import align
-from npas.sharing.checks import check_coverage, named_as_planned
+from npas.sharing.checks import check_coverage, check_finite, named_as_planned
 from npas.sharing.inheritance import Fit
 from npas.sharing.model import SharedModel, share
 
@@ -39,7 +40,8 @@ def convert(
 
     Raises:
         PlanError: the plan does not fit these networks.
-        InvalidSpecError: activations are asked for and there is no batch, or as for `share`.
+        InvalidSpecError: activations are asked for and there is no batch; there is no such fit; a
+            weight is no finite number; or as for `share`.
 
     Example:
         >>> import npas, torch
@@ -49,6 +51,11 @@ def convert(
         >>> sum(p.numel() for p in net.parameters()) == plan.ledger.total
         True
     """
+    if fit not in get_args(Fit):
+        raise InvalidSpecError(f"fit {fit!r}: give {', '.join(get_args(Fit))}")
+    if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
+        kind = type(batches).__name__
+        raise InvalidSpecError(f"batches is a {kind}; give several tensors, such as [inputs]")
     given = list(batches)
     if fit == "activations" and not given:
         raise InvalidSpecError(
@@ -57,6 +64,7 @@ def convert(
     named = named_as_planned(networks, plan)
     check_coverage(named, plan)
     keys = {slot.key for group in plan.groups for slot in group.slots}
+    check_finite(named, keys)
     if fit != "weights":
         align(named, keys)
     products = input_products(named, keys, given) if fit == "activations" else {}

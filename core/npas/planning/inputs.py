@@ -62,13 +62,30 @@ def problem(
             "a dataset sets sizes that are left open, and a module has all its own: leave it out",
             field="/dataset",
         )
+    limit = _budget(budget)
+    if limit is not None and limit.file_bytes is not None:
+        _check_precision(found)
     return PlanningProblem.resolved(
         resolve_for(found, known),
         unshared=_entries(unshared),
         asked=_method_spec(method, options),
-        budget=_budget(budget),
+        budget=limit,
         share_embeddings=share_embeddings,
     )
+
+
+def _check_precision(found: Sequence[NetworkSpec]) -> None:
+    """Refuse weights that a file of so many bytes would keep as they are: float32 is rounded."""
+    for network in found:
+        own = network.architecture.module
+        layers = {layer.name for layer in own.layers} if own else set()
+        for each in own.tensors if own else ():
+            if each.name in layers and each.dtype != "float32":
+                raise InvalidSpecError(
+                    f"{network.name}/{each.name} is {each.dtype}, and a budget in bytes rounds "
+                    "float32: give module.float()",
+                    field="/budget",
+                )
 
 
 def dataset_facts(dataset: str | DatasetSpec | None, folder: Path | str | None) -> Facts | None:

@@ -1,14 +1,14 @@
 """Whether networks are those that a plan is for: every layer there, of its shape, covered once."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 
 from npas.arch.own import refusal
 from npas.arch.own.sameness import difference
 from npas.errors import InvalidSpecError, PlanError
-from npas.plans import Plan, PrivateLayer, Slot
+from npas.plans import LayerKey, Plan, PrivateLayer, Slot
 from npas.spec import NetworkSpec
 
 
@@ -112,6 +112,21 @@ def check_coverage(networks: Mapping[str, nn.Module], plan: Plan) -> None:
         raise PlanError(
             f"{private:,} parameters stay outside groups, the plan says {plan.ledger.private:,}"
         )
+
+
+def check_finite(networks: Mapping[str, nn.Module], keys: Iterable[LayerKey]) -> None:
+    """Check that weights are numbers: no bank comes near to others, and no order of units does.
+
+    Raises:
+        InvalidSpecError: one holds infinite numbers, or NaN; the message names it.
+    """
+    for network, layer in sorted(keys):
+        weight = networks[network].get_parameter(layer)
+        if not weight.is_meta and not bool(weight.isfinite().all()):
+            raise InvalidSpecError(
+                f"{network}/{layer} holds infinite numbers, or NaN, and no bank can be fitted to "
+                "it: give weights of a training that did not diverge"
+            )
 
 
 def _num_parameters(network: nn.Module, spec: NetworkSpec) -> tuple[int, int]:

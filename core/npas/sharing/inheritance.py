@@ -12,6 +12,7 @@ from npas.plans import Group, LayerKey, Plan
 from npas.sharing import build
 from npas.sharing.activations import input_products, refit
 from npas.sharing.alignment import align
+from npas.sharing.checks import check_finite
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel
 from npas.sharing.sameness import check_inherits
@@ -54,6 +55,7 @@ def inherited(
     kept = {group.name: _same(group, model) for group in plan.groups}
     fitted = {slot.key for each in plan.groups if kept[each.name] is None for slot in each.slots}
     fixed = {slot.key for group in plan.groups for slot in group.slots} - fitted
+    check_finite(networks, fitted)
     if fit != "weights":
         align(networks, fitted, fixed)
     products = _products(networks, fitted, batches) if fit == "activations" and fitted else {}

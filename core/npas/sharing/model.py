@@ -20,7 +20,7 @@ from npas.ensembles.ladder import LADDER, Ladder, by_cost, ladder_of
 from npas.ensembles.reading import Reading
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan, check_plan
-from npas.sharing.checks import check_coverage, check_own, named_as_planned
+from npas.sharing.checks import check_coverage, check_finite, check_own, named_as_planned
 from npas.sharing.group import SharedGroup
 from npas.sharing.structure import check_structure
 from npas.torch_internals import COMPILED, parameters_of, show_weights_to_kernels
@@ -232,6 +232,10 @@ class SharedModel(nn.Module):
         """Copy; composed weights still tied to a graph are replaced by their values first."""
         with torch.no_grad():
             self.compose()
+        for module in self.modules():  # what a pruned layer keeps of its last call, likewise
+            for value in vars(module).values():
+                if isinstance(value, Tensor) and not value.is_leaf:
+                    memo[id(value)] = value.detach().clone()
         twin = self.__class__.__new__(self.__class__)
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
@@ -315,6 +319,8 @@ def share(
     check_own(named, plan)
     check_coverage(named, plan)
     check_structure(named, plan)
+    if fit:
+        check_finite(named, (slot.key for group in plan.groups for slot in group.slots))
     try:
         number = operator.index(seed)
     except TypeError:

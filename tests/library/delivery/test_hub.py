@@ -70,3 +70,13 @@ def test_what_is_no_folder_of_ours_is_refused(tmp_path):
         NpasModel.from_pretrained(tmp_path)
     with pytest.raises(InvalidSpecError):
         NpasModel(torch.nn.Linear(2, 2))
+
+
+def test_a_module_of_ones_own_comes_back_into_one(tmp_path):
+    net = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(4)))
+    model = npas.share(net, npas.plan(net, budget={"fraction": 0.6}))
+    npas.NpasModel(model).save_pretrained(tmp_path)
+    fresh = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(4)))
+    x = torch.ones(1, 8)
+    again = npas.NpasModel.from_pretrained(tmp_path, into=fresh)
+    assert torch.equal(again(x), model.eval()(x))

@@ -166,3 +166,13 @@ def test_formats_are_found_by_their_files():
     assert set(known) == {"onnx", "safetensors", "torch_export"}
     names = {target(name).file_name for name in known}
     assert names == {"model.onnx", "model.pt2", "weights.safetensors"}
+
+
+def test_a_folder_that_is_missing_is_told_of_before_anything_is_traced(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing"):
+        npas.export(nn.Linear(2, 2), tmp_path / "missing" / "net.pt2", to="torch.export")
+
+
+def test_what_is_no_network_is_refused(tmp_path):
+    with pytest.raises(InvalidSpecError, match="a Plan cannot be exported"):
+        npas.export(npas.plan("resnet-8", budget=40_000), tmp_path / "net.onnx")

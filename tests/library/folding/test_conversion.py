@@ -47,3 +47,21 @@ def test_enough_room_loses_nothing():
 def test_activations_want_batches():
     with pytest.raises(InvalidSpecError, match="give batches, or another fit"):
         npas.convert(trained(), PLAN, fit="activations")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(value):
+    network = trained()
+    with torch.no_grad():
+        network.stages[0][0].conv1.weight[0] = value
+    with pytest.raises(InvalidSpecError, match=r"stages\.0\.0\.conv1\.weight holds infinite"):
+        npas.convert(network, PLAN)
+
+
+@pytest.mark.parametrize(
+    ("batches", "fit", "match"),
+    [(BATCHES, "nearest", "fit 'nearest'"), (BATCHES[0], "aligned", "batches is a Tensor")],
+)
+def test_what_convert_does_not_know_is_refused(batches, fit, match):
+    with pytest.raises(InvalidSpecError, match=match):
+        npas.convert(trained(), PLAN, batches, fit=fit)

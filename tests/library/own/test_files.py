@@ -12,6 +12,7 @@ from npas.errors import CheckpointError, InvalidSpecError, PlanError
 from npas.plans import Plan
 from safetensors import safe_open
 from torch import nn
+from torch.nn.utils import prune
 
 from benchmarks.own_modules import MODULES, FrozenBackbone, TiedLanguageModel
 
@@ -238,3 +239,33 @@ def test_weights_are_taken_over_and_never_copied(fit):
         model.eval()(torch.randn(2, 256))
     # Beside the banks: the weights that they make, and the work space of their recipe.
     assert live_bytes() < 4 * plan.ledger.total + 2.2 * dense
+
+
+class Buffered(Net):
+    """Has buffers of types that weights do not have, one of them empty."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([True, False]))
+        self.register_buffer("small", torch.tensor([-3], dtype=torch.int8))
+        self.register_buffer("places", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("wide", torch.ones(1).expand(5))
+
+
+@pytest.mark.parametrize("size", [2_900, 10**6])
+def test_buffers_of_any_type_are_in_files_of_so_many_bytes(size, path):
+    npas.save(made(net=Buffered(), example=(X,)), path, bytes=size)
+    again = npas.load(path, into=Buffered()).network("main")
+    assert path.stat().st_size <= size
+    for name in ("mask", "small", "places", "wide"):
+        assert torch.equal(again.get_buffer(name), Buffered().get_buffer(name))
+        assert again.get_buffer(name).dtype == Buffered().get_buffer(name).dtype
+
+
+def test_a_pruned_module_is_copied_and_made_plain_after_a_step():
+    net = Net()
+    prune.l1_unstructured(net.body[0], "weight", 0.5)
+    model = made(net=net, method="uniform", example=(X,))
+    model(X).sum().backward()
+    plain = model.materialise()["main"]
+    assert torch.equal(plain.eval()(X), model.eval()(X))

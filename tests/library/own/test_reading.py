@@ -184,6 +184,16 @@ def test_a_module_that_asks_for_its_parameters_is_found_out():
     assert [layer.name for layer in spec.layers] == ["two.weight"]
 
 
+def test_a_module_that_draws_numbers_computes_the_same():
+    class Drawing(Holding):
+        def forward(self, x):
+            return super().forward(x) + torch.rand(1)
+
+    drawing, before = Drawing(), torch.random.get_rng_state()
+    assert len(read(drawing, "main", X).layers) == 2
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 REFUSED = {
     "scripted": (lambda: torch.jit.script(Holding()), "is scripted"),
     "compiled": (lambda: torch.compile(Holding(), backend="eager"), r"give its \._orig_mod"),
@@ -322,3 +332,10 @@ def test_weights_of_functions_are_layers_once_they_are_seen_at_work(tmp_path):
     npas.save(model.eval(), tmp_path / "model.safetensors")
     loaded = npas.load(tmp_path / "model.safetensors", into=Functional())
     assert torch.equal(loaded(*X), model(*X))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_budgets_in_bytes_are_for_float32(dtype):
+    with pytest.raises(InvalidSpecError, match=r"main/one\.weight is \w+, .* module\.float\(\)"):
+        npas.plan(Holding().to(dtype), budget={"bytes": 3_000})
+    assert npas.plan(Holding(), method="dense", budget={"bytes": 3_000}).file.bytes == 3_000

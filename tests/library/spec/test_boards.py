@@ -47,3 +47,10 @@ def test_own_boards_are_added_and_replace(tmp_path, monkeypatch):
     path.write_text("[]")
     with pytest.raises(ValueError, match="NPAS_BOARDS"):
         file_bytes("mine")
+
+
+def test_a_table_may_write_names_as_it_likes(tmp_path, monkeypatch):
+    table = tmp_path / "boards.json"
+    table.write_text('{"My_Board": {"flash_bytes": 1000, "program_bytes": 400}}')
+    monkeypatch.setenv("NPAS_BOARDS", str(table))
+    assert {file_bytes(name) for name in ("My_Board", "my-board", "MY_BOARD")} == {600}

@@ -162,6 +162,7 @@ class _Reading(Counting):
 
 def _run(module: nn.Module, given: Arguments) -> Any:
     positional, named = given
+    torch.manual_seed(0)  # what a module draws is the same in every run of a trial
     with torch.no_grad():
         try:
             return module(*positional, **named)
@@ -197,7 +198,8 @@ def _kept(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for place, name, buffer, value in before:
                 if value is not None:
-                    place[name] = buffer.copy_(value)
+                    # Only where it changed: an expanded one cannot be written to.
+                    place[name] = buffer if torch.equal(buffer, value) else buffer.copy_(value)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ Dimensions = Annotated[tuple[Length, ...], Field(max_length=8)]
 _KINDS = {
     "I64": torch.int64,
     "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
     "U8": torch.uint8,
     "BOOL": torch.bool,
     "F64": torch.float64,
@@ -35,7 +37,7 @@ class OnGrid(Spec):
 
     name: str
     shape: Dimensions
-    step: float = Field(gt=0)
+    step: float = Field(gt=0, le=float(np.finfo(np.float32).max))
 
 
 class Shortened(Spec):
@@ -157,8 +159,10 @@ def taken_out(table: Table, streams: Mapping[str, bytes]) -> dict[str, Tensor]:
     start = 0
     for row in table.kept:
         end = start + _kind(row).itemsize * math.prod(row.shape)
-        content = torch.frombuffer(bytearray(streams["kept"][start:end]), dtype=torch.uint8)
-        found[row.name] = content.view(_kind(row)).reshape(row.shape)
+        found[row.name] = torch.empty(row.shape, dtype=_kind(row))
+        if end > start:  # torch reads nothing from an empty buffer
+            content = torch.frombuffer(bytearray(streams["kept"][start:end]), dtype=torch.uint8)
+            found[row.name] = content.view(_kind(row)).reshape(row.shape)
         start = end
     return found
 

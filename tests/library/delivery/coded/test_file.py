@@ -183,3 +183,9 @@ def test_numbers_that_are_none_are_not_written(network, tmp_path):
             model.state_dict()[name].view(-1)[0] = float("nan")
         with pytest.raises(CheckpointError, match="finite"):
             npas.save(model, tmp_path / "model", bytes=30_000)
+
+
+@pytest.mark.parametrize("given", ["9000", 9000.5, True, {"device": "esp32"}])
+def test_bytes_that_are_no_whole_number_are_refused(network, tmp_path, given):
+    with pytest.raises(CheckpointError, match="give a whole number, such as 96000"):
+        npas.save(network(), tmp_path / "model.safetensors", bytes=given)
