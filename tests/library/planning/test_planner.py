@@ -34,7 +34,7 @@ SMALL = NetworkSpec(name="a", architecture=ArchitectureSpec(name="resnet-8"))
     [
         ("wrn-28", "wrn-28-"),
         ("wrn28-10", "wrn-28-10"),
-        ("resnet50", r"did you mean torchvision:resnet50\?"),
+        ("resnet50", r"did you mean timm:resnet50 or torchvision:resnet50\?"),
         ("Wide_ResNet50_2", r"did you mean torchvision:wide_resnet50_2\?"),
         ("vgg17", "did you mean torchvision:vgg1"),
         ("WRN-28-10", r"did you mean wrn-28-10\?"),
@@ -311,7 +311,10 @@ def test_fraction_is_exact(fraction, wanted):
 
 @pytest.mark.parametrize(
     "value",
-    [{}, {"parameters": 1, "fraction": 0.5}, {"fraction": 0}, {"fraction": 11}, {"bytes": 4}],
+    [
+        *({}, {"parameters": 1, "fraction": 0.5}, {"fraction": 0}, {"fraction": 11}),
+        *({"bytes": 0}, {"bytes": 4, "fraction": 0.5}, {"bits": 4}, {"device": "no-such-board"}),
+    ],
 )
 def test_budget_has_exactly_one_meaning(value):
     with pytest.raises(ValidationError):
