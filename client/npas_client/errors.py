@@ -1,7 +1,7 @@
 """What a call to the service can end in, one class per thing a caller would do about it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -87,9 +87,11 @@ class DownloadError(ServiceError):
 class ExportFailedError(ServiceError):
     """An export cannot be made; `code` is that of its reason."""
 
-    def __init__(self, reason: Mapping[str, Any]) -> None:
+    @classmethod
+    def of(cls, reason: Mapping[str, Any]) -> Self:
+        """Return the error of an export that failed for a reason."""
         told = " ".join(filter(None, (reason.get("message", ""), reason.get("hint", ""))))
-        super().__init__(told or "the export failed", problem={"code": reason.get("code", "")})
+        return cls(told or "the export failed", problem={"code": reason.get("code", "")})
 
 
 class UploadError(ServiceError):

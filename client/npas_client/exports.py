@@ -67,7 +67,7 @@ class ExportCalls(ABC):
             time.sleep(_LOOK_SECONDS)
             found = Export.model_validate(self._send("GET", f"{path}/{found.id}").json())
         if found.state == "failed":
-            raise ExportFailedError(found.reason or {})
+            raise ExportFailedError.of(found.reason or {})
         return found
 
     def exports(self, job_id: str) -> list[Export]:

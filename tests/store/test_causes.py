@@ -42,15 +42,17 @@ def test_page_of_reasons_is_the_table():
 
 
 OF_DATASETS = {"checking.py", "checks.py", "uploads.py"}
-"""Files whose reasons are told of datasets that were sent, which have codes of their own."""
+OF_EXPORTS = {"exporting.py", "exports.py"}
+"""Files whose reasons are told of what was sent, and of exports, which have codes of their own."""
 
 
-def codes_of_reasons(*, of_datasets):
-    """Return the codes that the service gives the reasons of jobs, or those of datasets."""
+def codes_of_reasons(files=None):
+    """Return the codes of reasons in files of these names; None: in all others, those of jobs."""
     codes = set()
     for folder in ("core/npas_store", "core/npas_local", "api", "worker"):
         for file in (ROOT / folder).rglob("*.py"):
-            if (file.name in OF_DATASETS) != of_datasets:
+            is_of_others = file.name in OF_DATASETS | OF_EXPORTS
+            if is_of_others if files is None else file.name not in files:
                 continue
             for node in ast.walk(ast.parse(file.read_text())):
                 if not isinstance(node, ast.Call) or not node.args:
@@ -63,16 +65,25 @@ def codes_of_reasons(*, of_datasets):
     return codes - {None}
 
 
+def codes_told(title):
+    """Return the codes in the table of one section of the page."""
+    _, _, rest = PAGE.read_text().partition(f"\n## {title}\n")
+    section, _, _ = rest.partition("\n## ")
+    return re.findall(r"^\| `(\w+)` \|", section, re.M)
+
+
 def test_every_reason_has_its_cause():
-    used = codes_of_reasons(of_datasets=False)
+    used = codes_of_reasons()
     assert used >= {"worker_lost", "disk_full", "user_cancelled", "oom_host"}
     assert used - {known.code for known in CAUSES} == set()
 
 
 def test_page_tells_the_reasons_of_datasets():
-    _, _, section = PAGE.read_text().partition("\n## Of datasets\n")
-    told = re.findall(r"^\| `(\w+)` \|", section, re.M)
-    assert sorted(told) == sorted(codes_of_reasons(of_datasets=True))
+    assert sorted(codes_told("Of datasets")) == sorted(codes_of_reasons(OF_DATASETS))
+
+
+def test_page_tells_the_reasons_of_exports():
+    assert sorted(codes_told("Of exports")) == sorted(codes_of_reasons(OF_EXPORTS))
 
 
 @pytest.mark.parametrize(
@@ -83,10 +94,7 @@ def test_page_tells_the_reasons_of_datasets():
     ],
 )
 def test_page_tells_the_codes_of(title, file, given):
-    _, _, rest = PAGE.read_text().partition(f"\n## {title}\n")
-    section, _, _ = rest.partition("\n## ")
-    told = re.findall(r"^\| `(\w+)` \|", section, re.M)
-    assert told == [*dict.fromkeys(re.findall(given, (ROOT / file).read_text()))]
+    assert codes_told(title) == [*dict.fromkeys(re.findall(given, (ROOT / file).read_text()))]
 
 
 def test_codes_are_unique():

@@ -14,6 +14,9 @@ _OF_THE_DEVICE = ("CUDA", "cuDNN", "NVIDIA")
 _RENAMED = {
     errors.DataError.code: "invalid_data",
     errors.InfeasibleBudgetError.code: "budget_infeasible",
+    # no part of a job: who makes graphs of modules, or files for other tools, meets these
+    errors.UndeclarableError.code: "internal_error",
+    errors.ExportError.code: "internal_error",
 }
 """Codes of the library for which jobs have another word."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
