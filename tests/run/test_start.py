@@ -169,7 +169,8 @@ def test_admission_refuses_a_start_of_other_layers(file):
 
 
 @pytest.mark.parametrize("how", [admission.admit, lambda spec: run(spec, folder="nowhere")])
-def test_start_that_is_not_given_is_refused(how):
+def test_start_that_is_not_given_is_refused(how, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(StartError, match=r"give it too, as run\(spec, start=PATH\)"):
         how(spec_of(start={"checkpoint": "0" * 64}))
 

@@ -64,7 +64,7 @@ def test_what_is_no_folder_of_ours_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         NpasModel.from_pretrained(tmp_path)
     with pytest.raises(FileNotFoundError, match="no folder"):
-        NpasModel.from_pretrained("nowhere")
+        NpasModel.from_pretrained("no-such-folder")
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError):
         NpasModel.from_pretrained(tmp_path)
