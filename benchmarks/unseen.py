@@ -1,7 +1,7 @@
-"""Networks the project has not seen: planned, shared, trained for a step, saved and read back.
+"""Networks of other libraries, and modules of one's own: planned, shared, trained, read back.
 
-Run `python -m benchmarks.unseen` (about 15 minutes on one core); `--write` puts the table into
-docs/architectures.md, `--only hf` takes those of one source.
+Run `python -m benchmarks.unseen`; `--write` puts the table into docs/architectures.md, `--only hf`
+takes those of one source.
 """
 
 import argparse

@@ -1,6 +1,7 @@
-"""Networks that nothing in the project was made for, by where they come from.
+"""Networks of other libraries, by where they come from; small ones of many kinds.
 
-None of them is named in the library; each is planned, shared, trained for a step, saved and read.
+Many are among the well-known names of their family or in its tests: what is tried is whether any
+network of a library comes through, not names that were kept aside.
 """
 
 TIMM = (
@@ -22,4 +23,4 @@ TORCHVISION = (
     *("squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5", "densenet121", "googlenet"),
     *("efficientnet_v2_s", "swin_t", "maxvit_t"),
 )
-"""Of torchvision's; what tests and tables of the project name is left out."""
+"""Of torchvision's."""

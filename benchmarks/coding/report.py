@@ -17,6 +17,9 @@ GATE = (
     "under this table's schedule, not a try at the gate."
 )
 
+REFERENCE = "reference"
+"""The arm that is told beside that gate."""
+
 
 class StoredCodings:
     """The records of one setting.
@@ -115,7 +118,9 @@ def coding_section(stored: StoredCodings, name: str) -> str:
         f"reloaded file on {max(tested, default=0):,} test images. Intervals are 95 %, by "
         f"Student's t over seeds. {', '.join(devices)}."
     )
-    return "\n\n".join([f"### {name}", heading, coding_table(stored), verdicts(stored), GATE])
+    parts = [f"### {name}", heading, coding_table(stored), verdicts(stored)]
+    is_beside = any(record["arm"] == REFERENCE for record in stored.records)
+    return "\n\n".join([*parts, GATE] if is_beside else parts)
 
 
 def _percent(found: Score | None, *, signed: bool = False) -> str:

@@ -63,4 +63,8 @@ def test_report_writes_its_section(stored, tmp_path):
     page = tmp_path / "results.md"
     page.write_text("# Results\n\n<!-- coded -->\n<!-- /coded -->\n")
     report(tmp_path / "records", page)
+    assert "nothing shared" in page.read_text()
+    assert "MLPerf Tiny" not in page.read_text()  # it stands beside the line of ResNet-8
+    write(folder / "reference-96000-0.json", record("reference", 96_000, 0, 0.5))
+    report(tmp_path / "records", page)
     assert "MLPerf Tiny" in page.read_text()

@@ -146,6 +146,7 @@ def networks(architecture: Planned, example: object = None) -> list[NetworkSpec]
     if modules:
         examples = {"main": example} if isinstance(architecture, nn.Module) else example
         found = []
+        # No comprehension: in Python 3.11 it is a frame, and warnings name the caller by frames.
         for name, module in modules.items():
             found.append(_own(name, module, examples))
         return found
