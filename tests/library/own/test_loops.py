@@ -5,6 +5,7 @@ process, one part of a batch, no checkpoints), or with its plain twin from `mate
 """
 
 import copy
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,17 +117,19 @@ def test_mixed_precision_computes_as_the_plain_module_does():
 def test_two_processes_train_as_one_does(tmp_path):
     torch.save((X, Y), tmp_path / "data.pt")
     script = Path(__file__).with_name("other_process.py")
+    root = Path(__file__).parents[3]
+    paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     both = [
         subprocess.Popen(
             [sys.executable, "-W", "error", script, str(rank), tmp_path],
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONPATH": paths},
         )
         for rank in range(2)
     ]
-    for process in both:
-        _, told = process.communicate(timeout=300)
-        assert process.returncode == 0, told
+    told = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
     model = made()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(2):
