@@ -8,28 +8,27 @@ Stopped with Ctrl-C or killed, `run` goes on where it was. Each record is one JS
 benchmarks/records/joining; delete files to have their runs made anew.
 """
 
-import argparse
-import json
-import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import npas.data
 
 from benchmarks.ensembles.settings import SIZES
 from benchmarks.joins.arms import ARMS, Cell, cells
 from benchmarks.joins.making import Record, made_records, without_record
 from benchmarks.joins.report import StoredJoins, joining_section
 from benchmarks.joins.settings import JoinSetting, join_setting
-from benchmarks.runs import Place, write
+from benchmarks.runs import Place
+from benchmarks.stored_runs import (
+    PAGE,
+    ROOT,
+    check_setting,
+    command_line,
+    end_as_by_ctrl_c,
+    place_of,
+    tell_made,
+)
 from benchmarks.timing import write_section
 
-ROOT = Path(__file__).parent.parent
 STORE = ROOT / "benchmarks" / "records" / "joining"
-WORK = ROOT / ".npas" / "benchmarks" / "joining"
-PAGE = ROOT / "docs" / "results.md"
 
 
 def run_joins(setting: JoinSetting, wanted: Sequence[Cell], place: Place, jobs: int) -> None:
@@ -38,25 +37,10 @@ def run_joins(setting: JoinSetting, wanted: Sequence[Cell], place: Place, jobs: 
     Raises:
         SystemExit: the stored records are of another schedule, other networks or other images.
     """
-    npas.data.require(setting.dataset, place.data)
-    about = place.store / "setting.json"
-    if about.exists() and json.loads(about.read_text()) != setting.to_json():
-        raise SystemExit(
-            f"{place.store} holds runs of another setting: move them, or give --store"
-        )
-    write(about, setting.to_json())
+    check_setting(setting, place)
     missing = without_record(wanted, place.store)
     print(f"{setting.name}: {len(missing)} records to make of {len(wanted)}")
-    started = time.monotonic()
-    try:
-        for count, (cell, record) in enumerate(made_records(setting, missing, place, jobs), 1):
-            left = (time.monotonic() - started) / count * (len(missing) - count)
-            print(
-                f"[{count}/{len(missing)}] {cell.name}: {_told(record)}; {left / 60:.0f} min left",
-                flush=True,
-            )
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on")
+    tell_made(made_records(setting, missing, place, jobs), len(missing), _told)
 
 
 def _told(record: Record) -> str:
@@ -76,46 +60,18 @@ def report_joins(store: Path, page: Path) -> None:
     write_section(page, "joining", "\n\n".join(parts))
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--store", type=Path, default=STORE, help="folder of the records")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder of runs in progress")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("report", help="write docs/results.md from the stored records")
-    run = commands.add_parser("run", help="make the records that are missing")
-    run.add_argument("--size", choices=SIZES, default="small", help="networks, images, schedule")
-    run.add_argument("--dataset", default="cifar10")
-    run.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
-    run.add_argument("--seeds", type=int, default=3)
-    run.add_argument("--jobs", type=int, default=1, help="records at a time")
-    run.add_argument("--threads", type=int, default=1, help="of one run on a CPU")
-    run.add_argument("--device", default="cpu")
-    run.add_argument("--data-folder", type=Path, help="where the datasets are")
-    return parser.parse_args()
-
-
-def _interrupted(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Do what the command line says."""
-    args = _arguments()
+    parser, commands = command_line(__doc__, "joining", SIZES)
+    arms = commands["run"]
+    arms.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
+    args = parser.parse_args()
     if args.command == "report":
         report_joins(args.store, PAGE)
         return
-    signal.signal(signal.SIGTERM, _interrupted)
+    end_as_by_ctrl_c()
     setting = join_setting(args.size, args.dataset)
-    place = Place(
-        store=args.store / setting.name,
-        work=args.work,
-        data=args.data_folder,
-        device=args.device,
-        threads=args.threads,
-    )
-    run_joins(setting, cells(args.arms, args.seeds), place, args.jobs)
+    run_joins(setting, cells(args.arms, args.seeds), place_of(args, setting), args.jobs)
 
 
 if __name__ == "__main__":

@@ -8,25 +8,25 @@ Stopped with Ctrl-C or killed, `run` goes on where it was. Each run is one JSON 
 benchmarks/records/methods; delete files to have their runs made anew.
 """
 
-import argparse
-import json
-import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import npas.data
 
 from benchmarks.arms import ARMS, BUDGETS, SIZES, Cell, Setting, cells, setting
 from benchmarks.plots import accuracy_svg
-from benchmarks.runs import Place, Record, made, missing, write
+from benchmarks.runs import Place, Record, made, missing
 from benchmarks.scores import Stored, section
+from benchmarks.stored_runs import (
+    PAGE,
+    ROOT,
+    check_setting,
+    command_line,
+    end_as_by_ctrl_c,
+    place_of,
+    tell_made,
+)
 from benchmarks.timing import write_section
 
-ROOT = Path(__file__).parent.parent
 STORE = ROOT / "benchmarks" / "records" / "methods"
-PAGE = ROOT / "docs" / "results.md"
 
 
 def run_missing(setting: Setting, cells: Sequence[Cell], place: Place, jobs: int) -> None:
@@ -35,25 +35,10 @@ def run_missing(setting: Setting, cells: Sequence[Cell], place: Place, jobs: int
     Raises:
         SystemExit: the stored runs are of another schedule or other images.
     """
-    npas.data.require(setting.dataset, place.data)
-    about = place.store / "setting.json"
-    if about.exists() and json.loads(about.read_text()) != setting.to_json():
-        raise SystemExit(
-            f"{place.store} holds runs of another setting: move them, or give --store"
-        )
-    write(about, setting.to_json())
+    check_setting(setting, place)
     wanted, notes = missing(setting, cells, place)
     print(f"{setting.name}: {len(wanted)} runs to make of {len(cells)}", *notes, sep="\n  ")
-    started = time.monotonic()
-    try:
-        for count, (cell, record) in enumerate(made(setting, wanted, place, jobs), 1):
-            left = (time.monotonic() - started) / count * (len(wanted) - count)
-            print(
-                f"[{count}/{len(wanted)}] {cell.name}: {_told(record)}; {left / 60:.0f} min left",
-                flush=True,
-            )
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on")
+    tell_made(made(setting, wanted, place, jobs), len(wanted), _told)
 
 
 def _told(record: Record) -> str:
@@ -76,48 +61,21 @@ def report(store: Path, page: Path) -> None:
     write_section(page, "methods", "\n\n".join(parts))
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    parser.add_argument("--store", type=Path, default=STORE, help="folder of the runs' files")
-    commands.add_parser("report", help="write docs/results.md from the stored runs")
-    run = commands.add_parser("run", help="make the runs that are missing")
-    run.add_argument("--size", choices=SIZES, default="small", help="schedule and images")
-    run.add_argument("--dataset", default="cifar10")
+def main() -> None:
+    """Do what the command line says."""
+    parser, commands = command_line(__doc__, "methods", SIZES)
+    run = commands["run"]
     run.add_argument("--architecture", default="wrn-16-1")
     run.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
     run.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, metavar="FRACTION")
-    run.add_argument("--seeds", type=int, default=3)
-    run.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    run.add_argument("--threads", type=int, default=1, help="of one run on a CPU")
-    run.add_argument("--device", default="cpu")
-    run.add_argument("--data-folder", type=Path, help="where the datasets are")
-    run.add_argument("--work", type=Path, default=ROOT / ".npas" / "benchmarks")
-    return parser.parse_args()
-
-
-def _interrupted(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
-def main() -> None:
-    """Do what the command line says."""
-    args = _arguments()
+    args = parser.parse_args()
     if args.command == "report":
         report(args.store, PAGE)
         return
-    signal.signal(signal.SIGTERM, _interrupted)
+    end_as_by_ctrl_c()
     chosen = setting(args.size, args.dataset, args.architecture)
-    place = Place(
-        store=args.store / chosen.name,
-        work=args.work,
-        data=args.data_folder,
-        device=args.device,
-        threads=args.threads,
-    )
-    run_missing(chosen, cells(args.arms, args.budgets, args.seeds), place, args.jobs)
+    wanted = cells(args.arms, args.budgets, args.seeds)
+    run_missing(chosen, wanted, place_of(args, chosen), args.jobs)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from npas.errors import InfeasibleBudgetError, NonFiniteLossError
 
 from benchmarks.conversions.arms import ARMS, Cell, job
 from benchmarks.conversions.settings import ConversionSetting
-from benchmarks.conversions.teachers import teacher_folder
+from benchmarks.conversions.teachers import Teacher, teacher_folder
 from benchmarks.ensembles.by_jobs import delivered
 from benchmarks.pool import each_made
 from benchmarks.runs import Place, write
@@ -115,5 +115,5 @@ def without_record(wanted: Sequence[Cell], place: Place) -> list[Cell]:
         cell
         for cell in wanted
         if not (place.store / f"{cell.name}.json").exists()
-        and (place.store / f"teacher-{cell.seed}.json").exists()
+        and (place.store / f"{Teacher(cell.seed).name}.json").exists()
     ]

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,18 @@ from benchmarks.pool import each_made
 from benchmarks.runs import Place, write
 
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """One network to be trained in full."""
+
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The stem of its record, and its folder."""
+        return f"teacher-{self.seed}"
 
 
 def teacher_job(setting: ConversionSetting, seed: int) -> JobSpec:
@@ -34,22 +47,22 @@ def teacher_job(setting: ConversionSetting, seed: int) -> JobSpec:
 
 def teacher_folder(setting: ConversionSetting, seed: int, place: Place) -> Path:
     """Return where the files of a trained network are."""
-    return place.work / setting.name / f"teacher-{seed}"
+    return place.work / setting.name / Teacher(seed).name
 
 
 def make_teacher(
-    setting: ConversionSetting, place: Place, seed: int, stopping: Any
+    setting: ConversionSetting, place: Place, teacher: Teacher, stopping: Any
 ) -> Record | None:
     """Train the network of a seed and store its record; None: paused. Its file is kept."""
     torch.set_num_threads(place.threads)
-    folder = teacher_folder(setting, seed, place)
-    made = delivered(teacher_job(setting, seed), folder, place, stopping)
+    folder = teacher_folder(setting, teacher.seed, place)
+    made = delivered(teacher_job(setting, teacher.seed), folder, place, stopping)
     if made is None:
         return None
     report = json.loads((folder / "report.json").read_text())
     record = {
         "arm": "teacher",
-        "seed": seed,
+        "seed": teacher.seed,
         "status": "done",
         "accuracy": report["accuracy"],
         "parameters": report["parameters"],
@@ -61,12 +74,12 @@ def make_teacher(
         "device": report["device"],
         "versions": report["versions"],
     }
-    write(place.store / f"teacher-{seed}.json", record)
+    write(place.store / f"{teacher.name}.json", record)
     return record
 
 
 def made_teachers(
-    setting: ConversionSetting, seeds: Sequence[int], place: Place, jobs: int
-) -> Iterator[tuple[int, Record]]:
+    setting: ConversionSetting, wanted: Sequence[Teacher], place: Place, jobs: int
+) -> Iterator[tuple[Teacher, Record]]:
     """Train networks in so many processes; see `each_made`."""
-    return each_made(functools.partial(make_teacher, setting, place), list(seeds), jobs)
+    return each_made(functools.partial(make_teacher, setting, place), wanted, jobs)

@@ -6,13 +6,13 @@ import pytest
 import torch
 from npas.spec import DatasetSpec, TrainingSpec
 
-from benchmarks.conversion import check_setting
 from benchmarks.conversions.arms import ARMS, Cell, cells, job
 from benchmarks.conversions.making import make_record, without_record
 from benchmarks.conversions.report import StoredConversions, conversion_section, verdicts
 from benchmarks.conversions.settings import ConversionSetting, conversion_setting
-from benchmarks.conversions.teachers import make_teacher
+from benchmarks.conversions.teachers import Teacher, make_teacher
 from benchmarks.runs import Place, write
+from benchmarks.stored_runs import check_setting
 
 SETTING = ConversionSetting(
     name="digits-tiny",
@@ -64,7 +64,7 @@ def test_records_are_made_and_told(place):
     check_setting(SETTING, place)
     everything = cells(list(ARMS), SETTING.budgets, [0])
     assert without_record(everything, place) == []  # its network is not trained
-    make_teacher(SETTING, place, 0, NEVER)
+    make_teacher(SETTING, place, Teacher(0), NEVER)
     wanted = [
         Cell(arm=arm, budget=budget, seed=0)
         for arm, budget in (("convert", 0.5), ("scratch-taught", 0.5), ("dense-taught", 1))
