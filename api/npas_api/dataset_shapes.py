@@ -18,6 +18,7 @@ from sqlalchemy import inspect
 from npas_api.schemas import Shape
 
 DatasetState = Literal["uploading", "processing", "ready", "invalid"]
+Format = Literal["npz", "images", "parquet", "weights"]
 Title = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w .+-]{0,99}$")]
 
 
@@ -25,7 +26,7 @@ class DatasetRequest(Spec):
     """A dataset that is going to be sent."""
 
     name: Title = Field(description="your name for it; datasets may share one, as versions do")
-    format: Literal["npz", "images", "parquet", "weights"] = Field(
+    format: Format = Field(
         description="npz: arrays; images: a zip of folders of images; parquet: a table of images; "
         "weights: no dataset, but a safetensors file of a trained network, to start jobs from"
     )
@@ -53,6 +54,9 @@ class DatasetQuery(BaseModel):
     limit: int = Field(20, ge=1, le=100)
     after: Annotated[str, StringConstraints(pattern=r"^ds_[0-9a-f]{32}$")] | None = Field(
         None, description="`next` of the page before"
+    )
+    format: Format | None = Field(
+        None, description="of the upload; left out: any but weights, which are no datasets"
     )
     name: Title | None = None
     state: list[DatasetState] = Field(default=[], max_length=10, description="any of these")

@@ -108,10 +108,13 @@ async def list_datasets(
 ) -> DatasetPage:
     """List the datasets that jobs can name, and those that users sent, in whatever state.
 
-    Parameters are about the latter.
+    Parameters are about the latter; `format=weights` lists the weights that were sent, and without
+    it there are none among them.
     """
     labels = pagination.labels_of(query.model_extra or {}, DatasetQuery)
-    wanted = datasets.Wanted(name=query.name, states=query.state, labels=labels)
+    wanted = datasets.Wanted(
+        format=query.format, name=query.name, states=query.state, labels=labels
+    )
     rows, has_more = await run_in_threadpool(_page, wanted, query)
     following = rows[-1].id if has_more else None
     pagination.link(request, response, following)

@@ -298,6 +298,12 @@ class InternalError(ApiError):
     status = 500
 
 
+class PackageMissingError(ApiError):
+    """The service lacks an optional package that the request needs."""
+
+    status = 501
+
+
 class BusyError(ApiError):
     """Too many requests of this kind are being answered; try again soon."""
 
@@ -347,6 +353,7 @@ LIBRARY: Mapping[str, type[ApiError]] = {
     library.DataError.code: DatasetUnusableError,
     library.StartError.code: StartUnusableError,
     library.TooLargeError.code: TooLargeError,
+    library.MissingPackageError.code: PackageMissingError,
 }
 """By code, the library's errors that a request can cause; others are the service's own fault."""
 

@@ -22,13 +22,16 @@ from types import FrameType
 from typing import Any
 
 from npas import arch, data, methods
-from npas.delivery import frontier_picture
+from npas.delivery import exporting, frontier_picture
 from npas.errors import InfeasibleBudgetError, NpasError
 from npas.jobs import admission, continuation
 from npas.jobs.weighing import weigh
 from npas.planning import planner
 from npas.planning.problem import PlanningProblem
+from npas.plans import Plan
 from npas.spec import JobSpec, PlanRequest
+from npas.spec.export import ExportSpec
+from npas_local.processes import limit, limit_own_memory
 
 from npas_api.messages import HELLO, LENGTH_BYTES, framed, num_bytes
 
@@ -65,6 +68,14 @@ def _frontier(asked: Mapping[str, Any], folder: Path | None) -> str:
     return frontier_picture.frontier_svg(**json.loads(asked["request"]))
 
 
+def _export(asked: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    del folder
+    question = json.loads(asked["request"])
+    plan = Plan.from_json(question["plan"])
+    spec = exporting.check(ExportSpec.model_validate(question["spec"]), plan)
+    return {"to": spec.to, "keeps_sharing": exporting.keeps_sharing(spec, plan)}
+
+
 def _datasets(asked: Mapping[str, Any], folder: Path | None) -> list[dict[str, Any]]:
     del asked
     return data.catalogue(folder)
@@ -76,6 +87,7 @@ QUESTIONS: Mapping[str, Callable[[Mapping[str, Any], Path | None], Any]] = {
     "weight": _weight,
     "datasets": _datasets,
     "frontier": _frontier,
+    "export": _export,
 }
 """By name: what is asked, and the folder of the datasets, to what is answered."""
 
@@ -137,7 +149,7 @@ def _serve(connection: socket.socket) -> None:
             asked = json.loads(content)
             threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
             _limit_time(connection, asked["seconds"])
-            _limit_memory(asked["megabytes"])
+            limit_own_memory(asked["megabytes"] * 1024 * 1024)
             told = _told(asked)
             signal.setitimer(signal.ITIMER_REAL, 0)
             connection.sendall(told)
@@ -171,20 +183,7 @@ def _limit_time(connection: socket.socket, seconds: int) -> None:
     signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     # For code that lets no Python run meanwhile: the API gives it up, and then it must end.
-    _limit(resource.RLIMIT_CPU, 2 * seconds)
-
-
-def _limit_memory(megabytes: int) -> None:
-    """Bound what this process may use beyond what it was forked with."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + megabytes * 1024 * 1024)
-
-
-def _limit(kind: int, most: int) -> None:
-    """Set a limit of this process, or leave the lower one that it was started with."""
-    _, hard = resource.getrlimit(kind)
-    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(kind, (allowed, allowed))
+    limit(resource.RLIMIT_CPU, 2 * seconds)
 
 
 def _receive(connection: socket.socket) -> bytes:

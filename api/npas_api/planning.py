@@ -25,6 +25,7 @@ from typing import Any, Self, TypeVar
 from fastapi.concurrency import run_in_threadpool
 from npas.jobs.workload import Workload
 from npas.spec import JobSpec, PlanRequest
+from npas.spec.export import ExportSpec
 from npas_local.processes import die_with
 from npas_store import blobs, datasets, workers
 from npas_store.database import autocommitting
@@ -165,6 +166,22 @@ class Planner:
         """Return the picture of a frontier, see `npas.delivery.frontier_picture`; see `plan`."""
         asked = json.dumps({"title": title, "marks": list(marks)})
         return str(await self._ask("frontier", asked))
+
+    async def check_export(self, spec: ExportSpec, plan: str) -> tuple[ExportSpec, bool]:
+        """Return an export by the name of its format, and whether it keeps what is shared.
+
+        Args:
+            spec: what is asked for.
+            plan: of the networks, as JSON.
+
+        Raises:
+            ApiError: it is known that it cannot be made; see `npas.delivery.exporting.check`.
+            BusyError: too many plans are asked for at once.
+            PlannerUnavailableError: the process that knows was ended, or does not answer.
+        """
+        asked = json.dumps({"spec": spec.model_dump(mode="json"), "plan": plan})
+        found = await self._ask("export", asked)
+        return spec.model_copy(update={"to": found["to"]}), bool(found["keeps_sharing"])
 
     async def catalogue(self, kind: str) -> list[dict[str, Any]]:
         """Return the catalogue of a kind: "architectures", "methods" or "datasets"."""

@@ -73,7 +73,7 @@ def _unknown(sha256: str) -> errors.StartUnusableError:
     return _refused(
         f"no job has delivered a model file with the SHA-256 {sha256}, and no weights with it "
         "were sent and found in order, or it was deleted; the artifacts of a job tell theirs, and "
-        "GET /v1/datasets those of weights"
+        "GET /v1/datasets?format=weights those of weights"
     )
 
 

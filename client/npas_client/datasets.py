@@ -152,7 +152,8 @@ class DatasetCalls(ABC):
         """Yield the datasets that users sent, newest first, page by page.
 
         Args:
-            filters: as the query parameters of GET /v1/datasets: name, state, "label[KEY]", limit.
+            filters: as the query parameters of GET /v1/datasets: format, name, state,
+                "label[KEY]", limit. Weights are there with format="weights", and not without.
         """
         query: dict[str, Any] = {"limit": 100, **filters}
         answer = self._send("GET", "/v1/datasets", params=query)
@@ -177,7 +178,7 @@ class DatasetCalls(ABC):
         """Return an upload of the same file in the same way that broke off."""
         same = {"upload_bytes": "bytes", "upload_sha256": "sha256", "format": "format"}
         same |= {"options": "options", "labels": "labels"}
-        for found in self.datasets(name=asked["name"], state="uploading"):
+        for found in self.datasets(name=asked["name"], state="uploading", format=asked["format"]):
             if all(getattr(found, theirs) == asked[ours] for theirs, ours in same.items()):
                 return found
         return None

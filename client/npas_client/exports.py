@@ -18,7 +18,8 @@ class Export(Answer):
     Attributes:
         state: queued, running, succeeded or failed.
         artifact: its name for `Client.download`, once it succeeded.
-        facts: file_bytes, unique_bytes, max_difference.
+        facts: keeps_sharing, whether what was shared is in the file once; once it succeeded also
+            file_bytes, unique_bytes, max_difference.
         reason: why it failed.
     """
 

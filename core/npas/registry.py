@@ -108,9 +108,21 @@ def imported(module: str, *, extra: str) -> Any:
     Raises:
         MissingPackageError: it is not installed; the message says how to install it.
     """
-    package = module.partition(".")[0]
+    require(module.partition(".")[0], extra=extra)
+    return importlib.import_module(module)
+
+
+def require(package: str, *, extra: str) -> None:
+    """Check that an optional package is installed, without importing it.
+
+    Args:
+        package: top-level name.
+        extra: of npas, that brings it.
+
+    Raises:
+        MissingPackageError: it is not; the message says how to install it.
+    """
     if not is_installed(package):
         raise MissingPackageError(
             f"{package} is not installed, and this needs it: pip install 'npas[{extra}]'"
         )
-    return importlib.import_module(module)

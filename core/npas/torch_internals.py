@@ -111,3 +111,24 @@ def versions_of_modules(model: nn.Module) -> Any:
 def set_versions_of_modules(state: dict[str, Tensor], versions: Any) -> None:
     """Have a state dict, an `OrderedDict`, say of which versions its modules were."""
     state.__dict__["_metadata"] = versions
+
+
+_NO_MEMORY = ("alloc", "failed to map", "could not create a primitive")
+"""Of PyTorch on the CPU and of the system, of the loader of libraries, and of oneDNN."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error, or one that it was raised for, says that memory is used up.
+
+    On the CPU PyTorch raises a RuntimeError for that, which exporters turn into others.
+    """
+    found: BaseException | None = error
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        kinds = (ImportError, OSError, RuntimeError)
+        told = isinstance(found, kinds) and any(word in str(found) for word in _NO_MEMORY)
+        if told or isinstance(found, MemoryError):
+            return True
+        found = found.__cause__ or found.__context__
+    return False

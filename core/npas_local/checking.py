@@ -119,7 +119,7 @@ class Checker:
         process = _start(check, folder, limits)
 
         def is_wanted() -> bool:
-            _require_room(0)
+            uploads.require_room(0)
             return counts.is_set() and not self._stopping.is_set()
 
         try:
@@ -133,7 +133,12 @@ class Checker:
 
 def _limits() -> Limits:
     memory = settings().check_megabytes * uploads.MEGABYTE
-    return Limits(memory_bytes=memory, seconds=settings().check_seconds, files=_MAX_FILES)
+    return Limits(
+        memory_bytes=memory,
+        file_bytes=memory,
+        seconds=settings().check_seconds,
+        files=_MAX_FILES,
+    )
 
 
 def _start(check: Check, folder: Path, limits: Limits) -> "subprocess.Popen[bytes]":
@@ -148,16 +153,6 @@ def _start(check: Check, folder: Path, limits: Limits) -> "subprocess.Popen[byte
     }
     become = privileges.unprivileged(Path(sys.executable), source.parent)
     return confinement.start("npas_local.check_process", order, folder, limits, become)
-
-
-def _require_room(num_bytes: int) -> None:
-    """Make sure that so many bytes may be written.
-
-    Raises:
-        OSError: the disk would have less room left than the settings say.
-    """
-    if uploads.spare_bytes() < num_bytes:
-        raise OSError(errno.ENOSPC, "NPAS_FREE_MEGABYTES of room are to be left on it")
 
 
 @contextmanager
@@ -214,7 +209,7 @@ def _record(check: Check, folder: Path, answer: Mapping[str, Any]) -> None:
     if "found" not in answer:
         raise _refused(answer)
     product = _product(folder / CONTENT)
-    _require_room(product.stat().st_size)  # for a moment there are two of it
+    uploads.require_room(product.stat().st_size)  # for a moment there are two of it
     content = blobs.put(product)
     picture = folder / THUMBNAILS
     report = dict(answer["found"])

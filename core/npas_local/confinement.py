@@ -61,12 +61,14 @@ class Limits:
     """What a process may take.
 
     Attributes:
-        memory_bytes: of its addresses, and of each file that it writes.
+        memory_bytes: of its addresses; None: it bounds itself once it has imported what it needs.
+        file_bytes: of each file that it writes.
         seconds: of processors, and by the clock.
         files: that are open at once.
     """
 
-    memory_bytes: int
+    memory_bytes: int | None
+    file_bytes: int
     seconds: int
     files: int
 
@@ -177,11 +179,12 @@ def lease_kept(renew: Callable[[Session], bool]) -> Iterator[threading.Event]:
 
 def _limit(limits: Limits) -> None:
     """Bound what the calling process, and all that it starts, may take."""
-    memory, seconds = limits.memory_bytes, limits.seconds
+    seconds = limits.seconds
+    memory = resource.RLIM_INFINITY if limits.memory_bytes is None else limits.memory_bytes
     for kind, most, hard in (
         (resource.RLIMIT_AS, memory, memory),
         (resource.RLIMIT_CPU, seconds, seconds + _MORE_SECONDS),
-        (resource.RLIMIT_FSIZE, memory, memory),
+        (resource.RLIMIT_FSIZE, limits.file_bytes, limits.file_bytes),
         (resource.RLIMIT_NOFILE, limits.files, limits.files),
         (resource.RLIMIT_CORE, 0, 0),
     ):

@@ -1,7 +1,7 @@
 """The process that writes an export: `python -m npas_local.export_process ORDER`.
 
-It is started by `exporting` with limits and a folder of its own. It knows no database and no
-service: what it makes is what it leaves in that folder.
+It is started by `exporting` with limits and a folder of its own; its memory it bounds itself. It
+knows no database and no service: what it makes is what it leaves in that folder.
 """
 
 import errno
@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from npas_local.processes import limit_own_memory
 
 PRODUCT, ANSWER = "product", "answer.json"
 """What it leaves: the file, and what is said of it."""
@@ -24,7 +26,7 @@ def main(arguments: list[str]) -> int:
     """Write the file that an order asks for and the answer; 0, whatever it is.
 
     Args:
-        arguments: JSON: source, folder, spec.
+        arguments: JSON: source, folder, spec, memory_bytes.
     """
     order = json.loads(arguments[0])
     folder = Path(order["folder"])
@@ -38,6 +40,7 @@ def main(arguments: list[str]) -> int:
 def _answer(order: Mapping[str, Any], folder: Path) -> Answer:
     """Return what is to be said: `found`, `refused`, `exceeded`, `full` or `failed`."""
     from npas.errors import NpasError
+    from npas.torch_internals import lacks_memory
 
     try:
         return _exported(order, folder)
@@ -49,12 +52,9 @@ def _answer(order: Mapping[str, Any], folder: Path) -> Answer:
         if error.errno == errno.EFBIG:
             return {"exceeded": "memory"}
         return {"full": True} if error.errno in _FULL else {"failed": traceback.format_exc()}
-    except (ImportError, RuntimeError) as error:
-        # The words of PyTorch, and of the loader of its libraries, for memory they do not get.
-        if any(word in str(error) for word in ("alloc", "failed to map")):
+    except Exception as error:  # whatever an exporter raises over networks that nobody foresaw
+        if lacks_memory(error):
             return {"exceeded": "memory"}
-        return {"failed": traceback.format_exc()}
-    except Exception:  # whatever an exporter raises over networks that nobody foresaw
         return {"failed": traceback.format_exc()}
 
 
@@ -66,12 +66,16 @@ def _exported(order: Mapping[str, Any], folder: Path) -> Answer:
 
     torch.set_num_threads(1)
     spec = ExportSpec.model_validate(order["spec"])
+    # What exporters import first is no network's memory; without it they go astray.
+    export(torch.nn.Linear(1, 1), folder / PRODUCT, spec.to, example=torch.zeros(2, 1))
+    limit_own_memory(order["memory_bytes"])
     options = {name: value for name, value in order["spec"].items() if name != "to"}
     done = export(load(order["source"]), folder / PRODUCT, spec.to, **options)
     facts = {
         "file_bytes": done.file_bytes,
         "unique_bytes": done.unique_bytes,
         "max_difference": done.max_difference,
+        "keeps_sharing": done.keeps_sharing,
     }
     return {"found": {"name": artifact_name(spec), "facts": facts}}
 

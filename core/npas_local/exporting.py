@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from npas_store import blobs, exports, garbage, machine
+from npas_store import blobs, exports, garbage, machine, uploads
 from npas_store.database import transaction
 from npas_store.exports import Making
 from npas_store.settings import settings
@@ -30,7 +30,6 @@ from npas_local import confinement
 from npas_local.confinement import Limits, LostError, RefusedError, StoppedError, TimeOverError
 from npas_local.export_process import ANSWER, PRODUCT
 
-_MEGABYTE = 1_000_000
 _PAUSE_SECONDS = 30.0
 _MAX_FILES = 256
 
@@ -93,29 +92,42 @@ class Exporter:
         """
         kills = machine.num_kills_for_memory()
         limits = Limits(
-            memory_bytes=settings().export_megabytes * _MEGABYTE,
+            memory_bytes=None,
+            file_bytes=_memory_bytes(),
             seconds=settings().export_seconds,
             files=_MAX_FILES,
         )
         process = _started(making, folder, limits)
+
+        def is_wanted() -> bool:
+            uploads.require_room(0)
+            return counts.is_set() and not self._stopping.is_set()
+
         try:
-            confinement.see_to_its_end(
-                process, limits, lambda: counts.is_set() and not self._stopping.is_set()
-            )
+            confinement.see_to_its_end(process, limits, is_wanted)
         except TimeOverError:
             raise _too_large("time") from None
         if process.returncode != 0:
-            if process.returncode == -signal.SIGXCPU:
-                raise _too_large("time")
             is_for_memory = machine.num_kills_for_memory() > kills
-            told = (
-                "the machine ran out of memory"
-                if is_for_memory
-                else confinement.last_words(folder)
-            )
-            raise LostError(f"it ended with {process.returncode}: {told}")
+            raise _ended(process.returncode, folder, is_for_memory)
         answer: dict[str, Any] = json.loads((folder / ANSWER).read_text())
         return answer
+
+
+def _memory_bytes() -> int:
+    return settings().export_megabytes * uploads.MEGABYTE
+
+
+def _ended(code: int, folder: Path, is_for_memory: bool) -> Exception:
+    """Return what the end of a process means that left no answer."""
+    if code == -signal.SIGXCPU:
+        return _too_large("time")
+    told = confinement.last_words(folder)
+    if code == -signal.SIGABRT and "bad_alloc" in told:  # where C++ lets no error out
+        return _too_large("memory")
+    if is_for_memory:
+        told = "the machine ran out of memory"
+    return LostError(f"it ended with {code}: {told}")
 
 
 def _started(making: Making, folder: Path, limits: Limits) -> "subprocess.Popen[bytes]":
@@ -124,7 +136,12 @@ def _started(making: Making, folder: Path, limits: Limits) -> "subprocess.Popen[
         why = "the network that the job delivered is no longer on the server's disk"
         hint = "the same request of a job, under a new Idempotency-Key, makes it again"
         raise RefusedError(reason("model_lost", why, hint=hint))
-    order = {"source": str(source), "folder": str(folder), "spec": dict(making.spec)}
+    order = {
+        "source": str(source),
+        "folder": str(folder),
+        "spec": dict(making.spec),
+        "memory_bytes": _memory_bytes(),
+    }
     return confinement.start("npas_local.export_process", order, folder, limits)
 
 
@@ -149,6 +166,7 @@ def _keep(making: Making, folder: Path, answer: Mapping[str, Any]) -> None:
     if "found" not in answer:
         raise _why_not(answer)
     found, product = answer["found"], folder / PRODUCT
+    uploads.require_room(product.stat().st_size)  # for a moment there are two of it
     blob = blobs.put(product)
 
     def accept(session: Session) -> bool:
@@ -182,7 +200,7 @@ def _why_not(answer: Mapping[str, Any]) -> RefusedError:
 
 def _too_large(limit: str) -> RefusedError:
     told = {
-        "memory": f"it needs more than {settings().export_megabytes:,} MB of memory",
+        "memory": f"it needs more than {settings().export_megabytes:,} MB of memory of its own",
         "time": f"it takes more than {settings().export_seconds} s",
     }
     setting = {"memory": "NPAS_EXPORT_MEGABYTES", "time": "NPAS_EXPORT_SECONDS"}[limit]

@@ -7,6 +7,7 @@ The kernel ends each of them when the thread that started it ends (PR_SET_PDEATH
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -38,6 +39,27 @@ def die_with(parent: int, death_signal: int = signal.SIGKILL) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal))
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def limit(kind: int, most: int) -> None:
+    """Set a limit of the calling process, or leave the lower one that it was started with.
+
+    Args:
+        kind: of the `resource` module.
+        most: for good.
+    """
+    _, hard = resource.getrlimit(kind)
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (allowed, allowed))
+
+
+def limit_own_memory(num_bytes: int) -> None:
+    """Bound what the calling process may use beyond what it has now.
+
+    The kernel counts addresses, of which PyTorch takes gigabytes when it is imported.
+    """
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit(resource.RLIMIT_AS, pages * resource.getpagesize() + num_bytes)
 
 
 @dataclass(frozen=True, slots=True)

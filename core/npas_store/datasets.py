@@ -49,11 +49,13 @@ class Wanted:
     """Which datasets: all that agree with everything given. Empty and None ask for nothing.
 
     Args:
+        format: of the upload; None: any but weights, which are no datasets.
         name: of the user's.
         states: any of these.
         labels: all of these pairs.
     """
 
+    format: str | None = None
     name: str | None = None
     states: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -106,6 +108,8 @@ def listing_page(
         limit: rows at most; > 0.
     """
     query = select(Dataset).options(defer(Dataset.report, raiseload=True))
+    is_weights, asked = Dataset.format == WEIGHTS, wanted.format
+    query = query.where(~is_weights if asked is None else Dataset.format == asked)
     if wanted.name is not None:
         query = query.where(Dataset.name == wanted.name)
     if wanted.states:

@@ -4,9 +4,11 @@ A try is numbered, and every write of it names its number: one whose lease ran o
 was deleted, can change nothing any more.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from npas.spec.export import ExportSpec
@@ -14,8 +16,9 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from npas_store import artifacts
+from npas_store import artifacts, blobs
 from npas_store.blobs import Blob
+from npas_store.database import reading
 from npas_store.export_tables import Export
 from npas_store.jobs import NoSuchJobError
 from npas_store.json_values import fingerprint, finite
@@ -23,6 +26,9 @@ from npas_store.lineage import MODEL
 from npas_store.settings import settings
 from npas_store.tables import Job, new_id
 from npas_store.transitions import reason
+
+FOLDER = re.compile(r"export-(exp_[0-9a-f]+)-([0-9]+)")
+"""Name of a try's folder, in that of its job: the export, and the number of the try."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,10 +50,19 @@ class Making:
     model: str | None
 
 
-def request_export(session: Session, job_id: str, spec: ExportSpec) -> tuple[Export, bool]:
+def request_export(
+    session: Session, job_id: str, spec: ExportSpec, facts: Mapping[str, Any]
+) -> tuple[Export, bool]:
     """Ask for an export of a job; return it, and whether it is to be made.
 
-    The same one asked for again is that one, and one that failed is tried again.
+    The same one asked for again is that one. It is made again where it failed, or where its file
+    is not on the server's disk as it was.
+
+    Args:
+        session: of the transaction.
+        job_id: of the job.
+        spec: what is asked for, its format by the one name that it has.
+        facts: what is known of it before it is made.
 
     Raises:
         NoSuchJobError: the job was deleted.
@@ -56,15 +71,52 @@ def request_export(session: Session, job_id: str, spec: ExportSpec) -> tuple[Exp
         raise NoSuchJobError(f"there is no job {job_id!r}")
     asked = spec.model_dump(mode="json")
     own = {"job_id": job_id, "request_fingerprint": fingerprint(asked)}
-    values = {"id": new_id("exp"), "spec": asked, **own}
+    values = {"id": new_id("exp"), "spec": asked, "facts": dict(facts), **own}
     made = insert(Export).values(values).on_conflict_do_nothing().returning(Export.id)
     is_new = session.scalar(made) is not None
     row = session.scalars(select(Export).filter_by(**own).with_for_update()).one()
-    if row.state == "failed":
+    if row.state == "failed" or (row.state == "succeeded" and not _is_stored(session, row)):
         row.state, row.reason, row.number, row.finished_at = "queued", None, 0, None
-        row.lease_until, is_new = None, True
+        row.lease_until, row.artifact, row.facts, is_new = None, None, dict(facts), True
         session.flush()
     return row, is_new
+
+
+def _is_stored(session: Session, row: Export) -> bool:
+    found = artifacts.find(session, row.job_id, row.artifact) if row.artifact else None
+    if found is None:
+        return False
+    return blobs.state(Blob(sha256=found.sha256, bytes=found.bytes)) == "stored"
+
+
+def forget_file(session: Session, job_id: str, name: str, found: str) -> None:
+    """Record that the file of an export is lost: it has failed, and may be asked for again.
+
+    Args:
+        session: of the transaction.
+        job_id: of the job.
+        name: of the artifact.
+        found: its state on the disk: missing or damaged.
+    """
+    if (lost := artifacts.find(session, job_id, name)) is not None:
+        session.delete(lost)
+    why = reason(
+        "export_lost", f"its file is {found} on the server's disk", hint="ask for it again"
+    )
+    made = (Export.job_id == job_id, Export.artifact == name, Export.state == "succeeded")
+    session.execute(update(Export).where(*made).values(state="failed", reason=why, artifact=None))
+
+
+def unneeded_folders() -> Iterator[Path]:
+    """Yield the folders of tries that are no longer made: who made them was killed."""
+    found = {path: FOLDER.fullmatch(path.name) for path in settings().jobs.glob("job_*/export-*")}
+    ids = {match[1] for match in found.values() if match}
+    with reading() as session:
+        query = select(Export.id, Export.number).where(Export.id.in_(ids))
+        running = {(key, n) for key, n in session.execute(query.where(Export.state == "running"))}
+    for path, match in found.items():
+        if match and (match[1], int(match[2])) not in running:
+            yield path
 
 
 def exports_of(session: Session, job_id: str) -> Sequence[Export]:

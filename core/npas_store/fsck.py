@@ -1,9 +1,9 @@
 """Compares rows with files, both ways: `python -m npas_store.fsck [--repair]`, `npas fsck`.
 
 Every byte is read. --repair deletes what nobody needs and marks what is missing: resume files are
-forgotten, an artifact's loss is an event of its job, a dataset becomes invalid. What is marked is
-no longer told of. It may run beside the service. Exit code: 0 nothing is wrong, or all of it is
-repaired; 1 something is; 2 it could not be looked at.
+forgotten, an artifact's loss is an event of its job, an export fails, a dataset or weights become
+invalid. What is marked is no longer told of. It may run beside the service. Exit code: 0 nothing
+is wrong, or all of it is repaired; 1 something is; 2 it could not be looked at.
 """
 
 import sys
@@ -14,7 +14,17 @@ from pathlib import Path
 
 from sqlalchemy import delete, select
 
-from npas_store import blobs, events, garbage, homes, migrate, resume_files, uploads
+from npas_store import (
+    blobs,
+    datasets,
+    events,
+    exports,
+    garbage,
+    homes,
+    migrate,
+    resume_files,
+    uploads,
+)
 from npas_store.database import UNREACHABLE, reading, transaction, why_unreachable
 from npas_store.removal import is_young, remove_file, remove_folder
 from npas_store.settings import SettingError, settings
@@ -58,8 +68,11 @@ def findings(*, seconds: float = garbage.GRACE_SECONDS) -> Iterator[Finding]:
     yield from _unneeded_blobs(seconds)
     yield from _unneeded_folders(seconds)
     for path in uploads.unneeded():
-        told, repair = "file of a dataset that needs none", partial(uploads.delete, path)
+        told, repair = "file of an upload that needs none", partial(uploads.delete, path)
         yield Finding(kind="unneeded", file=path, told=told, repair=repair)
+    for path in exports.unneeded_folders():
+        told, remove = "folder of an export that is not made", partial(remove_folder, path)
+        yield Finding(kind="unneeded", file=path, told=told, repair=remove)
 
 
 def _artifacts() -> Iterator[Finding]:
@@ -72,7 +85,9 @@ def _artifacts() -> Iterator[Finding]:
                 kind=found,
                 file=blobs.path(row.sha256),
                 told=f"{row.name} of {row.job_id}",
-                repair=partial(_mark_artifact, row, found),
+                repair=partial(
+                    _lose_export if row.kind == "export" else _mark_artifact, row, found
+                ),
             )
 
 
@@ -90,11 +105,17 @@ def _mark_artifact(row: Artifact, found: str) -> None:
         events.append(session, row.job_id, LOST, message, data, level="error")
 
 
+def _lose_export(row: Artifact, found: str) -> None:
+    with transaction() as session:
+        exports.forget_file(session, row.job_id, row.name, found)
+
+
 def _datasets() -> Iterator[Finding]:
     with reading() as session:
         rows = session.scalars(select(Dataset).where(Dataset.state == "ready")).all()
     for row in rows:
-        for sha256, told in ((row.content_sha256, "arrays"), (row.thumbnails_sha256, "pictures")):
+        content = _content(row)
+        for sha256, told in ((row.content_sha256, content), (row.thumbnails_sha256, "pictures")):
             found = "stored" if sha256 is None else _state(blobs.path(sha256), sha256)
             if sha256 is not None and found != "stored":
                 repair = None if told == "pictures" else partial(_make_invalid, row.id, found)
@@ -102,11 +123,15 @@ def _datasets() -> Iterator[Finding]:
                 yield Finding(kind=found, file=path, told=f"{told} of {row.id}", repair=repair)
 
 
+def _content(row: Dataset) -> str:
+    return "weights" if row.format == datasets.WEIGHTS else "arrays"
+
+
 def _make_invalid(dataset_id: str, found: str) -> None:
     with transaction() as session:
         row = session.get(Dataset, dataset_id, with_for_update=True)
         if row is not None:
-            message = f"its arrays are {found} on the server's disk"
+            message = f"its {_content(row)} are {found} on the server's disk"
             row.state = "invalid"
             row.reason = reason("invalid_data", message, hint="send it again: POST /v1/datasets")
 

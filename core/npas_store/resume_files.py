@@ -173,7 +173,7 @@ def untidy(session: Session, folders: Iterable[Path]) -> list[str]:
     Args:
         folders: of jobs, to look into.
     """
-    found = {job: {*_files(job)} for job in folders if any(job.glob("e*/"))}
+    found = {job: {*_files(job)} for job in folders if any(job.glob("e[0-9]*/"))}
     query = select(Job).where(Job.id.in_([job.name for job in found]), Job.state.in_(TERMINAL))
     ended = {job.id: job for job in session.scalars(query)}
     rows = select(ResumeFile.job_id, ResumeFile.path).where(ResumeFile.job_id.in_(ended))
@@ -197,7 +197,7 @@ def orphans(session: Session, folders: Iterable[Path]) -> list[Path]:
 
 
 def _files(job: Path) -> Iterator[Path]:
-    for folder in job.glob("e*/"):
+    for folder in job.glob("e[0-9]*/"):
         yield from (path for path in folder.rglob("*") if not path.is_dir())
 
 
@@ -209,7 +209,7 @@ def _forget(session: Session, job_id: str, kept: ResumeFile | None) -> None:
     others = delete(ResumeFile).where(ResumeFile.job_id == job_id)
     session.execute(others if kept is None else others.where(ResumeFile.id != kept.id))
     path = None if kept is None else settings().jobs / kept.path
-    folders = [*(settings().jobs / job_id).glob("e*/")]
+    folders = [*(settings().jobs / job_id).glob("e[0-9]*/")]
 
     def delete_files(_: Session) -> None:
         try:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from npas_store import deletion, garbage, homes, logs, removal, resume_files, snapshot
+from npas_store import deletion, exports, garbage, homes, logs, removal, resume_files, snapshot
 from npas_store.database import reading, transaction
 from npas_store.jobs import NoSuchJobError
 from npas_store.removal import Freed, remove_folder
@@ -168,6 +168,14 @@ def _folders(until: float) -> Freed:
     return freed
 
 
+def _export_folders(_until: float) -> Freed:
+    """Delete what tries of exports left that were killed."""
+    freed = Freed()
+    for folder in exports.unneeded_folders():
+        freed += remove_folder(folder)
+    return freed
+
+
 def _remove_orphan(folder: Path) -> Freed:
     """Delete the folder of a job that is gone, not that of one whose row is on its way."""
     if removal.is_young(folder, garbage.GRACE_SECONDS):
@@ -222,7 +230,7 @@ def _blobs(until: float) -> Freed:
 
 _STEPS: Sequence[Callable[[float], Freed]] = (
     *(_old_jobs, _empty_sweeps, _old_events, _old_keys, _old_messages),
-    *(_old_resume_files, _folders, _old_logs, _blobs, _drafts),
+    *(_old_resume_files, _folders, _export_folders, _old_logs, _blobs, _drafts),
 )
 
 

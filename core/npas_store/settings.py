@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         24, gt=0, description="an upload that is not whole by then is given up"
     )
     free_megabytes: int = Field(
-        1024, ge=0, description="room on the disk of NPAS_HOME that uploads leave free"
+        1024, ge=0, description="room on the disk of NPAS_HOME that uploads and exports leave"
     )
     check_seconds: int = Field(600, ge=1, description="a dataset that takes longer is refused")
     check_megabytes: int = Field(
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     )
     export_seconds: int = Field(600, ge=1, description="an export that takes longer fails")
     export_megabytes: int = Field(
-        16_384, ge=1024, description="an export that needs more memory fails; addresses count"
+        8192, ge=256, description="an export that needs more memory of its own fails"
     )
     log_megabytes: int = Field(
         10, ge=1, le=10_000, description="of what a training says, at least the last half is kept"

@@ -75,10 +75,20 @@ def content(dataset_id: str) -> Path:
 
 
 def spare_bytes() -> int:
-    """Return how many bytes uploads may still write; negative: the disk is too full already."""
+    """Return how many bytes uploads and exports may write; negative: the disk is too full."""
     home = settings().home
     home.mkdir(parents=True, exist_ok=True)
     return shutil.disk_usage(home).free - settings().free_megabytes * MEGABYTE
+
+
+def require_room(num_bytes: int) -> None:
+    """Make sure that so many bytes may be written.
+
+    Raises:
+        OSError: the disk would have less room left than the settings say.
+    """
+    if spare_bytes() < num_bytes:
+        raise OSError(errno.ENOSPC, "NPAS_FREE_MEGABYTES of room are to be left on it")
 
 
 def declare(

@@ -1,6 +1,7 @@
 """Exports over HTTP: asked for once, made in a process with limits, kept as artifacts."""
 
 import dataclasses
+import json
 import threading
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import httpx
 import npas
 import pytest
 import torch
+from npas import registry
+from npas_api import planner_process, planner_refusals
+from npas_api.errors import PackageMissingError
 from npas_client.client import Client
-from npas_client.errors import ConflictError, ExportFailedError
+from npas_client.errors import ConflictError, InvalidRequestError
 from npas_local import exporting
 from npas_local.exporting import Exporter
-from npas_store import exports
+from npas_store import blobs, exports, lineage, plans
 from npas_store.database import reading, transaction
 from npas_store.export_tables import Export
 from npas_store.settings import settings
@@ -72,29 +76,138 @@ def test_a_job_that_is_deleted_takes_its_exports_along(client, job_id):
     assert client.get(f"/v1/jobs/{job_id}/exports").status_code == 404
 
 
-def test_what_cannot_be_exported_says_why_and_may_be_asked_for_again(client, job_id):
-    body = {"to": "safetensors", "guard": True}
-    client.post(f"/v1/jobs/{job_id}/exports", json=body)
-    Exporter().make_all()
-    (found,) = client.get(f"/v1/jobs/{job_id}/exports").json()["data"]
-    assert (found["state"], found["reason"]["code"]) == ("failed", "invalid_spec")
-    assert "guard means nothing" in found["reason"]["message"]
-    assert client.post(f"/v1/jobs/{job_id}/exports", json=body).status_code == 202
-    assert made(job_id) == [("queued", None)]
+@pytest.mark.parametrize(
+    ("body", "code", "pointer"),
+    [
+        ({"to": "onnxx"}, "unknown_name", "/to"),
+        ({"to": "safetensors", "guard": True}, "invalid_spec", "/guard"),
+        ({"to": "torch.export", "opset": 20}, "invalid_spec", "/opset"),
+        ({"to": "onnx", "network": "other"}, "unknown_name", "/network"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_at_once(client, job_id, body, code, pointer):
+    answer = client.post(f"/v1/jobs/{job_id}/exports", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
+    assert made(job_id) == []
+
+
+def test_service_without_the_package_of_a_format_says_so(job_id, monkeypatch):
+    with reading() as session:
+        plan = plans.versions(session, job_id)[-1].document
+    asked = {"question": "export", "folder": None}
+    asked["request"] = json.dumps({"spec": {"to": "onnx"}, "plan": plan})
+    monkeypatch.setattr(registry, "is_installed", lambda _: False)
+    refused = planner_refusals.refusal(planner_process.answer(asked), None)
+    assert isinstance(refused, PackageMissingError)
+    assert "pip install 'npas[onnx]'" in str(refused)
+
+
+def test_network_that_is_lost_is_told_of_at_once(client, job_id):
+    with reading() as session:
+        found = lineage.delivered_network(session, job_id)
+    blobs.path(found.sha256).unlink()
+    answer = client.post(f"/v1/jobs/{job_id}/exports", json={})
+    assert (answer.status_code, answer.json()["code"]) == (410, "artifact_gone")
+    assert made(job_id) == []
+
+
+def test_format_has_one_name(client, job_id):
+    address = f"/v1/jobs/{job_id}/exports"
+    first, *more = (
+        client.post(address, json={"to": name})
+        for name in ("torch_export", "torch.export", "torch-export")
+    )
+    assert (first.status_code, first.json()["spec"]["to"]) == (202, "torch.export")
+    for again in more:
+        assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    assert len(made(job_id)) == 1
 
 
 @pytest.mark.parametrize(
-    ("limit", "value"), [("NPAS_EXPORT_MEGABYTES", "1024"), ("NPAS_EXPORT_SECONDS", "1")]
+    ("method", "to", "keeps"),
+    [
+        ("superweights", "onnx", True),
+        ("random", "onnx", False),
+        ("superweights", "safetensors", False),
+    ],
 )
-def test_limits_hold(client, job_id, in_environment, limit, value):
-    client.post(f"/v1/jobs/{job_id}/exports", json={"to": "torch.export"})
+def test_answer_says_before_whether_sharing_is_kept(
+    client, submit, deliver_network, method, to, keeps
+):
+    submit(method={"name": method})
+    job_id, _ = deliver_network()
+    answer = client.post(f"/v1/jobs/{job_id}/exports", json={"to": to})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["facts"] == {"keeps_sharing": keeps}
+
+
+def lose(path):
+    path.unlink()
+
+
+def damage(path):
+    path.chmod(0o644)
+    path.write_bytes(b"x" * path.stat().st_size)
+
+
+@pytest.mark.parametrize("lost", [lose, damage])
+def test_export_whose_bytes_are_lost_is_made_anew(client, job_id, lost):
+    address = f"/v1/jobs/{job_id}/exports"
+    first = client.post(address, json={"to": "safetensors"}).json()
+    assert Exporter().make_all() == 1
+    row = artifacts_of(client, job_id)["weights.safetensors"]
+    assert client.post(address, json={"to": "safetensors"}).status_code == 200
+    lost(blobs.path(row["sha256"]))
+    assert client.get(row["url"]).status_code == 410
+    again = client.post(address, json={"to": "safetensors"})
+    assert (again.status_code, again.json()["id"]) == (202, first["id"])
+    assert (again.json()["state"], again.json()["artifact"]) == ("queued", None)
+    assert Exporter().make_all() == 1
+    assert client.get(row["url"]).status_code == 200
+    assert client.post(address, json={"to": "safetensors"}).status_code == 200
+
+
+def test_room_that_is_to_be_left_on_the_disk_is_left(client, job_id, in_environment):
+    client.post(f"/v1/jobs/{job_id}/exports", json={"to": "safetensors"})
+    with in_environment(NPAS_FREE_MEGABYTES="1000000000"):
+        assert Exporter().make_all() == 1
+    (found,) = client.get(f"/v1/jobs/{job_id}/exports").json()["data"]
+    assert (found["state"], found["reason"]["code"]) == ("queued", "disk_full")
+    assert "NPAS_FREE_MEGABYTES" in found["reason"]["message"]
+    assert not list(settings().jobs.glob("*/export-*"))
+    with transaction() as session:
+        session.execute(update(Export).values(lease_until=None))  # its pause is over
+    assert Exporter().make_all() == 1
+    assert made(job_id) == [("succeeded", "weights.safetensors")]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"), [("NPAS_EXPORT_MEGABYTES", "256"), ("NPAS_EXPORT_SECONDS", "1")]
+)
+def test_limits_hold(client, submit, deliver_network, in_environment, limit, value):
+    submit(architecture={"name": "wrn-22-8"})  # 50 MB, and several copies
+    job_id, _ = deliver_network()
+    body = {"to": "torch.export"}
+    client.post(f"/v1/jobs/{job_id}/exports", json=body)
     with in_environment(**{limit: value}):
         Exporter().make_all()
     with reading() as session:
         (row,) = exports.exports_of(session, job_id)
-        assert row.state == "failed"
-        assert row.reason is not None
-        assert row.reason["code"] == "export_too_large"
+        assert (row.state, row.reason["code"]) == ("failed", "export_too_large")
+        assert limit in row.reason["hint"]
+    assert client.post(f"/v1/jobs/{job_id}/exports", json=body).status_code == 202
+    assert made(job_id) == [("queued", None)]
+
+
+def test_least_memory_that_may_be_set_is_enough_for_a_small_network(
+    client, job_id, in_environment
+):
+    client.post(f"/v1/jobs/{job_id}/exports", json={"to": "onnx"})
+    with in_environment(NPAS_EXPORT_MEGABYTES="256"):
+        Exporter().make_all()
+    assert made(job_id) == [("succeeded", "model.onnx")]
 
 
 def test_one_that_is_stopped_or_lost_is_made_by_the_next(client, job_id):
@@ -144,7 +257,6 @@ def test_a_try_that_no_longer_counts_changes_nothing(client, job_id):
 def test_requests_that_do_not_fit_are_problems(client, submit, job_id):
     address = f"/v1/jobs/{job_id}/exports"
     for body, status in (
-        ({"to": "onnxx"}, 422),
         ({"to": "onnx", "opset": 3}, 422),
         ({"format": "onnx"}, 422),
         ([], 422),
@@ -173,7 +285,7 @@ def test_the_client_waits_for_it(url, job_id, submit, tmp_path):
             assert found.artifact == "weights.safetensors"
             service.download(job_id, found.artifact, tmp_path / "weights.safetensors")
             assert [each.id for each in service.exports(job_id)] == [found.id]
-            with pytest.raises(ExportFailedError, match="opset means nothing"):
+            with pytest.raises(InvalidRequestError, match="opset means nothing"):
                 service.export(job_id, "safetensors", opset=20)
             with pytest.raises(ConflictError):
                 service.export(submit()["id"])

@@ -4,11 +4,15 @@ import hashlib
 import json
 import os
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import npas
 import pytest
 import torch
 from npas.spec import ArchitectureSpec
+from npas_client.client import Client
 from npas_local.checking import Checker
 from npas_store import blobs, datasets, garbage, uploads
 from npas_store.database import reading
@@ -185,3 +189,67 @@ def test_deleted_or_damaged_weights_are_not_started_from(upload, client, asked):
     assert client.delete(sent["urls"]["self"]).is_success
     gone = client.post("/v1/jobs", json=asked | {"start": start})
     assert "were sent and found in order" in gone.json()["detail"]
+
+
+def test_weights_are_listed_where_they_are_asked_for_alone(upload, client):
+    sent = upload(save(network()))
+
+    def listed(query):
+        return [row["id"] for row in client.get(f"/v1/datasets{query}").json()["uploaded"]]
+
+    assert listed("") == listed("?name=trained") == listed("?format=npz") == []
+    assert listed("?format=weights") == listed("?format=weights&name=trained") == [sent["id"]]
+    assert listed("?format=weights&name=other") == []
+    refused = client.get("/v1/datasets?format=pickle")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+
+
+def together(*works):
+    """Do some work at once; return what came of each."""
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [each.result() for each in [pool.submit(work) for work in works]]
+
+
+def test_same_weights_sent_twice_at_once_are_two_uploads_of_one_file(store, client, submit):
+    assert store.is_dir()
+    content = save(network())
+    asked = {"name": "trained", "format": "weights", "bytes": len(content)}
+    urls = [client.post("/v1/datasets", json=asked).json()["urls"] for _ in range(2)]
+    together(*(partial(client.put, each["content"], content=content) for each in urls))
+    assert sum(together(Checker().check_all, Checker().check_all)) == 2
+    first, second = (client.get(each["self"]).json() for each in urls)
+    assert (first["state"], second["state"]) == ("ready", "ready")
+    assert first["checkpoint"] == second["checkpoint"] == hashlib.sha256(content).hexdigest()
+    assert client.delete(first["urls"]["self"]).is_success
+    assert submit(start={"checkpoint": second["checkpoint"]})
+    assert client.delete(second["urls"]["self"]).is_success
+    assert blobs.path(second["checkpoint"]).exists()  # the job names it
+
+
+def test_two_clients_that_send_the_same_file_at_once_end_with_the_same_weights(
+    store, url, tmp_path
+):
+    assert store.is_dir()
+    path, checker, over = tmp_path / "trained.safetensors", Checker(), threading.Event()
+    path.write_bytes(save(network()))
+
+    def check():
+        while not over.wait(0.05):
+            checker.check_all()
+
+    def send():
+        with Client(url) as service:
+            return service.upload_weights(path)
+
+    thread = threading.Thread(target=check)
+    thread.start()
+    try:
+        one, other = together(send, send)
+    finally:
+        over.set()
+        thread.join()
+    assert (one.state, other.state) == ("ready", "ready")
+    assert one.checkpoint == other.checkpoint == one.upload_sha256
+    with Client(url) as service:
+        assert {each.id for each in service.datasets(format="weights")} == {one.id, other.id}
+        assert [*service.datasets()] == []

@@ -17,7 +17,7 @@ import pytest
 from npas.spec import JobSpec
 from npas_local import embedded
 from npas_local.processes import Child, Program
-from npas_local.testing import parent, tend, trainings
+from npas_local.testing import any_port, parent, tend, trainings
 from npas_store import artifacts, blobs, broker, events, jobs, listings, migrate
 from npas_store.database import UNREACHABLE, reading, transaction
 from npas_store.states import is_terminal
@@ -282,3 +282,25 @@ def up(home: Path) -> Iterator[Callable[..., Up]]:
     for each in started:
         if each.process.poll() is None:
             each.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def api(store: Path) -> Iterator[tuple[Child, str]]:
+    """An API that is started again whenever it dies; yields its process and its address."""
+    port = any_port()
+    told = {"NPAS_PORT": str(port), "NPAS_RETRY_SECONDS": "0.1", "NPAS_LEASE_SECONDS": "3"}
+    command, log = [sys.executable, "-m", "npas_api"], store / "logs" / "api.log"
+    child = Child(Program("api", command, log=log, environment={**os.environ, **told}))
+    over = threading.Event()
+
+    def keep_alive() -> None:  # in one thread to the end: who started it must outlive it
+        while not over.wait(0.02):
+            if not child.is_alive():
+                child.start()
+        child.stop()
+
+    thread = threading.Thread(target=keep_alive, daemon=True)
+    thread.start()
+    yield child, f"http://127.0.0.1:{port}"
+    over.set()
+    thread.join()

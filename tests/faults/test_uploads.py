@@ -4,7 +4,6 @@ import contextlib
 import os
 import random
 import signal
-import sys
 import threading
 import time
 
@@ -13,8 +12,6 @@ import pytest
 from npas_client import datasets
 from npas_client.client import Client
 from npas_client.errors import UnavailableError, UnreachableError
-from npas_local.processes import Child, Program
-from npas_local.testing import any_port
 from npas_store import datasets as kept
 from npas_store import fsck
 from npas_store.database import reading
@@ -22,28 +19,6 @@ from npas_store.database import reading
 PART_BYTES = 8 * 1024
 KILLS = 2
 SECONDS = 300
-
-
-@pytest.fixture
-def api(store):
-    """An API that is started again whenever it dies; yields its process and its address."""
-    port = any_port()
-    told = {"NPAS_PORT": str(port), "NPAS_RETRY_SECONDS": "0.1", "NPAS_LEASE_SECONDS": "3"}
-    command, log = [sys.executable, "-m", "npas_api"], store / "logs" / "api.log"
-    child = Child(Program("api", command, log=log, environment={**os.environ, **told}))
-    over = threading.Event()
-
-    def tend():  # in one thread to the end: who started it must outlive it
-        while not over.wait(0.02):
-            if not child.is_alive():
-                child.start()
-        child.stop()
-
-    thread = threading.Thread(target=tend, daemon=True)
-    thread.start()
-    yield child, f"http://127.0.0.1:{port}"
-    over.set()
-    thread.join()
 
 
 @pytest.fixture

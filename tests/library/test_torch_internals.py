@@ -135,3 +135,14 @@ def test_state_dicts_can_say_of_which_versions_their_modules_were():
     assert not hasattr(state, "_metadata")
     internals.set_versions_of_modules(state, internals.versions_of_modules(model))
     assert state._metadata["0"]["version"] == nn.BatchNorm1d._version
+
+
+def test_memory_that_is_used_up_is_told_from_other_errors():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert internals.lacks_memory(caught.value)
+    told = ValueError("what an exporter makes of it")
+    told.__cause__ = MemoryError()
+    assert internals.lacks_memory(told)
+    assert not internals.lacks_memory(RuntimeError("shapes do not fit"))
+    assert not internals.lacks_memory(ValueError("allowed are others"))

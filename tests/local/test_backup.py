@@ -11,6 +11,7 @@ from pathlib import Path
 import npas
 import pytest
 from npas.spec import JobSpec
+from npas.spec.export import ExportSpec
 from npas_local import archive, backup, embedded
 from npas_local.attachment import attached
 from npas_local.lock import RESTORING, HomeInUseError, locked
@@ -19,6 +20,7 @@ from npas_store import (
     artifacts,
     blobs,
     claims,
+    exports,
     fsck,
     homes,
     idempotency,
@@ -59,9 +61,16 @@ def filled(empty, tmp_path_factory):
     with transaction() as session:
         artifacts.record(session, made[0], "model.safetensors", blobs.put(folder / "model"))
         claims.finish(session, made[0], 1, "failed", message="done")
+    (folder / "export").write_text("the network, for others")
+    with transaction() as session:
+        exports.request_export(session, made[0], ExportSpec(), {})
+        making = exports.take_export(session)
+        blob = blobs.put(folder / "export")
+        assert exports.accept_export(session, making, "model.onnx", blob, {})
+        exports.request_export(session, made[0], ExportSpec(to="safetensors"), {})
     target = folder / "npas.backup"
     assert backup.back_up(target, settings()) == ()
-    assert [path.name for path in folder.iterdir() if path != target] == ["model"]
+    assert {path.name for path in folder.iterdir() if path != target} == {"model", "export"}
     assert [*services.glob("backup.*")] == []
     return made, target
 
@@ -83,7 +92,7 @@ def alone(in_environment, monkeypatch):
 @pytest.mark.usefixtures("alone")
 def test_restored_service_has_all_of_it_and_an_id_of_its_own(filled, tmp_path, services):
     (ended, running), target = filled
-    assert restore(target, home_of(tmp_path / "copy")) == 6
+    assert restore(target, home_of(tmp_path / "copy")) == 7
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
         *("blobs", "id", "jobs", "lock", "postgres"),
     ]
@@ -95,6 +104,10 @@ def test_restored_service_has_all_of_it_and_an_id_of_its_own(filled, tmp_path, s
             assert idempotency.known(session, "key 1").resource == running
             model = artifacts.find(session, ended, "model.safetensors")
             assert blobs.path(model.sha256).read_text() == "the network"
+            found = [(row.state, row.artifact) for row in exports.exports_of(session, ended)]
+            assert found == [("succeeded", "model.onnx"), ("queued", None)]
+            export = artifacts.find(session, ended, "model.onnx")
+            assert blobs.path(export.sha256).read_text() == "the network, for others"
             (file, step) = next(resume_files.usable(session, running))
             assert (file.read_text(), step) == ("state 1", 7)
             assert file.is_relative_to(tmp_path)

@@ -91,7 +91,7 @@ def test_what_nobody_needs_is_told_and_deleted(deliver, settled, tmp_path):
     # What may have a row on its way has an hour.
     assert {each.told for each in fsck.findings()} == {
         "files of a job that ended",
-        "file of a dataset that needs none",
+        "file of an upload that needs none",
     }
     repair()
     assert found() == []
@@ -99,21 +99,23 @@ def test_what_nobody_needs_is_told_and_deleted(deliver, settled, tmp_path):
     assert blob_of(job).exists()
 
 
-def test_dataset_whose_arrays_are_gone_becomes_invalid(settled, tmp_path):
+@pytest.mark.parametrize(("format", "word"), [("npz", "arrays"), ("weights", "weights")])
+def test_upload_whose_bytes_are_gone_becomes_invalid(settled, tmp_path, format, word):
     assert settled.is_dir()
     (tmp_path / "x").write_text("arrays")
     blob = blobs.put(tmp_path / "x")
-    made = {"name": "n", "format": "npz", "upload_bytes": 1, "state": "ready"}
+    made = {"name": "n", "format": format, "upload_bytes": 1, "state": "ready"}
     with transaction() as session:
         session.add(Dataset(id="ds_1", content_sha256=blob.sha256, content_bytes=6, **made))
     assert found() == []
     blobs.path(blob.sha256).unlink()
-    assert found() == [("missing", "arrays")]
+    assert found() == [("missing", word)]
     repair()
     assert found() == []
     with reading() as session:
         row = session.get(Dataset, "ds_1")
     assert (row.state, row.reason["code"]) == ("invalid", "invalid_data")
+    assert row.reason["message"] == f"its {word} are missing on the server's disk"
 
 
 def test_start_of_a_job_that_waits_can_only_be_told(submit, settled):

@@ -6,9 +6,10 @@ import pytest
 import safetensors.torch
 import torch
 from npas import registry
-from npas.delivery.exporting import target
-from npas.errors import InvalidSpecError, UnknownNameError
+from npas.delivery.exporting import TOLERANCE, check, keeps_sharing, target
+from npas.errors import ExportError, InvalidSpecError, MissingPackageError, UnknownNameError
 from npas.spec import ArchitectureSpec, NetworkSpec
+from npas.spec.export import ExportSpec
 from torch import nn
 
 KINDS = ["tied", "mix", "linear"]
@@ -49,6 +50,7 @@ def test_every_recipe_traces(tmp_path, method, guard):
     again = torch.export.load(done.path).module()
     assert (again(images(3)) - net(images(3))).abs().max() < 1e-5
     held = sum(each.numel() for each in again.parameters())
+    assert done.keeps_sharing == keeps_sharing(ExportSpec(), plan) == (method != "random")
     if method == "random":  # its places are as many as its weights, which stand there instead
         assert held == plan.ledger.dense
     else:
@@ -176,3 +178,64 @@ def test_a_folder_that_is_missing_is_told_of_before_anything_is_traced(tmp_path)
 def test_what_is_no_network_is_refused(tmp_path):
     with pytest.raises(InvalidSpecError, match="a Plan cannot be exported"):
         npas.export(npas.plan("resnet-8", budget=40_000), tmp_path / "net.onnx")
+
+
+def test_shuffled_blocks_are_said_not_to_keep_sharing():
+    plan = npas.plan(TINY, budget={"fraction": 0.2}, method="block_mix")
+    assert [group.settings for group in plan.groups] == [{"shuffled": 0}]
+    assert not keeps_sharing(ExportSpec(), plan)
+    assert not keeps_sharing(ExportSpec(to="safetensors"), plan)
+
+
+def test_format_is_called_by_its_one_name():
+    for name in ("torch.export", "torch_export", "torch-export"):
+        assert check(ExportSpec(to=name), None).to == "torch.export"
+
+
+def test_packages_of_a_format_are_asked_for_at_once(monkeypatch):
+    monkeypatch.setattr(registry, "is_installed", lambda _: False)
+    with pytest.raises(MissingPackageError, match=r"pip install 'npas\[onnx\]'"):
+        check(ExportSpec(to="onnx"), None)
+    assert check(ExportSpec(to="torch.export"), None)
+
+
+class Scaled(nn.Module):
+    """Outputs of a scale."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x):
+        return x * self.scale
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_outputs_are_compared_by_their_own_scale(tmp_path, monkeypatch, scale):
+    module, x = Scaled(scale), torch.linspace(-1, 1, 8).view(2, 4)
+    writer = target("torch.export")
+    run = type(writer).run
+
+    def off(by):
+        monkeypatch.setattr(
+            type(writer), "run", lambda *given: [each + by * scale for each in run(*given)]
+        )
+
+    off(0.5 * TOLERANCE)
+    npas.export(module, tmp_path / "net.pt2", "torch.export", example=x)
+    off(2 * TOLERANCE)
+    with pytest.raises(ExportError, match="at most 1e-05 of that"):
+        npas.export(module, tmp_path / "other.pt2", "torch.export", example=x)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
+
+
+def test_memory_that_is_used_up_while_it_is_traced_is_no_fault_of_the_network(tmp_path):
+    class Greedy(nn.Module):
+        def forward(self, x):
+            if x.sum() is not None:
+                raise MemoryError
+            return x
+
+    with pytest.raises(MemoryError):
+        npas.export(Greedy(), tmp_path / "net.pt2", "torch.export", example=torch.ones(2, 2))
+    assert not list(tmp_path.iterdir())

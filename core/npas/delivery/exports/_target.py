@@ -1,5 +1,6 @@
 """What a format of exports promises, and what it is asked with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -7,6 +8,9 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from npas.spec.export import ExportSpec
+
+EXTRA = "onnx"
+"""What of npas brings the packages of formats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,14 +46,20 @@ class Target(Protocol):
     """A format.
 
     Attributes:
+        name: as users write it.
         title: one line.
         file_name: as jobs deliver it.
         options: fields of `ExportSpec` that it reads, but for `to` and `network`.
+        is_graph: whether it holds what the network computes; else its weights alone, dense.
+        packages: that write it, beside PyTorch.
     """
 
+    name: str
     title: str
     file_name: str
     options: frozenset[str]
+    is_graph: bool
+    packages: Sequence[str]
 
     def write(self, order: Order, path: Path) -> None:
         """Write the file; the place is a draft's, and moved when it is checked.

@@ -7,6 +7,7 @@ from torch.export import Dim, ExportedProgram
 
 from npas.delivery.exports._target import Order
 from npas.errors import ExportError
+from npas.torch_internals import lacks_memory
 
 _MOST = 300
 """Characters of a reason."""
@@ -25,6 +26,8 @@ def traced(order: Order) -> ExportedProgram:
             order.module, order.example, dynamic_shapes=(each,), strict=False
         )
     except Exception as error:  # of any kind: the network's own code runs in there
+        if lacks_memory(error):
+            raise
         told = " ".join(str(error).split())[:_MOST]
         advice = "; try dynamic_batch=False" if order.spec.dynamic_batch else ""
         raise ExportError(

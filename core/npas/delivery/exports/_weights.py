@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from npas import recipes
-from npas.plans import Group
+from npas.plans import Group, Plan
 from npas.recipes import Unrolled
 from npas.recipes._buffers import results_kept
 from npas.sharing.group import SharedGroup
@@ -79,6 +79,35 @@ class GroupWeights(nn.Module):
             return [each.contiguous() for each in found]
         with results_kept():
             return self._composer.compose(templates, mixing)
+
+
+def keeps_sharing(plan: Plan, network: str | None) -> bool:
+    """Return whether what a plan shares is in a file of its graph once.
+
+    It is not where places of scalars are drawn at random: the weights stand in the file instead.
+
+    Args:
+        plan: of the networks.
+        network: the one that is written; None: all.
+    """
+    return all(
+        _has_operations(group)
+        for group in plan.groups
+        if network is None or any(slot.network == network for slot in group.slots)
+    )
+
+
+def _has_operations(group: Group) -> bool:
+    """Return whether plain operations make the weights of a group; nothing is computed."""
+    composer = recipes.find(group.recipe)(group)
+    if not isinstance(composer, Unrolled):
+        return True
+    templates = [torch.empty(each.templates, each.size, device="meta") for each in group.banks]
+    mixing = [
+        torch.empty(len(readers), each.templates, device="meta")
+        for readers, each in zip(composer.readers, group.banks, strict=True)
+    ]
+    return composer.unrolled(templates, mixing) is not None
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:

@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 
 from npas import registry
-from npas.delivery.exports._target import Order
+from npas.delivery.exports._target import EXTRA, Order
 from npas.delivery.exports._tracing import traced
-
-_EXTRA = "onnx"
 
 _LARGEST = 256
 """Scalars of a constant that may be computed beforehand: shapes and the like, but no weights."""
@@ -24,14 +22,16 @@ _LARGEST = 256
 class Onnx:
     """The format; see `_target.Target`."""
 
+    name = "onnx"
     title = "ONNX: ONNX Runtime, OpenVINO and others"
     file_name = "model.onnx"
     options = frozenset({"guard", "norms", "dynamic_batch", "opset"})
+    is_graph = True
+    packages = ("onnx", "onnxscript")
 
     def write(self, order: Order, path: Path) -> None:
         """Write the file; see `Target`."""
-        registry.imported("onnx", extra=_EXTRA)
-        optimizer = registry.imported("onnxscript.optimizer", extra=_EXTRA)
+        optimizer = registry.imported("onnxscript.optimizer", extra=EXTRA)
         program = traced(order)
         made: Any = torch.onnx.export(
             program,
@@ -51,7 +51,7 @@ class Onnx:
         """Return what the file gives; see `Target`."""
         if not registry.is_installed("onnxruntime"):
             return None
-        runtime = registry.imported("onnxruntime", extra=_EXTRA)
+        runtime = registry.imported("onnxruntime", extra=EXTRA)
         settings = runtime.SessionOptions()
         settings.log_severity_level = 3  # errors
         session = runtime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])

@@ -14,9 +14,12 @@ from npas.delivery.exports._target import Order
 class Safetensors:
     """The format; see `_target.Target`."""
 
+    name = "safetensors"
     title = "safetensors: plain weights for the original module"
     file_name = "weights.safetensors"
     options: frozenset[str] = frozenset()
+    is_graph = False
+    packages = ()
 
     def write(self, order: Order, path: Path) -> None:
         """Write the file; see `Target`."""

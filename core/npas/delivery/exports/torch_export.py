@@ -21,9 +21,12 @@ _NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from
 class TorchExport:
     """The format; see `_target.Target`."""
 
+    name = "torch.export"
     title = "torch.export: PyTorch without the network's code, ExecuTorch"
     file_name = "model.pt2"
     options = frozenset({"guard", "norms", "dynamic_batch"})
+    is_graph = True
+    packages = ()
 
     def write(self, order: Order, path: Path) -> None:
         """Write the file; see `Target`."""
