@@ -15,8 +15,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from npas import tensor_file
-from npas.delivery.coded.grid import Grid
-from npas.delivery.coded.layout import Table, laid_out, taken_out
+from npas.delivery.coded.grid import MOST_DIGITS, Grid
+from npas.delivery.coded.layout import FLOAT_HEAD, Table, laid_out, taken_out
 from npas.delivery.coded.streams import packed, unpacked
 from npas.errors import CheckpointError
 
@@ -60,7 +60,31 @@ class Content:
             CheckpointError: it holds what is no number, or no stream holds.
             MissingPackageError: brotli is not installed.
         """
-        table, streams = laid_out(tensors, grid)
+        return cls._packed(*laid_out(tensors, grid))
+
+    @classmethod
+    def of_rounded(cls, tensors: Mapping[str, Tensor], grid: Grid) -> "Content | None":
+        """Code a network that is rounded already; None where a grid would change it.
+
+        Args:
+            tensors: its state.
+            grid: of the file that it was read from.
+
+        Raises:
+            MissingPackageError: brotli is not installed.
+        """
+        try:
+            table, streams = laid_out(tensors, grid)
+        except CheckpointError:  # it is no number any more, or far away from where it was
+            return None
+        for name, read in taken_out(table, streams).items():
+            mine = tensors[name].detach().cpu()
+            if read.dtype != mine.dtype or not torch.equal(read, mine):
+                return None
+        return cls._packed(table, streams)
+
+    @classmethod
+    def _packed(cls, table: Table, streams: Mapping[str, bytes]) -> "Content":
         return cls(table=table, streams={n: packed(s) for n, s in streams.items() if s})
 
     def parts(self, note: Mapping[str, Any]) -> dict[str, bytes]:
@@ -129,6 +153,12 @@ class CodedFile:
                 f"it announces {held:,} bytes, more than a file of {size:,} bytes can hold"
             )
         return cls(note=note, table=table, streams=parts)
+
+    def grid(self) -> Grid:
+        """Return what the network was rounded to; of digits, as many as the file has room for."""
+        steps = {row.name: row.step for row in self.table.codes}
+        room = 8 * self.table.value_planes - FLOAT_HEAD
+        return Grid(steps=steps, digits=min(MOST_DIGITS, max(1, room)))
 
     def tensors(self) -> dict[str, Tensor]:
         """Decode the tensors, by name.

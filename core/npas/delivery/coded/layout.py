@@ -18,6 +18,9 @@ from npas.spec import Spec
 Length = Annotated[int, Field(ge=0, le=2**40)]
 Dimensions = Annotated[tuple[Length, ...], Field(max_length=8)]
 
+FLOAT_HEAD = 9
+"""Bits of a float32 before its mantissa: the sign and the exponent."""
+
 _KINDS = {
     "I64": torch.int64,
     "I32": torch.int32,
@@ -136,7 +139,7 @@ def laid_out(tensors: Mapping[str, Tensor], grid: Grid) -> tuple[Table, dict[str
             for name, each in apart["kept"]
         ),
         code_planes=planes.num_code_planes(codes),
-        value_planes=math.ceil((9 + grid.digits) / 8),
+        value_planes=math.ceil((FLOAT_HEAD + grid.digits) / 8),
     )
     kept = [each.contiguous().reshape(-1).view(torch.uint8) for _, each in apart["kept"]]
     return table, {

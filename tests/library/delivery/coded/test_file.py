@@ -1,5 +1,6 @@
 """A coded file is what was rounded, read by numpy alone too; what is wrong with one is told."""
 
+import copy
 import json
 import os
 import subprocess
@@ -59,11 +60,52 @@ def test_file_holds_what_was_rounded_and_no_more_bytes_than_asked(saved):
 
 
 def test_loaded_and_saved_again_it_is_the_same(saved, tmp_path):
+    """The same bytes, whatever is done beside its weights; plain ones where asked for."""
     loaded = npas.load(saved[1])
-    npas.save(loaded, tmp_path / "plain")
+    for model in (loaded, copy.deepcopy(loaded), npas.load(saved[1]).train()):
+        npas.save(model, tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == saved[1].read_bytes()
+    npas.save(loaded, tmp_path / "plain", bytes=10_000_000)
+    assert not is_coded(tmp_path / "plain")
     again = npas.load(tmp_path / "plain")
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_saved_with_other_words_beside_it_only_they_differ(saved, tmp_path):
+    loaded = npas.load(saved[1])
+    npas.save(loaded, tmp_path / "again", extra={"note": "another"})
+    again = npas.load(tmp_path / "again")
+    assert (again.extra, again.coded) == ({"note": "another"}, loaded.coded)
+    state = loaded.state_dict()
+    assert all(torch.equal(tensor, state[n]) for n, tensor in again.state_dict().items())
+
+
+def test_a_plan_in_bytes_holds_whatever_became_of_the_weights(network, tmp_path):
+    model, path = network("superweights", {"bytes": 9_000}), tmp_path / "model"
+    npas.save(model, path)
+    for change in (0.01, 0.0, float("nan")):  # trained on, as it was read, diverged
+        loaded = npas.load(path)
+        with torch.no_grad():
+            next(loaded.parameters()).view(-1)[0] += change
+        if change != change:
+            with pytest.raises(CheckpointError, match="finite"):
+                npas.save(loaded, tmp_path / "again")
+            continue
+        npas.save(loaded, tmp_path / "again")
+        assert os.stat(tmp_path / "again").st_size <= 9_000
+    npas.save(npas.load(path), tmp_path / "smaller", bytes=8_000)
+    assert os.stat(tmp_path / "smaller").st_size <= 8_000
+    with pytest.raises(CheckpointError, match="too few"):  # nothing of it can be rounded
+        npas.save(npas.load(path).double(), tmp_path / "again")
+
+
+def test_weights_that_changed_are_plain_where_the_plan_counts_parameters(saved, tmp_path):
+    loaded = npas.load(saved[1])
+    with torch.no_grad():
+        next(loaded.parameters()).view(-1)[0] += 0.01
+    npas.save(loaded, tmp_path / "again")
+    assert not is_coded(tmp_path / "again")
 
 
 def test_enough_bytes_give_the_plain_file(network, tmp_path):
