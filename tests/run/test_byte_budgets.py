@@ -105,6 +105,22 @@ def test_enough_bytes_deliver_the_plain_file_and_say_so(
     assert coding["accuracy_before_rounding"] is None
 
 
+def test_race_between_methods_of_which_some_need_more_bytes_is_planned(
+    make_spec: MakeSpec,
+) -> None:
+    """What it computes is counted from those that fit."""
+    methods = ["block_mix", "soft_sharing"]
+    least = {}
+    for method in methods:
+        with pytest.raises(InfeasibleBudgetError) as refused:
+            npas.plan("resnet-8", budget={"bytes": 500}, method=method, dataset="digits")
+        least[method] = refused.value.minimum
+    assert least["block_mix"] + 100 < least["soft_sharing"]
+    budget = {"bytes": least["block_mix"] + 100}
+    spec = small(make_spec, budget=budget, method={"name": "auto", "methods": methods})
+    assert weigh(spec, npas.plan(spec)).file_bytes == budget["bytes"]
+
+
 def test_too_few_bytes_are_refused_before_anything_is_trained(
     make_spec: MakeSpec, tmp_path: Path
 ) -> None:

@@ -82,7 +82,7 @@ class BudgetSpec(Spec):
 
         Raises:
             InvalidSpecError: it counts bytes, of which only a plan knows what they hold; see
-                `npas.planning.bytes`.
+                `npas.planning.file_budget`.
         """
         if self.file_bytes is not None:
             raise InvalidSpecError(
