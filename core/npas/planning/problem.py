@@ -82,7 +82,7 @@ class PlanningProblem:
         """
         whole = arch.layer_table(networks, embeddings=share_embeddings)
         method = methods.find(asked.name)
-        file_bytes = None if budget is None else budget.file_bytes
+        file_bytes = None if budget is None else budget.bytes
         is_counted = budget is not None and file_bytes is None
         return cls(
             networks=networks,

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 import subprocess
 import sys
@@ -185,11 +186,51 @@ def test_a_cut_file_is_refused(saved, tmp_path):
             npas.load(tmp_path / "cut")
 
 
-def test_a_description_that_expands_without_end_is_refused(saved, tmp_path):
-    bomb = np.frombuffer(brotli.compress(b" " * (65 << 20), quality=5), np.uint8)
-    save_file({**load_file(saved[1]), "about": bomb}, tmp_path / "bomb", METADATA)
-    with pytest.raises(CheckpointError, match="more than"):
+@pytest.mark.parametrize("size", [2 << 20, 65 << 20])
+@pytest.mark.parametrize("stream", ["about", "codes", "values", "kept"])
+def test_a_stream_that_expands_beyond_what_its_bytes_hold_is_refused(
+    saved, tmp_path, stream, size
+):
+    """Before it is expanded: beyond that, nothing of it is."""
+    bomb = brotli.compress(b" " * size, quality=5)
+    assert len(bomb) < 400
+    streams = {**load_file(saved[1]), stream: np.frombuffer(bomb, np.uint8)}
+    save_file(streams, tmp_path / "bomb", METADATA)
+    told = "more than the 1,[01]" if stream == "about" else "damaged"
+    with pytest.raises(CheckpointError, match=told):
         npas.load(tmp_path / "bomb")
+
+
+def test_a_table_under_a_right_digest_expands_to_what_its_file_may_hold(saved, tmp_path):
+    """A table and a stream that agree with each other, and with no file of their size."""
+    coded = CodedFile.read(saved[1])
+    table = coded.table.to_json()
+    table["codes"].append(["w", [64 << 20], 1.0])
+    whole = sum(math.prod(shape) for _, shape, _ in table["codes"])
+    zeros = brotli.compress(bytes(table["code_planes"] * whole), quality=5)
+    forged = Content(table=Table.of_json(table), streams={**coded.streams, "codes": zeros})
+    with pytest.raises(CheckpointError, match="may hold"):
+        forged.write(coded.note, tmp_path / "bomb")
+    parts = forged.parts(coded.note)
+    save_file({n: np.frombuffer(p, np.uint8) for n, p in parts.items()}, tmp_path / "b", METADATA)
+    with pytest.raises(CheckpointError, match="may hold"):
+        npas.load(tmp_path / "b")
+
+
+def test_what_no_reader_would_expand_is_not_written(network, tmp_path):
+    model, path = network(), tmp_path / "model"
+    with pytest.raises(CheckpointError, match="keep less in extra"):
+        npas.save(model, path, bytes=40_000, extra={"note": "x" * (2 << 20)})
+    npas.save(model, path, bytes=40_000, extra={"note": "x" * (1 << 19)})
+    assert len(npas.load(path).extra["note"]) == 1 << 19
+    model = network("dense", architecture="wrn-10-4")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    with pytest.raises(CheckpointError, match="nearly all zeros"):
+        npas.save(model, path, bytes=40_000)
+    npas.save(model, path, bytes=10_000_000)
+    assert not any(p.any() for p in npas.load(path).parameters())
 
 
 def _larger(note, table):
