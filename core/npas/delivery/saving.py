@@ -1,6 +1,5 @@
 """How the networks of a job become a file: as they are, or rounded for a budget in bytes."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -121,5 +120,5 @@ class Saving:
 
 
 def _bits(found: Fitted) -> float:
-    weights = sum(math.prod(row.shape) for row in found.content.table.codes)
-    return round(8 * len(found.content.streams.get("codes", b"")) / max(1, weights), 4)
+    weights = max(1, found.content.table.num_weights)
+    return round(8 * len(found.content.streams.get("codes", b"")) / weights, 4)

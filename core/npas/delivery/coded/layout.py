@@ -100,6 +100,11 @@ class Table(Spec):
         rows: tuple[OnGrid | Shortened | Kept, ...] = (*self.codes, *self.values, *self.kept)
         return {row.name: row.shape for row in rows}
 
+    @property
+    def num_weights(self) -> int:
+        """How many there are on a grid."""
+        return _num_scalars(self.codes)
+
     def num_bytes(self) -> dict[str, int]:
         """Return the length of each stream before it is coded."""
         return {
