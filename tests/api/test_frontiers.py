@@ -11,8 +11,7 @@ from npas.delivery import frontier_picture
 from npas_api import sweep_tables
 from npas_store import claims
 from npas_store.database import transaction
-from npas_store.tables import Job
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -244,12 +243,15 @@ def test_picture_is_of_what_is_there(sweep, train, client):
     assert answer.text == frontier_picture.frontier_svg("digits: accuracy over parameters", marks)
 
 
-def test_table_of_a_sweep_for_a_board_that_is_known_no_more(sweep, client):
-    made = sweep(budgets=[{"device": "esp32"}], seeds=[3])
-    with transaction() as session:
-        for job in session.scalars(select(Job)):
-            job.spec = {**job.spec, "budget": {"device": "gone"}}
+def test_table_of_a_sweep_for_a_board_that_is_known_no_more(sweep, client, monkeypatch, tmp_path):
+    """Jobs say how many bytes it had room for."""
+    (tmp_path / "boards.json").write_text('{"gone": {"flash_bytes": 70000}}')
+    monkeypatch.setenv("NPAS_BOARDS", str(tmp_path / "boards.json"))
+    made = sweep(budgets=[{"device": "gone"}], seeds=[3])
+    monkeypatch.delenv("NPAS_BOARDS")
     answer = client.get(made["urls"]["table"])
     assert answer.status_code == 200
     rows = [*csv.DictReader(io.StringIO(answer.text))]
-    assert {row["budget_bytes"] for row in rows} == {""}
+    assert {row["budget_bytes"] for row in rows} == {"", "70000"}  # none of the baseline
+    job = client.get(f"/v1/jobs/{next(r['job_id'] for r in rows if r['budget_bytes'])}").json()
+    assert job["spec"]["budget"] == {"device": "gone", "bytes": 70_000}

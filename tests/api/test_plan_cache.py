@@ -50,6 +50,18 @@ def test_plan_is_not_found_for_another_request(cache, tmp_path):
         assert cache.find(other, tmp_path) is None
 
 
+def test_plan_for_a_board_is_not_found_once_the_table_changed(tmp_path, document, monkeypatch):
+    table, folder = tmp_path / "boards.json", tmp_path / "data"
+    folder.mkdir()
+    monkeypatch.setenv("NPAS_BOARDS", str(table))
+    table.write_text('{"mine": {"flash_bytes": 5000}}')
+    cache, asked = PlanCache(), {"budget": {"device": "mine"}}
+    cache.keep(spec(**asked), document, WORK, memory_bytes=7, before=stamp(folder))
+    assert cache.find(spec(**asked), folder) is not None
+    table.write_text('{"mine": {"flash_bytes": 6000}}')
+    assert cache.find(spec(**asked), folder) is None
+
+
 def test_plan_is_not_found_once_the_data_changed(cache, tmp_path):
     (tmp_path / "new.npz").touch()
     assert cache.find(spec(), tmp_path) is None

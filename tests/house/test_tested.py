@@ -66,7 +66,7 @@ TESTED_BY = {
     "core/npas/sharing/alignment/matching.py": "tests/library/sharing/test_alignment.py",
     "core/npas/jobs/beginning.py": "tests/run/test_conversion.py",
     "core/npas/spec/architecture.py": "tests/api/test_openapi.py",
-    "core/npas/spec/budget.py": "tests/library/planning/test_bytes.py",
+    "core/npas/spec/budget.py": "tests/library/planning/test_file_budget.py",
     "core/npas/spec/dataset.py": "tests/api/test_openapi.py",
     "core/npas/spec/limits.py": "tests/api/test_openapi.py",
     "core/npas/spec/module.py": "tests/library/own/test_reading.py",

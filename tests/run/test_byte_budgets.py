@@ -91,6 +91,20 @@ def test_several_networks_fit_together_with_their_ladder(
     assert outcome.report["ensemble"] is not None
 
 
+def test_board_that_is_not_known_where_the_job_is_done_is_no_trouble(
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request that is handed on has the bytes in it."""
+    (tmp_path / "boards.json").write_text('{"mine": {"flash_bytes": 9000}}')
+    monkeypatch.setenv("NPAS_BOARDS", str(tmp_path / "boards.json"))
+    asked = small(make_spec, budget={"device": "mine"}, training=SHORT | {"epochs": 1})
+    plan, handed_on = npas.plan(asked), asked.model_dump_json()
+    monkeypatch.delenv("NPAS_BOARDS")
+    spec = npas.JobSpec.model_validate_json(handed_on)
+    outcome = run(spec, folder=tmp_path / "out", device="cpu", plan=plan)
+    assert outcome.files["model.safetensors"].stat().st_size <= 9_000
+
+
 def test_enough_bytes_deliver_the_plain_file_and_say_so(
     make_spec: MakeSpec, tmp_path: Path
 ) -> None:
@@ -103,6 +117,22 @@ def test_enough_bytes_deliver_the_plain_file_and_say_so(
     assert "float32" in coding["why_less"]
     assert (coding["bits"], coding["steps"]) == (32, {})
     assert coding["accuracy_before_rounding"] is None
+
+
+def test_race_between_methods_of_which_some_need_more_bytes_is_planned(
+    make_spec: MakeSpec,
+) -> None:
+    """What it computes is counted from those that fit."""
+    methods = ["block_mix", "soft_sharing"]
+    least = {}
+    for method in methods:
+        with pytest.raises(InfeasibleBudgetError) as refused:
+            npas.plan("resnet-8", budget={"bytes": 500}, method=method, dataset="digits")
+        least[method] = refused.value.minimum
+    assert least["block_mix"] + 100 < least["soft_sharing"]
+    budget = {"bytes": least["block_mix"] + 100}
+    spec = small(make_spec, budget=budget, method={"name": "auto", "methods": methods})
+    assert weigh(spec, npas.plan(spec)).file_bytes == budget["bytes"]
 
 
 def test_too_few_bytes_are_refused_before_anything_is_trained(

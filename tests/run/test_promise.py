@@ -6,10 +6,12 @@ import pytest
 import torch
 from npas import methods
 from npas.errors import OutdatedPlanError, PlanError
+from npas.planning import file_budget
 from npas.run import run
 from torch import nn
 
 METHOD = {"name": "uniform"}
+RACE = {"name": "auto", "methods": ["uniform", "random"], "share": 0.5}
 
 
 @pytest.fixture
@@ -95,13 +97,33 @@ def test_plan_that_forgets_a_layer_is_refused_before_anything_is_trained(
     assert ear.plans == {}
 
 
+@pytest.mark.parametrize("method", [METHOD, RACE])
+def test_plan_in_bytes_made_beside_another_coder_is_trained(
+    make_spec, tmp_path, monkeypatch, method
+):
+    """How many parameters so many bytes hold is guessed by what the coder here makes of a plan."""
+    spec = make_spec(method=method, budget={"bytes": 9_000}, training={"epochs": 2})
+    with monkeypatch.context() as other:
+        other.setattr(file_budget, "_FRAME_BYTES", 900)
+        promised = npas.plan(spec)
+    today = npas.plan(spec)
+    assert promised.ledger.budget < today.ledger.budget
+    outcome = run(spec, folder=tmp_path, device="cpu", plan=promised)
+    assert outcome.files["model.safetensors"].stat().st_size <= 9_000
+    assert method == RACE or outcome.plan == promised
+
+
+@pytest.mark.parametrize("budget", [{"bytes": 9_000}, {"fraction": 0.5}])
+def test_plan_for_another_file_is_refused(make_spec, tmp_path, budget):
+    plan = npas.plan(make_spec(method=METHOD, budget={"bytes": 9_001}))
+    with pytest.raises(OutdatedPlanError, match="its file has 9001 bytes, the job's"):
+        run(make_spec(method=METHOD, budget=budget), folder=tmp_path, device="cpu", plan=plan)
+
+
 def test_plan_to_search_with_is_refused(make_spec, tmp_path):
     spec = make_spec()
     with pytest.raises(PlanError, match="stage 'search'"):
         run(spec, folder=tmp_path, device="cpu", plan=npas.plan(spec, stage="search"))
-
-
-RACE = {"name": "auto", "methods": ["uniform", "random"], "share": 0.5}
 
 
 def test_job_that_races_keeps_the_plan_that_was_promised_until_there_is_a_winner(

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from npas import arch
 from npas.arch.footprint import Counting
+from npas.arch.own.trial import arguments, num_examples, observed
 from npas.spec import ArchitectureSpec
 from npas.torch_internals import storage_number
 
@@ -60,8 +62,40 @@ def _costs(json: str) -> tuple[ModuleCost, ...]:
     inputs = torch.empty(example.shape, dtype=example.dtype, device="meta")
     watch = _Watch(model)
     watch.hold(inputs)
-    with torch.no_grad(), _hooks(model, watch), watch:
+    with torch.no_grad(), _watching(model, watch):
         model(inputs)
+    return _found(model, watch)
+
+
+def module_costs(module: nn.Module, example: object) -> tuple[ModuleCost, ...]:
+    """Return what the modules inside of a user's module cost; see `costs`. It is run once.
+
+    Args:
+        module: of the user, with memory; it is left as it was.
+        example: what its forward takes, see `npas.arch.own.trial.arguments`; where it is of
+            several examples, all that is counted is divided by their number.
+
+    Raises:
+        InvalidSpecError: it does not run on the example.
+    """
+    watch, count = _Watch(module), num_examples(example)
+    for each in tree_leaves(arguments(example)):
+        if isinstance(each, Tensor):
+            watch.hold(each)
+    observed(module, example, _watching(module, watch))
+    return tuple(
+        replace(
+            row,
+            macs=row.macs // count,
+            output_bytes=row.output_bytes // count,
+            peak_bytes=row.peak_bytes // count,
+        )
+        for row in _found(module, watch)
+    )
+
+
+def _found(model: nn.Module, watch: "_Watch") -> tuple[ModuleCost, ...]:
+    """Return the rows of what was watched, those alone that hold or do something."""
     holds = _holds(model, [row.name for row in watch.rows])
     rows = [replace(row, holds=holds.pop(row.name, ())) for row in watch.rows]
     leaves = {name for name, module in model.named_modules() if not list(module.children())}
@@ -147,14 +181,15 @@ class _Watch(Counting):
 
 
 @contextmanager
-def _hooks(model: nn.Module, watch: _Watch) -> Iterator[None]:
-    """Have all modules of a network tell when they run."""
+def _watching(model: nn.Module, watch: _Watch) -> Iterator[None]:
+    """Have all modules of a network tell when they run, and all operations what they make."""
     handles = []
     for module in model.modules():
         handles.append(module.register_forward_pre_hook(watch.enter))
         handles.append(module.register_forward_hook(watch.leave))
     try:
-        yield
+        with watch:
+            yield
     finally:
         for handle in handles:
             handle.remove()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from npas import arch, tensor_file
 from npas.arch import matching
 from npas.delivery import own
-from npas.delivery.coded.coder import Coder
+from npas.delivery.coded.coder import Coder, refitted
 from npas.delivery.coded.file import CodedFile, is_coded
 from npas.errors import CheckpointError, NpasError, PlanError
 from npas.plans import Plan
@@ -60,7 +60,8 @@ def save(
         extra: JSON data to keep beside the weights; None keeps `model.extra`.
         bytes: most bytes of the file: where the plain one is larger, weights are rounded as
             finely as the file has room for. A network that is trained for it loses less, see
-            `npas.plan(..., budget={"bytes": ...})`. None: nothing is rounded.
+            `npas.plan(..., budget={"bytes": ...})`. None: as many as a plan in bytes says, and a
+            network from a coded file is coded as it was; else nothing is rounded.
 
     Raises:
         CheckpointError: `extra` is not a JSON object.
@@ -76,10 +77,28 @@ def save(
     tensors = own.tensors_of(model)
     _check_as_planned(model, tensors)
     note = note_of(model.plan, model.extra if extra is None else extra)
-    if bytes is None or plain_bytes(tensors, note) <= bytes:
-        write_unchecked(tensors, note, Path(path))
+    _write(model, tensors, note, Path(path), bytes)
+
+
+def _write(
+    model: SharedModel,
+    tensors: Mapping[str, Tensor],
+    note: Mapping[str, Any],
+    path: Path,
+    asked: int | None,
+) -> None:
+    """Write a network as it is where that is allowed, else as it was coded, else rounded."""
+    planned = model.plan.file
+    limit = planned.bytes if asked is None and planned is not None else asked
+    is_small = limit is None or plain_bytes(tensors, note) <= limit
+    is_coded_again = model.coded is not None and not (is_small and asked is not None)
+    before = refitted(tensors, note, model.coded or {}) if is_coded_again else None
+    if before is not None and (limit is None or before.file_bytes <= limit):
+        before.write(path)
+    elif limit is None or is_small:
+        write_unchecked(tensors, note, path)
     else:
-        Coder(model.plan, bytes).fitted(tensors, note).write(Path(path))
+        Coder(model.plan, limit).fitted(tensors, note).write(path)
 
 
 def plain_bytes(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> int:
@@ -236,7 +255,7 @@ def load(
     plan, extra, digest = _read(path)
     networks = own.given(path, plan, into)
     try:
-        tensors = _tensors(path, plan)
+        tensors, coded = _tensors(path, plan)
         if digest not in (None, _digest_of_tensors(tensors)):
             raise CheckpointError(
                 "it is damaged: its tensors were changed after it was written; take another copy"
@@ -250,21 +269,23 @@ def load(
             own.put(model, tensors)
     except (SafetensorError, NpasError, RuntimeError, ValidationError) as error:
         raise CheckpointError(f"{path} does not hold what its plan says: {error}") from error
-    model.extra = extra
+    model.extra, model.coded = extra, coded
     model.eval().to(device)
     return _plain(model) if materialise else model
 
 
-def _tensors(path: str | os.PathLike[str], plan: Plan) -> dict[str, Tensor]:
-    """Return the tensors of a file that is as large as its plan says."""
+def _tensors(
+    path: str | os.PathLike[str], plan: Plan
+) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Return the tensors of a file that is as large as its plan says, and what rounded them."""
     if is_coded(path):
         coded = CodedFile.read(path)
         _check_sizes(plan, coded.table.shapes().values())
-        return coded.tensors()
+        return coded.tensors(), coded.grid().facts()
     with safe_open(path, framework="pt") as file:
         _check_sizes(plan, [file.get_slice(name).get_shape() for name in file.keys()])  # noqa: SIM118 - not a dict
         # Cloned: safetensors may give views of one mapped file.
-        return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+        return {name: file.get_tensor(name).clone() for name in file.keys()}, None  # noqa: SIM118 - not a dict
 
 
 def _empty(plan: Plan, given: Mapping[str, nn.Module] | None) -> SharedModel:

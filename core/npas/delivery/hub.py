@@ -3,24 +3,27 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from torch import Tensor
 
 from npas import registry
 from npas.delivery.checkpoint import load, save
+from npas.delivery.coded.file import FORMAT, CodedFile, is_coded
 from npas.delivery.own import Into
 from npas.plans import Plan
 from npas.sharing.model import SharedModel, check_shared
 
-MODEL_FILE, CARD_FILE = "model.safetensors", "README.md"
-"""The files of a repository."""
+MODEL_FILE = "model.safetensors"
+"""Of a repository; beside it are README.md, the card, and config.json, the report."""
 
-_EXTRA = "hub"
+_HUB = registry.imported("huggingface_hub", extra="hub")
+_Mixin: Any = _HUB.ModelHubMixin
+_TAGS = ["npas", "parameter-sharing"]
 
 
-class NpasModel:
-    """A shared network with the three verbs of the hub.
+class NpasModel(_Mixin, library_name="npas", tags=_TAGS):  # type: ignore[misc, call-arg]  # optional
+    """A shared network with the three verbs of the hub, those of its own mixin.
 
     Attributes:
         net: the network, from `npas.share` or `npas.load`.
@@ -31,7 +34,7 @@ class NpasModel:
         >>> plan = npas.plan("resnet-8", budget=40_000)
         >>> net = npas.share(npas.build("resnet-8"), plan)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     npas.NpasModel(net).save_pretrained(folder)
+        ...     _ = npas.NpasModel(net).save_pretrained(folder)
         ...     again = npas.NpasModel.from_pretrained(folder)
         >>> again.net.plan == plan
         True
@@ -50,98 +53,89 @@ class NpasModel:
         check_shared(net)
         self.net = net
         self.report = dict(net.extra if report is None else report)
+        self._of_file: list[tuple[str, str]] = []
 
     def __call__(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         """Return what the network gives."""
         found: Tensor | dict[str, Tensor] = self.net(x)
         return found
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model file and the card into a folder, which is made.
-
-        Raises:
-            OSError: the folder cannot be written.
-            PlanError: the network is no longer what its plan says.
-        """
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        save(self.net, place / MODEL_FILE)
-        (place / CARD_FILE).write_text(card(self.net, self.report))
-
     @classmethod
     def from_pretrained(
         cls,
-        name: str | os.PathLike[str],
+        pretrained_model_name_or_path: str | os.PathLike[str],
         *,
-        revision: str | None = None,
         into: Into | None = None,
+        **options: Any,
     ) -> Self:
         """Read a network from a folder or, where there is none of that name, from the hub.
 
         Args:
-            name: of a folder, or OWNER/NAME of a repository; that is the only case in which
-                anything is downloaded.
-            revision: of the repository: a branch, a tag or a commit.
+            pretrained_model_name_or_path: of a folder, or OWNER/NAME of a repository; that is the
+                only case in which anything is downloaded.
             into: a module to put the weights into, as for `npas.load`: of the user's own.
+            **options: of the mixin, such as revision and token.
 
         Raises:
             CheckpointError: the file there is none of ours.
-            FileNotFoundError: the folder has no such file.
-            MissingPackageError: it is no folder, and huggingface_hub is not installed.
+            FileNotFoundError: there is no such folder, or it has no such file.
         """
-        place = Path(name)
-        if not place.is_dir() and (isinstance(name, os.PathLike) or name.count("/") != 1):
+        name = pretrained_model_name_or_path
+        if not Path(name).is_dir() and (isinstance(name, os.PathLike) or name.count("/") != 1):
             raise FileNotFoundError(f"{name} is no folder, and not OWNER/NAME of a repository")
-        if not place.is_dir():
-            hub = registry.imported("huggingface_hub", extra=_EXTRA)
-            found = hub.hf_hub_download(str(name), MODEL_FILE, revision=revision)
-            return cls(load(found, into=into))
-        return cls(load(place / MODEL_FILE, into=into))
+        return cast(Self, super().from_pretrained(str(name), into=into, **options))
 
-    def push_to_hub(
-        self, repository: str, *, private: bool = False, token: str | None = None
-    ) -> str:
-        """Make a repository, if there is none, and upload the model file and the card.
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        into: Into | None,
+        report: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Read the model file; what the mixin found in config.json is the report."""
+        path = Path(model_id) / MODEL_FILE
+        if not Path(model_id).is_dir():
+            path = _HUB.hf_hub_download(model_id, MODEL_FILE, **options)
+        return cls(load(path, into=into), report=report)
 
-        Args:
-            repository: OWNER/NAME.
-            private: whether a new one is hidden.
-            token: of the hub; None: the one that is logged in.
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write the model file; the mixin writes the rest."""
+        path = save_directory / MODEL_FILE
+        save(self.net, path)
+        self._of_file = _file_facts(path, self.net)
 
-        Returns:
-            The address of the commit.
-
-        Raises:
-            MissingPackageError: huggingface_hub is not installed.
-        """
-        hub = registry.imported("huggingface_hub", extra=_EXTRA)
-        api = hub.HfApi(token=token)
-        api.create_repo(repository, private=private, exist_ok=True)
-        with hub.utils.SoftTemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            found = api.upload_folder(repo_id=repository, folder_path=folder)
-        return str(found)
+    def generate_model_card(self, *args: Any, **options: Any) -> Any:
+        """Return the card, a `ModelCard`; of a file that was not written it says nothing."""
+        del args, options
+        about = self._hub_mixin_info.model_card_data.to_yaml()
+        return _HUB.ModelCard(f"---\n{about}\n---\n{card(self.net, self.report, self._of_file)}")
 
 
-def card(net: SharedModel, report: Mapping[str, Any]) -> str:
+def card(
+    net: SharedModel, report: Mapping[str, Any], of_file: Sequence[tuple[str, str]] = ()
+) -> str:
     """Return the model card: what the network is, how good, how small, and how to read it.
 
     Args:
         net: the network.
         report: what is known of it; what is not there is left out.
+        of_file: names and values, in words.
     """
     plan = net.plan
     names = ", ".join(each.architecture.name for each in plan.networks)
     ledger = plan.ledger
-    head = "---\nlibrary_name: npas\ntags:\n- parameter-sharing\n- npas\n---\n"
+    budget = f"{ledger.budget:,}" if plan.file is None else f"{plan.file.bytes:,} bytes of file"
     lines = [
         f"# {names} in {ledger.total:,} parameters",
         "",
         f"A network whose layers share parameters: {ledger.total:,} of the {ledger.dense:,} that "
         f"it would have without sharing ({ledger.total / ledger.dense:.1%}), by the method "
-        f"`{plan.method}`. The budget was {ledger.budget:,}.",
+        f"`{plan.method}`. The budget was {budget}.",
         "",
         *_table("What is known of it", _facts(report)),
+        *_table("File", of_file),
         *_table("Plan", _plan_facts(plan)),
         "## How to read it",
         "",
@@ -154,7 +148,23 @@ def card(net: SharedModel, report: Mapping[str, Any]) -> str:
         "```",
         "",
     ]
-    return head + "\n".join(lines)
+    return "\n".join(lines)
+
+
+def _file_facts(path: Path, net: SharedModel) -> list[tuple[str, str]]:
+    """Return what a card tells of a file that a network was written to."""
+    facts = [("bytes", f"{path.stat().st_size:,}")]
+    if net.plan.file is not None:
+        facts.append(("budget in bytes", f"{net.plan.file.bytes:,}"))
+    if not is_coded(path):
+        return [*facts, ("coding", "none: weights as they are")]
+    file = CodedFile.read(path)
+    bits = 8 * len(file.streams.get("codes", b"")) / max(1, file.table.num_weights)
+    facts.append(("coding", f"{FORMAT}, {bits:.2f} bits for each weight; needs `npas[bytes]`"))
+    if file.grid().facts() != net.coded:
+        told = "when this file was written: what is known is of the weights before"
+        facts.append(("rounded", told))
+    return facts
 
 
 def _plan_facts(plan: Plan) -> list[tuple[str, str]]:
@@ -176,7 +186,10 @@ _TOLD = ("dataset", "accuracy", "baselines", "training", "epochs", "seed", "dura
 
 
 def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [fact for name in _TOLD if name in report for fact in _flat(name, report[name])]
+    found = [fact for name in _TOLD if name in report for fact in _flat(name, report[name])]
+    coding = report.get("coding")
+    before = coding.get("accuracy_before_rounding") if isinstance(coding, Mapping) else None
+    return [*found, *_flat("accuracy before rounding", before)]
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """How the networks of a job become a file: as they are, or rounded for a budget in bytes."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,10 +65,13 @@ class Saving:
             False where it would be larger than its budget: then begin again, it is rounded more.
         """
         if self.fitted is None:
+            note = checkpoint.note_of(model.plan, extra)
+            size = checkpoint.plain_bytes(model.state_dict(), note)
+            if self._asked is not None and size > self._asked.bytes:
+                self._reserve += size - self._asked.bytes + _MORE
+                return False
             checkpoint.save(model, path, extra=extra)
-            over = 0 if self._asked is None else path.stat().st_size - self._asked.bytes
-            self._reserve += max(0, over) + _MORE  # else the next one would be as large
-            return over <= 0
+            return True
         assert self._asked is not None
         note = {**checkpoint.note_of(model.plan, extra), "format": self.fitted.note["format"]}
         content = Content.of(model.state_dict(), self.fitted.grid)
@@ -118,5 +120,5 @@ class Saving:
 
 
 def _bits(found: Fitted) -> float:
-    weights = sum(math.prod(row.shape) for row in found.content.table.codes)
-    return round(8 * len(found.content.streams.get("codes", b"")) / max(1, weights), 4)
+    weights = max(1, found.content.table.num_weights)
+    return round(8 * len(found.content.streams.get("codes", b"")) / weights, 4)

@@ -43,10 +43,7 @@ def check_promise(
             f"the dataset changed after the job was accepted: {changed}; {AGAIN}"
         )
     _check_options(plan, spec, problem)
-    _check_budget(plan, problem.budget)
-    file_bytes = None if plan.file is None else plan.file.bytes
-    if file_bytes != problem.file_bytes:
-        raise outdated(f"its file has {file_bytes} bytes, the job's {problem.file_bytes}")
+    _check_budget(plan, problem)
     _check_layers(plan, problem)
 
 
@@ -74,7 +71,16 @@ def _check_options(plan: Plan, spec: JobSpec, problem: PlanningProblem) -> None:
             raise PlanError(f"the plan is for another {planned.name!r}: its graph differs")
 
 
-def _check_budget(plan: Plan, limit: int | None) -> None:
+def _check_budget(plan: Plan, problem: PlanningProblem) -> None:
+    """Check that a budget is the job's; of one in bytes, the bytes of the file alone.
+
+    How many parameters are planned for them depends on the version of the coder too.
+    """
+    limit, file_bytes = problem.budget, None if plan.file is None else plan.file.bytes
+    if file_bytes != problem.file_bytes:
+        raise outdated(f"its file has {file_bytes} bytes, the job's {problem.file_bytes}")
+    if file_bytes is not None:
+        return
     if limit is not None and plan.ledger.total > limit:
         raise PlanError(
             f"the plan has {plan.ledger.total:,} parameters, the job's budget is {limit:,}"

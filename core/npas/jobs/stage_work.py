@@ -91,7 +91,8 @@ class StageCounter:
 
     def _contestants(self, contest: Contest) -> list[PlanningProblem]:
         """Return the problem under each method that is raced: those that fit the budget."""
-        budget = self._problem.budget
+        is_in_bytes = self._problem.file_bytes is not None
+        budget = self._plan.ledger.budget if is_in_bytes else self._problem.budget
         methods = map(self._problem.under, contest.methods)
         return [each for each in methods if budget is None or own_minimum(each) <= budget]
 

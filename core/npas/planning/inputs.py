@@ -63,7 +63,7 @@ def problem(
             field="/dataset",
         )
     limit = _budget(budget)
-    if limit is not None and limit.file_bytes is not None:
+    if limit is not None and limit.bytes is not None:
         _check_precision(found)
     return PlanningProblem.resolved(
         resolve_for(found, known),

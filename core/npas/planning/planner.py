@@ -10,7 +10,7 @@ from typing import Any
 from npas import arch, methods, registry
 from npas.arch.layers import Layer, LayerTable
 from npas.errors import InfeasibleBudgetError
-from npas.planning import inputs
+from npas.planning import file_budget, inputs
 from npas.planning.inputs import Budget, Planned
 from npas.planning.problem import PlanningProblem
 from npas.planning.scale import at_scale
@@ -101,15 +101,45 @@ def solve(
         PlanError: the evidence is of other networks.
         InfeasibleBudgetError: the budget is below the method's minimum, which is in the error.
     """
-    made = _allocate(replace(problem, file_bytes=None), evidence, stage)
-    if problem.unshared:
-        private = methods.ungrouped(problem.whole(made.networks).layers, made.groups)
-        made = made.model_copy(update={"private": _private(private)})
     if problem.file_bytes is None:
-        return made
-    from npas.planning import bytes as of_bytes  # which plans, to see what a file holds
+        return _solved(problem, evidence, stage)
+    count = _parameters_for(replace(problem, file_bytes=None), problem.file_bytes)
+    made = _solved(replace(problem, budget=count), evidence, stage)
+    return made.model_copy(update={"file": file_budget.recorded(made, problem.file_bytes)})
 
-    return made.model_copy(update={"file": of_bytes.recorded(made, problem.file_bytes)})
+
+def _solved(problem: PlanningProblem, evidence: Evidence | None, stage: Stage) -> Plan:
+    made = _allocate(problem, evidence, stage)
+    if not problem.unshared:
+        return made
+    private = methods.ungrouped(problem.whole(made.networks).layers, made.groups)
+    return made.model_copy(update={"private": _private(private)})
+
+
+def _parameters_for(problem: PlanningProblem, num_bytes: int) -> int:
+    """Return the budget in parameters for a file of so many bytes.
+
+    Raises:
+        InfeasibleBudgetError: the smallest file of the method is larger; it says how large.
+    """
+    smallest = _smallest(problem)
+    if smallest.least_bytes > num_bytes:
+        raise _infeasible_file(problem, num_bytes, smallest.least_bytes)
+    return file_budget.parameters_for(
+        num_bytes,
+        least=minimum(problem),
+        smallest=smallest,
+        dense=problem.free(problem.networks).dense,
+        held=lambda count: file_budget.held(
+            _solved(replace(problem, budget=count), None, "train")
+        ),
+    )
+
+
+def _smallest(problem: PlanningProblem) -> file_budget.Held:
+    """Return what the smallest file of a method holds."""
+    smallest = replace(problem, budget=minimum(problem))
+    return file_budget.held(_solved(smallest, None, "train"))
 
 
 def _private(layers: Sequence[Layer]) -> tuple[PrivateLayer, ...]:
@@ -230,4 +260,17 @@ def _infeasible(problem: PlanningProblem, budget: int, least: int) -> Infeasible
         minimum=least,
         alternatives={name: minimum(problem.under(MethodSpec(name=name))) for name in others},
         unshared=unshared if is_lower else 0,
+    )
+
+
+def _infeasible_file(problem: PlanningProblem, budget: int, least: int) -> InfeasibleBudgetError:
+    """Return the refusal of a budget in bytes, with the least of every method."""
+    names = [name for name in registry.names("npas.methods") if name != problem.asked.name]
+    others = {name: problem.under(MethodSpec(name=name)) for name in names}
+    return InfeasibleBudgetError(
+        method=problem.asked.name,
+        budget=budget,
+        minimum=least,
+        alternatives={name: _smallest(each).least_bytes for name, each in others.items()},
+        unit="bytes",
     )

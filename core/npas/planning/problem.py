@@ -20,14 +20,15 @@ class PlanningProblem:
 
     Attributes:
         networks: with all sizes, those of the dataset where there is one.
-        budget: trainable parameters of all networks together; None: no limit but the method's own.
+        budget: trainable parameters of all networks together; None: no limit but the method's own,
+            or that of the file.
         asked: the method and its options, as they were asked for.
         method: by that name.
         options: of the method, checked.
         unshared: kinds, roles and patterns of layers that keep their own weights.
         share_embeddings: whether embeddings may share, too.
-        file_bytes: most bytes of the file, of a budget in bytes; then `budget` is what such a
-            file should hold, see `npas.planning.bytes`. None: it counts parameters.
+        file_bytes: most bytes of the file, of a budget in bytes; what such a file should hold is
+            found when it is planned, see `npas.planning.file_budget`. None: it counts parameters.
     """
 
     networks: Networks
@@ -51,7 +52,6 @@ class PlanningProblem:
             UnknownNameError: no such architecture or method.
             InvalidSpecError: an option that is not allowed, or a network that contradicts the
                 dataset.
-            InfeasibleBudgetError: it is in bytes, and too small for any plan.
         """
         return cls.resolved(
             resolve_for(request.members(), dataset),
@@ -82,9 +82,9 @@ class PlanningProblem:
         """
         whole = arch.layer_table(networks, embeddings=share_embeddings)
         method = methods.find(asked.name)
-        file_bytes = None if budget is None else budget.file_bytes
+        file_bytes = None if budget is None else budget.bytes
         is_counted = budget is not None and file_bytes is None
-        found = cls(
+        return cls(
             networks=networks,
             budget=budget.resolve(whole.dense) if budget is not None and is_counted else None,
             asked=asked,
@@ -94,15 +94,6 @@ class PlanningProblem:
             share_embeddings=share_embeddings,
             file_bytes=file_bytes,
         )
-        return found._fitting()
-
-    def _fitting(self) -> Self:
-        """Return the problem with the budget in parameters that suits the file."""
-        if self.file_bytes is None:
-            return self
-        from npas.planning import bytes as of_bytes  # which plans, to see what a file holds
-
-        return replace(self, budget=of_bytes.parameters_for(self, self.file_bytes))
 
     def under(self, asked: MethodSpec) -> Self:
         """Return the problem with another method.
@@ -113,7 +104,7 @@ class PlanningProblem:
         """
         method = methods.find(asked.name)
         options = methods.checked_options(method, asked)
-        return replace(self, asked=asked, method=method, options=options)._fitting()
+        return replace(self, asked=asked, method=method, options=options)
 
     def whole(self, networks: Networks) -> LayerTable:
         """Return all layers of networks that could share."""

@@ -38,12 +38,15 @@ class SharedModel(nn.Module):
         network_names: all of them, in the order of the plan.
         active: the networks that are run where no others are asked for; all, unless some have
             joined later and are trained alone.
+        coded: what the coded file that it was read from had rounded it to, as JSON; a later file
+            is rounded to the same while no weight has changed. None: it is from no such file.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], plan: Plan) -> None:
         super().__init__()
         self.plan = plan
         self.extra: dict[str, Any] = {}
+        self.coded: dict[str, Any] | None = None
         self.network_names = tuple(networks)
         self.active = self.network_names
         self.networks = nn.ModuleList(networks.values())

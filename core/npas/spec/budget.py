@@ -30,16 +30,20 @@ MAX_BYTES = 40 * MAX_PARAMETERS
 class BudgetSpec(Spec):
     """A hard upper limit, on trainable parameters or on the bytes of the delivered file.
 
-    A plain integer is {"parameters": n}.
+    A plain integer is {"parameters": n}. A device without bytes gets those that it has for a file,
+    so that a request means the same where its board is not known.
     """
 
     parameters: int | None = Field(None, ge=1, le=10 * MAX_PARAMETERS)
     fraction: float | None = Field(None, gt=0, le=10, description="of the dense size")
     bytes: int | None = Field(
-        None, ge=1, le=MAX_BYTES, description="of the delivered file, all of it counted"
+        None,
+        ge=1,
+        le=MAX_BYTES,
+        description="of the delivered file, all of it counted; beside a device: what it has",
     )
     device: Name | None = Field(
-        None, description="a board, such as nano-33-ble: the bytes that its flash has for a file"
+        None, description="a board, such as nano-33-ble, whose flash has room for so many bytes"
     )
 
     shorthand: ClassVar[Mapping[str, Any]] = {"type": "integer", "minimum": 1}
@@ -49,23 +53,20 @@ class BudgetSpec(Spec):
     def _shorthand(cls, value: Any) -> Any:
         plain = _plain_number(value)
         if isinstance(value, Mapping):
-            return {name: _plain_number(number) for name, number in value.items()}
+            found = {name: _plain_number(number) for name, number in value.items()}
+            device = found.get("device")
+            if isinstance(device, str) and found.get("bytes") is None:
+                found["bytes"] = file_bytes(device)
+            return found
         is_count = isinstance(plain, int) and not isinstance(plain, bool)
         return {"parameters": plain} if is_count else value
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
+        counts = (self.parameters, self.fraction, self.bytes)
+        if sum(count is not None for count in counts) != 1:
             raise ValueError("give exactly one of parameters, fraction, bytes and device")
-        if self.device is not None:
-            file_bytes(self.device)
         return self
-
-    @property
-    def file_bytes(self) -> int | None:
-        """The most bytes of the file; None: it counts parameters."""
-        return self.bytes if self.device is None else file_bytes(self.device)
 
     @property
     def told(self) -> str:
@@ -75,16 +76,16 @@ class BudgetSpec(Spec):
         if self.fraction is not None:
             return f"{self.fraction:g} of the dense size"
         board = f" ({self.device})" if self.device else ""
-        return f"{self.file_bytes:,} bytes{board}"
+        return f"{self.bytes:,} bytes{board}"
 
     def resolve(self, dense_parameters: int) -> int:
         """Return the budget in parameters for a dense size in parameters, rounded down.
 
         Raises:
             InvalidSpecError: it counts bytes, of which only a plan knows what they hold; see
-                `npas.planning.bytes`.
+                `npas.planning.file_budget`.
         """
-        if self.file_bytes is not None:
+        if self.bytes is not None:
             raise InvalidSpecError(
                 "this budget counts bytes of a file: give parameters or fraction", field="/budget"
             )

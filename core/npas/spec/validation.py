@@ -22,7 +22,7 @@ FORMS = {
     "ArchitectureSpec": 'give a name, such as "wrn-16-2", or {"name": "wrn-16-2"} and its options',
     "BudgetSpec": (
         'give a count of parameters, {"fraction": 0.25} for a part of the dense size, or '
-        '{"bytes": 96000} for the size of the file'
+        '{"bytes": 96000} for the size of the file, or {"device": "esp32"} for the room of a board'
     ),
     "DatasetSpec": 'give a name, such as "digits", or {"name": "digits"} and its options',
     "DistillationSpec": 'give "dense", "checkpoint:NAME", or {"teacher": "dense"} and its options',

@@ -3,7 +3,7 @@
 import npas
 import pytest
 import torch
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import ModelCard, ModelHubMixin
 from huggingface_hub.errors import HFValidationError
 from npas.delivery.hub import NpasModel
 from npas.errors import CheckpointError, InvalidSpecError
@@ -29,14 +29,18 @@ def test_a_folder_gives_the_same_network(tmp_path):
     assert again.net.plan == net.plan
     assert {file.name for file in (tmp_path / "repository").iterdir()} == {
         "README.md",
+        "config.json",
         "model.safetensors",
     }
+    assert again.report == REPORT
+    assert isinstance(again, ModelHubMixin)
 
 
 def test_the_card_tells_what_is_known(tmp_path):
     NpasModel(network(), report=REPORT).save_pretrained(tmp_path)
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.library_name == "npas"
+    assert card.data.tags == ["model_hub_mixin", "npas", "parameter-sharing"]
     for told in ("| accuracy | 0.9123 |", "| dataset | digits |", "| training, epochs | 3 |"):
         assert told in card.text
     plan = npas.load(tmp_path / "model.safetensors").plan
@@ -56,8 +60,6 @@ def test_pushing_needs_a_repository_that_is_one(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(HFValidationError, match="Repo id"):
         NpasModel(network()).push_to_hub("no/such/name")
-    assert hasattr(HfApi, "upload_folder")
-    assert hasattr(HfApi, "create_repo")
 
 
 def test_what_is_no_folder_of_ours_is_refused(tmp_path):
@@ -80,3 +82,32 @@ def test_a_module_of_ones_own_comes_back_into_one(tmp_path):
     x = torch.ones(1, 8)
     again = npas.NpasModel.from_pretrained(tmp_path, into=fresh)
     assert torch.equal(again(x), model.eval()(x))
+
+
+def test_a_plan_in_bytes_holds_in_a_repository_and_its_card_tells_them(tmp_path):
+    plan = npas.plan("resnet-8", budget={"bytes": 9_000}, method="superweights")
+    net = npas.share(npas.build("resnet-8"), plan).eval()
+    report = REPORT | {"coding": {"accuracy_before_rounding": 0.95, "steps": {"a": 0.25}}}
+    NpasModel(net, report=report).save_pretrained(tmp_path / "a")
+    size = (tmp_path / "a" / "model.safetensors").stat().st_size
+    assert 0.99 * 9_000 < size <= 9_000
+    text = (tmp_path / "a" / "README.md").read_text()
+    assert f"| bytes | {size:,} |" in text
+    for told in ("The budget was 9,000 bytes of file", "| budget in bytes | 9,000 |"):
+        assert told in text
+    for told in (
+        "| accuracy before rounding | 0.95 |",
+        "| coding | npas-coded-1, ",
+        "| rounded |",
+    ):
+        assert told in text
+    assert "steps" not in text
+    NpasModel.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
+    files = [tmp_path / each / "model.safetensors" for each in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert "| rounded |" not in (tmp_path / "b" / "README.md").read_text()
+
+
+def test_a_plain_file_says_so(tmp_path):
+    NpasModel(network()).save_pretrained(tmp_path)
+    assert "| coding | none: weights as they are |" in (tmp_path / "README.md").read_text()

@@ -227,3 +227,19 @@ def test_a_damaged_part_is_refused_or_makes_weights(data):
         return
     made.initialise(torch.Generator().manual_seed(0))
     assert all(bool(weight.isfinite().all()) for weight in made())
+
+
+def test_a_member_of_a_coded_file_is_coded_as_it_was(tmp_path):
+    """Where all of it was in the file: a layer that is composed for it was not."""
+    networks = list(several("resnet-8", "wrn-10-1"))
+    plan = npas.plan(networks, budget={"bytes": 14_000}, method="block_mix")
+    built = {n.name: npas.build(n.architecture, seed=1) for n in plan.networks}
+    npas.save(npas.share(built, plan), tmp_path / "all")
+    for name in built:
+        alone = npas.load(tmp_path / "all").member(name)
+        assert alone.plan.groups
+        npas.save(alone, tmp_path / name)
+        assert (tmp_path / name).stat().st_size <= 14_000
+        again, state = npas.load(tmp_path / name), alone.state_dict()
+        assert again.coded == alone.coded
+        assert all(torch.equal(tensor, state[n]) for n, tensor in again.state_dict().items())

@@ -17,10 +17,24 @@ def test_boards_have_room_for_a_file():
 
 def test_device_is_a_budget_in_bytes():
     budget = BudgetSpec.model_validate({"device": "nano-33-ble"})
-    assert budget.file_bytes == file_bytes("NANO_33_BLE") == boards()["nano-33-ble"].file_bytes
-    assert budget.told == f"{budget.file_bytes:,} bytes (nano-33-ble)"
-    assert BudgetSpec.model_validate({"bytes": 96_000}).file_bytes == 96_000
-    assert BudgetSpec.model_validate(96_000).file_bytes is None
+    assert budget.bytes == file_bytes("NANO_33_BLE") == boards()["nano-33-ble"].file_bytes
+    assert budget.told == f"{budget.bytes:,} bytes (nano-33-ble)"
+    assert BudgetSpec.model_validate({"bytes": 96_000}).bytes == 96_000
+    assert BudgetSpec.model_validate(96_000).bytes is None
+
+
+def test_a_request_says_how_many_bytes_its_board_has(tmp_path, monkeypatch):
+    """Whoever reads it later needs no table, and another table changes nothing of it."""
+    path = tmp_path / "boards.json"
+    path.write_text(json.dumps({"mine": {"flash_bytes": 5000}}))
+    monkeypatch.setenv("NPAS_BOARDS", str(path))
+    told = BudgetSpec.model_validate({"device": "mine"})
+    assert (told.device, told.bytes) == ("mine", 5000)
+    path.write_text(json.dumps({"mine": {"flash_bytes": 6000}}))
+    assert BudgetSpec.model_validate_json(told.model_dump_json()) == told
+    assert BudgetSpec.model_validate({"device": "mine"}) != told
+    monkeypatch.delenv("NPAS_BOARDS")
+    assert BudgetSpec.model_validate_json(told.model_dump_json()) == told
 
 
 def test_unknown_device_is_refused_with_those_that_are_known():
@@ -29,7 +43,11 @@ def test_unknown_device_is_refused_with_those_that_are_known():
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"bytes": 1, "parameters": 1}, {"bytes": 9, "device": "esp32"}, {"bytes": 0}]
+    "given",
+    [
+        *({}, {"bytes": 1, "parameters": 1}, {"bytes": 0}, {"bytes": 0, "device": "esp32"}),
+        *({"fraction": 0.5, "device": "esp32"}, {"bytes": 9, "device": 3}),
+    ],
 )
 def test_exactly_one_kind_of_budget_is_given(given):
     with pytest.raises(ValidationError):

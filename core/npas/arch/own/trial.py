@@ -7,6 +7,7 @@ asks for parameters while it runs does, and is found here, before anything is tr
 import contextlib
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,19 +98,30 @@ def trial(
         unfit = _unfit(module, given, [*layers, *multiplied], wanted)
     return Trial(
         read=tuple(counting.read),
-        macs=counting.macs // _num_examples(given),
+        macs=counting.macs // num_examples(example),
         unfit=unfit,
         multiplied=multiplied,
     )
 
 
+def observed(module: nn.Module, example: object, observer: AbstractContextManager[object]) -> None:
+    """Run a module in evaluation mode, without gradients, beside an observer; see `trial`.
+
+    Raises:
+        InvalidSpecError: it does not run on the example.
+    """
+    with _kept(module), observer:
+        _run(module, arguments(example))
+
+
+def num_examples(example: object) -> int:
+    """Return how many examples there are in one: the length of its first tensor."""
+    tensors = [leaf for leaf in tree_leaves(example) if isinstance(leaf, Tensor) and leaf.dim()]
+    return max(1, len(tensors[0])) if tensors else 1
+
+
 def _number(tensor: Tensor) -> int:
     return storage_number(tensor.untyped_storage())
-
-
-def _num_examples(given: Arguments) -> int:
-    tensors = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor) and leaf.dim()]
-    return max(1, len(tensors[0])) if tensors else 1
 
 
 class _Reading(Counting):

@@ -94,6 +94,27 @@ class Coder:
         return by_gradients(found, squares)
 
 
+def refitted(
+    tensors: Mapping[str, Tensor], note: Mapping[str, Any], facts: Mapping[str, Any]
+) -> Fitted | None:
+    """Return the file of a network that was read from one, as it was; None: it changed since.
+
+    Args:
+        tensors: its state.
+        note: the plan and what lies beside it, JSON.
+        facts: of the grid, from `Grid.facts`.
+
+    Raises:
+        MissingPackageError: brotli is not installed.
+    """
+    grid, note = Grid(**facts), {**note, "format": FORMAT}
+    content = Content.of_rounded(tensors, grid)
+    if content is None:
+        return None
+    size = content.num_bytes(note)
+    return Fitted(grid=grid, content=content, note=note, file_bytes=size, why_less="")
+
+
 def num_readers(plan: Plan) -> dict[str, float]:
     """Return how many weights read each scalar of a template, on average, by its tensor's name."""
     found = {}

@@ -15,8 +15,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from npas import tensor_file
-from npas.delivery.coded.grid import Grid
-from npas.delivery.coded.layout import Table, laid_out, taken_out
+from npas.delivery.coded.grid import MOST_DIGITS, Grid
+from npas.delivery.coded.layout import FLOAT_HEAD, Table, laid_out, taken_out
 from npas.delivery.coded.streams import packed, unpacked
 from npas.errors import CheckpointError
 
@@ -28,6 +28,10 @@ KEY = "npas"
 _ABOUT = "about"
 _MOST_ABOUT = 64 << 20
 """Bytes of plan, table and what lies beside them; the largest plan takes a tenth of it."""
+
+_FREE_ABOUT, _ABOUT_PER_BYTE = 1 << 20, 256
+"""Bytes of them in any file, and for each byte that they are coded in: plans are coded in 1/60 or
+more of their length."""
 
 _WEIGHTS_PER_BYTE = 64
 """A file of so many bytes holds no more weights: the coarsest grid puts 26 into each."""
@@ -60,7 +64,31 @@ class Content:
             CheckpointError: it holds what is no number, or no stream holds.
             MissingPackageError: brotli is not installed.
         """
-        table, streams = laid_out(tensors, grid)
+        return cls._packed(*laid_out(tensors, grid))
+
+    @classmethod
+    def of_rounded(cls, tensors: Mapping[str, Tensor], grid: Grid) -> "Content | None":
+        """Code a network that is rounded already; None where a grid would change it.
+
+        Args:
+            tensors: its state.
+            grid: of the file that it was read from.
+
+        Raises:
+            MissingPackageError: brotli is not installed.
+        """
+        try:
+            table, streams = laid_out(tensors, grid)
+        except CheckpointError:  # it is no number any more, or far away from where it was
+            return None
+        for name, read in taken_out(table, streams).items():
+            mine = tensors[name].detach().cpu()
+            if read.dtype != mine.dtype or not torch.equal(read, mine):
+                return None
+        return cls._packed(table, streams)
+
+    @classmethod
+    def _packed(cls, table: Table, streams: Mapping[str, bytes]) -> "Content":
         return cls(table=table, streams={n: packed(s) for n, s in streams.items() if s})
 
     def parts(self, note: Mapping[str, Any]) -> dict[str, bytes]:
@@ -68,10 +96,20 @@ class Content:
 
         Args:
             note: the plan and what lies beside it, JSON.
+
+        Raises:
+            CheckpointError: no reader would expand that much.
         """
         about = {**note, "tensors": self.table.to_json()}
         about["digest"] = _digest(about, self.streams)
-        return {_ABOUT: packed(_text(about).encode()), **self.streams}
+        content = _text(about).encode()
+        coded = packed(content)
+        if len(content) > (most := _most_about(coded)):
+            raise CheckpointError(
+                f"plan and extra are {len(content):,} bytes of JSON that repeats itself; beside "
+                f"coded weights at most {most:,} can be read again: keep less in extra"
+            )
+        return {_ABOUT: coded, **self.streams}
 
     def num_bytes(self, note: Mapping[str, Any]) -> int:
         """Return the bytes of the file, exactly."""
@@ -82,8 +120,10 @@ class Content:
         """Write the file, in one step.
 
         Raises:
+            CheckpointError: no reader would expand that much.
             OSError: the disk is full, or the folder is not there or cannot be written.
         """
+        _check_expansion(self.table, self.num_bytes(note))
         parts = self.parts(note)
         tensors = {n: torch.frombuffer(bytearray(p), dtype=torch.uint8) for n, p in parts.items()}
         tensor_file.write(tensors, path, _METADATA)
@@ -113,7 +153,8 @@ class CodedFile:
         """
         with safe_open(path, framework="np") as file:
             parts = {name: _bytes_of(file, name) for name in file.keys()}  # noqa: SIM118
-        note = json.loads(unpacked(parts.pop(_ABOUT, b""), most=_MOST_ABOUT))
+        about = parts.pop(_ABOUT, b"")
+        note = json.loads(unpacked(about, most=_most_about(about)))
         digest = note.pop("digest", None)
         if digest != _digest(note, parts):
             raise CheckpointError(
@@ -123,12 +164,14 @@ class CodedFile:
             table = Table.of_json(note.pop("tensors"))
         except ValidationError as error:
             raise CheckpointError(f"its table cannot be read: {error.errors()[0]}") from error
-        held, size = sum(table.num_bytes().values()), Path(path).stat().st_size
-        if held > _WEIGHTS_PER_BYTE * size:
-            raise CheckpointError(
-                f"it announces {held:,} bytes, more than a file of {size:,} bytes can hold"
-            )
+        _check_expansion(table, Path(path).stat().st_size)
         return cls(note=note, table=table, streams=parts)
+
+    def grid(self) -> Grid:
+        """Return what the network was rounded to; of digits, as many as the file has room for."""
+        steps = {row.name: row.step for row in self.table.codes}
+        room = 8 * self.table.value_planes - FLOAT_HEAD
+        return Grid(steps=steps, digits=min(MOST_DIGITS, max(1, room)))
 
     def tensors(self) -> dict[str, Tensor]:
         """Decode the tensors, by name.
@@ -151,6 +194,25 @@ def is_coded(path: str | os.PathLike[str]) -> bool:
     with safe_open(path, framework="np") as file:
         text = (file.metadata() or {}).get(KEY)
     return bool(text == _METADATA[KEY])
+
+
+def _most_about(coded: bytes) -> int:
+    """Return the bytes that the stream that tells of the others may expand to."""
+    return min(_MOST_ABOUT, _FREE_ABOUT + _ABOUT_PER_BYTE * len(coded))
+
+
+def _check_expansion(table: Table, size: int) -> None:
+    """Check that a file of so many bytes may hold what its table says.
+
+    Raises:
+        CheckpointError: it is more than the coarsest grid puts into it.
+    """
+    held = sum(table.num_bytes().values())
+    if held > _WEIGHTS_PER_BYTE * size:
+        raise CheckpointError(
+            f"{held:,} bytes of weights are more than a coded file of {size:,} bytes may hold: of "
+            "a network that is nearly all zeros, save a plain file, with bytes= as large as that"
+        )
 
 
 def _bytes_of(file: Any, name: str) -> bytes:

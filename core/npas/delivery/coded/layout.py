@@ -18,6 +18,9 @@ from npas.spec import Spec
 Length = Annotated[int, Field(ge=0, le=2**40)]
 Dimensions = Annotated[tuple[Length, ...], Field(max_length=8)]
 
+FLOAT_HEAD = 9
+"""Bits of a float32 before its mantissa: the sign and the exponent."""
+
 _KINDS = {
     "I64": torch.int64,
     "I32": torch.int32,
@@ -97,6 +100,11 @@ class Table(Spec):
         rows: tuple[OnGrid | Shortened | Kept, ...] = (*self.codes, *self.values, *self.kept)
         return {row.name: row.shape for row in rows}
 
+    @property
+    def num_weights(self) -> int:
+        """How many there are on a grid."""
+        return _num_scalars(self.codes)
+
     def num_bytes(self) -> dict[str, int]:
         """Return the length of each stream before it is coded."""
         return {
@@ -136,7 +144,7 @@ def laid_out(tensors: Mapping[str, Tensor], grid: Grid) -> tuple[Table, dict[str
             for name, each in apart["kept"]
         ),
         code_planes=planes.num_code_planes(codes),
-        value_planes=math.ceil((9 + grid.digits) / 8),
+        value_planes=math.ceil((FLOAT_HEAD + grid.digits) / 8),
     )
     kept = [each.contiguous().reshape(-1).view(torch.uint8) for _, each in apart["kept"]]
     return table, {

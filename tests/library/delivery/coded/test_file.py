@@ -1,6 +1,8 @@
 """A coded file is what was rounded, read by numpy alone too; what is wrong with one is told."""
 
+import copy
 import json
+import math
 import os
 import subprocess
 import sys
@@ -59,11 +61,52 @@ def test_file_holds_what_was_rounded_and_no_more_bytes_than_asked(saved):
 
 
 def test_loaded_and_saved_again_it_is_the_same(saved, tmp_path):
+    """The same bytes, whatever is done beside its weights; plain ones where asked for."""
     loaded = npas.load(saved[1])
-    npas.save(loaded, tmp_path / "plain")
+    for model in (loaded, copy.deepcopy(loaded), npas.load(saved[1]).train()):
+        npas.save(model, tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == saved[1].read_bytes()
+    npas.save(loaded, tmp_path / "plain", bytes=10_000_000)
+    assert not is_coded(tmp_path / "plain")
     again = npas.load(tmp_path / "plain")
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_saved_with_other_words_beside_it_only_they_differ(saved, tmp_path):
+    loaded = npas.load(saved[1])
+    npas.save(loaded, tmp_path / "again", extra={"note": "another"})
+    again = npas.load(tmp_path / "again")
+    assert (again.extra, again.coded) == ({"note": "another"}, loaded.coded)
+    state = loaded.state_dict()
+    assert all(torch.equal(tensor, state[n]) for n, tensor in again.state_dict().items())
+
+
+def test_a_plan_in_bytes_holds_whatever_became_of_the_weights(network, tmp_path):
+    model, path = network("superweights", {"bytes": 9_000}), tmp_path / "model"
+    npas.save(model, path)
+    for change in (0.01, 0.0, float("nan")):  # trained on, as it was read, diverged
+        loaded = npas.load(path)
+        with torch.no_grad():
+            next(loaded.parameters()).view(-1)[0] += change
+        if change != change:
+            with pytest.raises(CheckpointError, match="finite"):
+                npas.save(loaded, tmp_path / "again")
+            continue
+        npas.save(loaded, tmp_path / "again")
+        assert os.stat(tmp_path / "again").st_size <= 9_000
+    npas.save(npas.load(path), tmp_path / "smaller", bytes=8_000)
+    assert os.stat(tmp_path / "smaller").st_size <= 8_000
+    with pytest.raises(CheckpointError, match="too few"):  # nothing of it can be rounded
+        npas.save(npas.load(path).double(), tmp_path / "again")
+
+
+def test_weights_that_changed_are_plain_where_the_plan_counts_parameters(saved, tmp_path):
+    loaded = npas.load(saved[1])
+    with torch.no_grad():
+        next(loaded.parameters()).view(-1)[0] += 0.01
+    npas.save(loaded, tmp_path / "again")
+    assert not is_coded(tmp_path / "again")
 
 
 def test_enough_bytes_give_the_plain_file(network, tmp_path):
@@ -143,11 +186,51 @@ def test_a_cut_file_is_refused(saved, tmp_path):
             npas.load(tmp_path / "cut")
 
 
-def test_a_description_that_expands_without_end_is_refused(saved, tmp_path):
-    bomb = np.frombuffer(brotli.compress(b" " * (65 << 20), quality=5), np.uint8)
-    save_file({**load_file(saved[1]), "about": bomb}, tmp_path / "bomb", METADATA)
-    with pytest.raises(CheckpointError, match="more than"):
+@pytest.mark.parametrize("size", [2 << 20, 65 << 20])
+@pytest.mark.parametrize("stream", ["about", "codes", "values", "kept"])
+def test_a_stream_that_expands_beyond_what_its_bytes_hold_is_refused(
+    saved, tmp_path, stream, size
+):
+    """Before it is expanded: beyond that, nothing of it is."""
+    bomb = brotli.compress(b" " * size, quality=5)
+    assert len(bomb) < 400
+    streams = {**load_file(saved[1]), stream: np.frombuffer(bomb, np.uint8)}
+    save_file(streams, tmp_path / "bomb", METADATA)
+    told = "more than the 1,[01]" if stream == "about" else "damaged"
+    with pytest.raises(CheckpointError, match=told):
         npas.load(tmp_path / "bomb")
+
+
+def test_a_table_under_a_right_digest_expands_to_what_its_file_may_hold(saved, tmp_path):
+    """A table and a stream that agree with each other, and with no file of their size."""
+    coded = CodedFile.read(saved[1])
+    table = coded.table.to_json()
+    table["codes"].append(["w", [64 << 20], 1.0])
+    whole = sum(math.prod(shape) for _, shape, _ in table["codes"])
+    zeros = brotli.compress(bytes(table["code_planes"] * whole), quality=5)
+    forged = Content(table=Table.of_json(table), streams={**coded.streams, "codes": zeros})
+    with pytest.raises(CheckpointError, match="may hold"):
+        forged.write(coded.note, tmp_path / "bomb")
+    parts = forged.parts(coded.note)
+    save_file({n: np.frombuffer(p, np.uint8) for n, p in parts.items()}, tmp_path / "b", METADATA)
+    with pytest.raises(CheckpointError, match="may hold"):
+        npas.load(tmp_path / "b")
+
+
+def test_what_no_reader_would_expand_is_not_written(network, tmp_path):
+    model, path = network(), tmp_path / "model"
+    with pytest.raises(CheckpointError, match="keep less in extra"):
+        npas.save(model, path, bytes=40_000, extra={"note": "x" * (2 << 20)})
+    npas.save(model, path, bytes=40_000, extra={"note": "x" * (1 << 19)})
+    assert len(npas.load(path).extra["note"]) == 1 << 19
+    model = network("dense", architecture="wrn-10-4")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    with pytest.raises(CheckpointError, match="nearly all zeros"):
+        npas.save(model, path, bytes=40_000)
+    npas.save(model, path, bytes=10_000_000)
+    assert not any(p.any() for p in npas.load(path).parameters())
 
 
 def _larger(note, table):

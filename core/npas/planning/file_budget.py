@@ -9,17 +9,13 @@ table are written and coded here, and each of the few other numbers takes about 
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from npas import arch, registry
-from npas.errors import InfeasibleBudgetError
-from npas.planning import planner
-from npas.planning.problem import PlanningProblem
 from npas.plans import FilePlan, Plan
 from npas.plans.rounding import PLAIN_BITS, bits_of, is_weight, step_for
-from npas.spec import ArchitectureSpec, MethodSpec
+from npas.spec import ArchitectureSpec
 
 BITS = 3.5
 """Of each weight, where the budget leaves the choice."""
@@ -60,28 +56,24 @@ class Held:
         return self.overhead + math.ceil(LEAST_BITS * self.weights / 8)
 
 
-def parameters_for(problem: PlanningProblem, num_bytes: int) -> int:
+def parameters_for(
+    num_bytes: int, *, least: int, smallest: Held, dense: int, held: Callable[[int], Held]
+) -> int:
     """Return the budget in parameters for a file of so many bytes; the same answer each time.
 
     Args:
-        problem: whose budget is not looked at.
-        num_bytes: most bytes of the file.
-
-    Raises:
-        InfeasibleBudgetError: the smallest file of the method is larger; it says how large.
+        num_bytes: most bytes of the file, `smallest.least_bytes` or more.
+        least: parameters of the smallest plan.
+        smallest: what its file holds.
+        dense: parameters without sharing.
+        held: what the file of the plan for a budget in parameters holds.
     """
-    problem = replace(problem, budget=None, file_bytes=None)
-    dense = problem.free(problem.networks).dense
-    smallest = _planned(problem, None)
-    if smallest.least_bytes > num_bytes:
-        raise _infeasible(problem, num_bytes, smallest.least_bytes)
-    least = planner.minimum(problem)
     tried = {least: smallest.bits(num_bytes)}
     found = min(dense, max(least, int(8 * num_bytes / BITS)))
     while found not in tried and len(tried) <= _TURNS:
-        held = _planned(problem, found)
-        tried[found] = held.bits(num_bytes)
-        spare = int(8 * (num_bytes - held.overhead) / BITS) - held.weights
+        file = held(found)
+        tried[found] = file.bits(num_bytes)
+        spare = int(8 * (num_bytes - file.overhead) / BITS) - file.weights
         found = min(dense, max(least, found + spare))
     fitting = {count: bits for count, bits in tried.items() if bits >= LEAST_BITS}
     return min(fitting, key=lambda count: (abs(math.log(fitting[count] / BITS)), count))
@@ -94,21 +86,16 @@ def recorded(plan: Plan, num_bytes: int) -> FilePlan:
         plan: that was made for it.
         num_bytes: the budget.
     """
-    held = _held(plan)
-    if held.plain_bytes <= num_bytes:
-        return FilePlan(bytes=num_bytes, overhead=held.overhead, bits=PLAIN_BITS, step=0.0)
-    step = step_for(held.bits(num_bytes))
+    file = held(plan)
+    if file.plain_bytes <= num_bytes:
+        return FilePlan(bytes=num_bytes, overhead=file.overhead, bits=PLAIN_BITS, step=0.0)
+    step = step_for(file.bits(num_bytes))
     bits = float(f"{bits_of(step):.4g}")
-    return FilePlan(bytes=num_bytes, overhead=held.overhead, bits=bits, step=step)
+    return FilePlan(bytes=num_bytes, overhead=file.overhead, bits=bits, step=step)
 
 
-def _planned(problem: PlanningProblem, budget: int | None) -> Held:
-    """Return what the file for a budget in parameters holds; None: for the smallest one."""
-    limit = planner.minimum(problem) if budget is None else budget
-    return _held(planner.solve(replace(problem, budget=limit)))
-
-
-def _held(plan: Plan) -> Held:
+def held(plan: Plan) -> Held:
+    """Return what the file of a plan holds."""
     slots = {slot.key for group in plan.groups for slot in group.slots}
     rows: list[tuple[str, Sequence[int]]] = []
     weights, values = plan.ledger.templates, plan.ledger.coefficients
@@ -137,15 +124,3 @@ def _state(architecture: str) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
     spec = ArchitectureSpec.model_validate_json(architecture)
     state = arch.build_uninitialised(spec, device="meta").state_dict()
     return tuple((name, str(each.dtype), tuple(each.shape)) for name, each in state.items())
-
-
-def _infeasible(problem: PlanningProblem, budget: int, least: int) -> InfeasibleBudgetError:
-    names = [name for name in registry.names("npas.methods") if name != problem.asked.name]
-    others: Mapping[str, Any] = {name: problem.under(MethodSpec(name=name)) for name in names}
-    return InfeasibleBudgetError(
-        method=problem.asked.name,
-        budget=budget,
-        minimum=least,
-        alternatives={name: _planned(each, None).least_bytes for name, each in others.items()},
-        unit="bytes",
-    )
