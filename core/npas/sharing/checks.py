@@ -75,6 +75,18 @@ def check_own(networks: Mapping[str, nn.Module], plan: Plan) -> None:
             )
 
 
+def check_unheld(networks: Mapping[str, nn.Module], plan: Plan) -> None:
+    """Check that nothing holds on to weights that banks are to make.
+
+    Raises:
+        InvalidSpecError: something does; the message names the weight, and what holds it.
+    """
+    slots = [slot for group in plan.groups for slot in group.slots]
+    for name, network in networks.items():
+        layers = [slot.layer for slot in slots if slot.network == name]
+        refusal.check_generated(network, name, layers)
+
+
 def check_coverage(networks: Mapping[str, nn.Module], plan: Plan) -> None:
     """Check that every layer of the plan is there, has its shape, and is covered once.
 

@@ -20,7 +20,13 @@ from npas.ensembles.ladder import LADDER, Ladder, by_cost, ladder_of
 from npas.ensembles.reading import Reading
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan, check_plan
-from npas.sharing.checks import check_coverage, check_finite, check_own, named_as_planned
+from npas.sharing.checks import (
+    check_coverage,
+    check_finite,
+    check_own,
+    check_unheld,
+    named_as_planned,
+)
 from npas.sharing.group import SharedGroup
 from npas.sharing.structure import check_structure
 from npas.torch_internals import COMPILED, parameters_of, show_weights_to_kernels
@@ -318,6 +324,7 @@ def share(
     named = named_as_planned(networks, plan)
     check_own(named, plan)
     check_coverage(named, plan)
+    check_unheld(named, plan)
     check_structure(named, plan)
     if fit:
         check_finite(named, (slot.key for group in plan.groups for slot in group.slots))

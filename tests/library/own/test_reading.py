@@ -339,3 +339,22 @@ def test_budgets_in_bytes_are_for_float32(dtype):
     with pytest.raises(InvalidSpecError, match=r"main/one\.weight is \w+, .* module\.float\(\)"):
         npas.plan(Holding().to(dtype), budget={"bytes": 3_000})
     assert npas.plan(Holding(), method="dense", budget={"bytes": 3_000}).file.bytes == 3_000
+
+
+def test_a_gradient_hook_keeps_its_weight_plain():
+    module = Holding()
+    module.one.weight.register_hook(lambda gradient: gradient * 0)
+    with pytest.warns(
+        UserWarning, match=r"plain weight one.weight: it has gradient hooks"
+    ) as told:
+        plan = npas.plan(module, method="ssn")
+    assert told[0].filename == __file__
+    assert "one.weight" not in {s.layer for group in plan.groups for s in group.slots}
+    model = npas.share(module, plan)
+    model(*X).sum().backward()
+    assert not module.one.weight.grad.any()
+    late = Holding()
+    shared = npas.plan(late, method="ssn", budget=70)
+    late.two.weight.register_post_accumulate_grad_hook(print)
+    with pytest.raises(InvalidSpecError, match=r"two.weight has gradient hooks"):
+        npas.share(late, shared)
