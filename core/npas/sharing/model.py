@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from npas import registry
 from npas.arch.footprint import macs_of
+from npas.arch.own.refusal import GENERATED
 from npas.ensembles.anytime import Anytime
 from npas.ensembles.ensemble import Ensemble
 from npas.ensembles.ladder import LADDER, Ladder, by_cost, ladder_of
@@ -66,6 +67,7 @@ class SharedModel(nn.Module):
         path, _, attribute = layer.rpartition(".")
         module = self.network(network).get_submodule(path)
         del parameters_of(module)[attribute]
+        vars(module)[GENERATED] = True
         return module, attribute
 
     def network(self, name: str) -> nn.Module:
@@ -203,6 +205,7 @@ class SharedModel(nn.Module):
         for group, targets in zip(plain.plan.groups, plain._targets, strict=True):
             for (module, attribute), slot in zip(targets, group.slots, strict=True):
                 weight = module.__dict__.pop(attribute).view(slot.shape).clone()
+                vars(module).pop(GENERATED, None)
                 module.register_parameter(attribute, nn.Parameter(weight, is_trained[group.name]))
         for module in plain._recurrent:
             show_weights_to_kernels(module)

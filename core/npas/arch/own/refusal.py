@@ -14,6 +14,9 @@ from npas.torch_internals import COMPILED, has_gradient_hooks
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 FIELD = "/networks"
 
+GENERATED = "_npas_generated"
+"""The mark on a module inside a shared network whose weight a bank makes."""
+
 
 def check(module: nn.Module, name: str) -> None:
     """Check that a module's weights can be read off it, and made from banks.
@@ -63,14 +66,24 @@ def uninitialised(module: nn.Module) -> list[str]:
     return [name for name, tensor in named if nn.parameter.is_lazy(tensor)]
 
 
+def sharing_part(module: nn.Module) -> str | None:
+    """Return the path of what shares in a module already, "" for the whole; None: nothing does."""
+    for path, inner in module.named_modules():
+        if isinstance(getattr(inner, "plan", None), Plan) or GENERATED in vars(inner):
+            return str(path)
+    return None
+
+
 def _of_whole(module: nn.Module) -> str:
+    shares = sharing_part(module)
+    if shares is not None:
+        return (
+            f"{shares or 'it'} shares by a plan already, and has its weights from banks; give a "
+            "module that does not, such as a new one, or one from materialise(). To plan a shared "
+            "network anew, plan its .plan.networks, and call its regroup(plan)"
+        )
     for path, inner in module.named_modules():
         where = path or "it"
-        if isinstance(getattr(inner, "plan", None), Plan):
-            return (
-                f"{where} shares by a plan already; plan its .plan.networks anew, and put that "
-                "into effect with its regroup(plan), or build around a module that does not share"
-            )
         if isinstance(inner, torch.jit.ScriptModule):
             return f"{where} is scripted, and keeps its weights; give the module it was made of"
         if isinstance(inner, _WRAPPERS):
