@@ -79,7 +79,8 @@ def save(
     if bytes is None or plain_bytes(tensors, note) <= bytes:
         write_unchecked(tensors, note, Path(path))
     else:
-        Coder(model.plan, bytes).fitted(tensors, note).write(Path(path))
+        coder = Coder(model.plan, bytes)
+        coder.fitted(tensors, note, squares=model.squares).write(Path(path))
 
 
 def plain_bytes(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> int:

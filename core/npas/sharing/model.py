@@ -42,6 +42,10 @@ class SharedModel(nn.Module):
     Attributes:
         plan: what shares what.
         extra: whatever was saved beside the weights; JSON.
+        squares: mean squared gradients of its parameters, by name, from a training with rounded
+            weights: what a file of so many bytes rounds how finely follows from them; else empty.
+        aligned: blocks whose hidden units were put in another order when banks were fitted to
+            weights; 0 also where `torch.fx` cannot trace the networks.
         network_names: all of them, in the order of the plan.
         active: the networks that are run where no others are asked for; all, unless some have
             joined later and are trained alone.
@@ -51,6 +55,8 @@ class SharedModel(nn.Module):
         super().__init__()
         self.plan = plan
         self.extra: dict[str, Any] = {}
+        self.squares: dict[str, float] = {}
+        self.aligned = 0
         self.network_names = tuple(networks)
         self.active = self.network_names
         self.networks = nn.ModuleList(networks.values())
@@ -323,12 +329,7 @@ def share(
         >>> net(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
-    check_plan(plan)
-    named = named_as_planned(networks, plan)
-    check_own(named, plan)
-    check_coverage(named, plan)
-    check_unheld(named, plan)
-    check_structure(named, plan)
+    named = checked(networks, plan)
     if fit:
         check_finite(named, (slot.key for group in plan.groups for slot in group.slots))
     try:
@@ -336,6 +337,17 @@ def share(
     except TypeError:
         raise InvalidSpecError(f"seed is {seed!r}: give an integer") from None
     return shared(named, plan, seed=number, fit=fit)
+
+
+def checked(networks: nn.Module | Mapping[str, nn.Module], plan: Plan) -> dict[str, nn.Module]:
+    """Return networks by name, in the order of the plan; raises what `share` does."""
+    check_plan(plan)
+    named = named_as_planned(networks, plan)
+    check_own(named, plan)
+    check_coverage(named, plan)
+    check_unheld(named, plan)
+    check_structure(named, plan)
+    return named
 
 
 def shared(

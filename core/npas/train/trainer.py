@@ -189,7 +189,7 @@ class Trainer:
             NonFiniteLossError: the loss, a weight or a statistic is no longer a number.
         """
         last = self.total_steps if until is None else min(until, self.total_steps)
-        with reproducible(self.device):
+        with reproducible():
             while self.step < last:
                 command = Command(after_step())
                 if command is not Command.CONTINUE:
