@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from npas.folding.loops import loops as loops
     from npas.folding.recalibration import recalibrate as recalibrate
     from npas.folding.similarity import similarity as similarity
+    from npas.jobs.fitting import fit as fit
     from npas.jobs.listener import Listener as Listener
     from npas.jobs.listener import NullListener as NullListener
     from npas.planning.planner import plan as plan
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from npas.spec import JobSpec as JobSpec
     from npas.spec import NetworkSpec as NetworkSpec
     from npas.train import Command as Command
-    from npas.train.fitting import fit as fit
 
 _OWNERS = {
     "ArchitectureSpec": "npas.spec",
@@ -52,7 +52,7 @@ _OWNERS = {
     "declare": "npas.arch.graph.declaration",
     "join": "npas.delivery.joining",
     "profile": "npas.delivery.profiles",
-    "fit": "npas.train.fitting",
+    "fit": "npas.jobs.fitting",
     "fold": "npas.folding.fold",
     "load": "npas.delivery.checkpoint",
     "loops": "npas.folding.loops",

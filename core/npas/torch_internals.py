@@ -2,12 +2,14 @@
 
 import functools
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, UntypedStorage, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 OperationMode: type[Any] = TorchDispatchMode
 """A context that is given every operation inside of it, those of composite functions singly."""
@@ -72,9 +74,24 @@ def is_view(operation: Any) -> bool:
     return all(alias is not None and not alias.is_write for alias in aliases)
 
 
+def written_by(operation: Any, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """Return the tensors that an operation, as `OperationMode` gets it, writes into."""
+    given = [
+        args[index] if index < len(args) else kwargs.get(argument.name)
+        for index, argument in enumerate(operation._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+    return [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
+
+
 def parameters_of(module: nn.Module) -> dict[str, nn.Parameter | None]:
     """Return a module's own parameters, the dictionary itself: what is deleted there is gone."""
     return module._parameters
+
+
+def has_gradient_hooks(parameter: Tensor) -> bool:
+    """Return whether something is called with a parameter's gradient, or once it is there."""
+    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
 
 
 def buffers_of(module: nn.Module) -> dict[str, Tensor | None]:

@@ -76,6 +76,7 @@ TESTED_BY = {
     "core/npas/testing/parts.py": "tests/library/recipes/test_recipes.py",
     "core/npas/train/epoch.py": "tests/train/test_trainer.py",
     "core/npas/train/mutual.py": "tests/train/test_objective.py",
+    "core/npas/train/update.py": "tests/train/test_trainer.py",
     "core/npas/train/repeatable.py": "tests/train/test_trainer.py",
     "core/npas/train/optimizer.py": "tests/train/test_trainer.py",
     "worker/npas_worker/account.py": "tests/client/test_estimates.py",

@@ -146,3 +146,31 @@ def test_memory_that_is_used_up_is_told_from_other_errors():
     assert internals.lacks_memory(told)
     assert not internals.lacks_memory(RuntimeError("shapes do not fit"))
     assert not internals.lacks_memory(ValueError("allowed are others"))
+
+
+def test_gradient_hooks_of_both_kinds_are_seen():
+    for register in ("register_hook", "register_post_accumulate_grad_hook"):
+        parameter = nn.Parameter(torch.ones(3))
+        assert not internals.has_gradient_hooks(parameter)
+        handle = getattr(parameter, register)(print)
+        assert internals.has_gradient_hooks(parameter)
+        handle.remove()
+        assert not internals.has_gradient_hooks(parameter)
+
+
+def test_what_operations_write_into_is_seen():
+    seen = []
+
+    class Seeing(internals.OperationMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.extend(each.data_ptr() for each in internals.written_by(func, args, kwargs or {}))
+            return func(*args, **(kwargs or {}))
+
+    target, other = torch.ones(3), torch.ones(3)
+    with Seeing():
+        target + other
+        assert seen == []
+        target.add_(other)
+        torch.add(other, other, out=target)
+        torch._foreach_mul_([target], 2.0)
+    assert seen == [target.data_ptr()] * 3

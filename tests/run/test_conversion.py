@@ -55,6 +55,7 @@ def test_weights_are_fitted_and_healed_and_the_report_says_what_each_was_worth(
     assert told["start"]["checkpoint"] == Start.read(file, whole.plan.networks).sha256
     assert told["start"]["source_accuracy"] == trained[0]["accuracy"]
     assert 0 < told["start"]["accuracy"] < told["start"]["source_accuracy"]
+    assert told["start"]["aligned_blocks"] > 0
     assert told["accuracy"] > told["start"]["accuracy"]
     assert told["distillation"]["teacher"] == "start"
     assert told["distillation"]["accuracy"] == trained[0]["accuracy"]

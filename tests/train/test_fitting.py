@@ -1,5 +1,7 @@
 """npas.fit: a user's module on a user's data, trained as a job trains."""
 
+import copy
+
 import npas
 import numpy as np
 import pytest
@@ -178,7 +180,19 @@ def test_options_are_those_of_a_job(data):
     [
         ({"epoch": 3}, "option epoch of fit: there is no such field.*epochs"),
         ({"batch_size": 1}, "option batch_size of fit"),
-        ({"distillation": "dense"}, "distillation is for jobs"),
+        ({"distillation": "dense"}, "distillation names a teacher .* give teacher=module"),
+        ({"distillation": {"weight": 0.5}}, "give teacher=module"),
+        ({"teacher": 3}, "teacher is a int: give a trained module"),
+        ({"teacher": net(), "loss": functional.cross_entropy}, "leave out loss"),
+        ({"teacher": nn.Linear(2, 3)}, r"teacher returns \(\d+, 3\), and the module \(\d+, 4\)"),
+        ({"teacher": nn.Linear(3, 4)}, r"the teacher does not run on inputs 0: .*, 2\)"),
+        ({"teacher": nn.LSTM(2, 4)}, "the teacher returns a tuple: give one that returns logits"),
+        ({"loss": "mse"}, "loss is a str: give a function"),
+        ({"loss": lambda out, y: functional.mse_loss(out, y[:1])}, "loss does not run on torch"),
+        ({"loss": lambda out, _: out.detach().sum()}, "no gradient comes from the loss"),
+        ({"progress": 3}, "progress is a int: give a function"),
+        ({"seed": "one"}, "seed is 'one': give a whole number"),
+        ({"micro_batches": 1.5}, "micro_batches is 1.5: give a whole number"),
         ({"ensemble": {"mutual": 0.5}}, "ensemble is for jobs"),
         ({"flip": True}, "are for one input of images"),
         ({"balance": "weights", "loss": functional.cross_entropy}, "balance weighs the classes"),
@@ -194,6 +208,10 @@ def test_options_that_do_not_suit_are_refused(data, options, match):
 X, Y = torch.randn(8, 2), torch.arange(8) % 4
 WRONG = {
     "a path": ("data.npz", "train is a str, of unknown length or form"),
+    "a function": (lambda: (X, Y), "train is a function, of unknown length or form"),
+    "nothing": ((X[:0], Y[:0]), "train has 0 examples; give at least 2"),
+    "no items": ([], "train has 0 examples; give at least 2"),
+    "no labels": ((X, None), "the labels of train is a NoneType"),
     "a generator": (((X, Y) for _ in range(2)), "train is a generator, of unknown length"),
     "one tensor": (X, "train is a Tensor"),
     "a triple": ((X, Y, Y), "train is not pairs of inputs and labels, but a tuple of 3"),
@@ -217,8 +235,23 @@ def test_examples_of_another_form_are_refused(kind):
 
 
 def test_modules_and_labels_that_do_not_fit_are_refused():
-    with pytest.raises(InvalidSpecError, match=r"returns \(\d+, 4\) for labels torch.float32"):
+    with pytest.raises(InvalidSpecError, match=r"returns .* \(\d+, 4\) for labels torch.float32"):
         npas.fit(net(), (X, X[:, :1]), epochs=1)
+    wide, whole = torch.randn(8, 3), X.double()
+    for x, match in (
+        (wide, r"inputs 0: torch.float32 \(\d, 3\)"),
+        (whole, "with weights torch.float32"),
+    ):
+        with pytest.raises(InvalidSpecError, match=f"the module does not run on .*{match}"):
+            npas.fit(net(), (x, Y), epochs=1)
+        with pytest.raises(InvalidSpecError, match=f"the module does not run on .*{match}"):
+            npas.fit(net(), (X, Y), (x, Y), epochs=1)
+    with pytest.raises(DataError, match="label 4 is no class of 4"):
+        npas.fit(net(), (X, Y), (X, Y + 2), epochs=1)
+    with pytest.raises(DataError, match="balance counts classes, and a label is -100"):
+        npas.fit(net(), (X, Y.clone().index_fill(0, torch.tensor([1]), -100)), balance="weights")
+    with pytest.raises(InvalidSpecError, match="is on the meta device"):
+        npas.fit(net().to("meta"), (X, Y))
     with pytest.raises(InvalidSpecError, match="cannot be trained: give a module"):
         npas.fit(3, (X, Y))
     with pytest.raises(InvalidSpecError, match="no parameter that is trained"):
@@ -248,3 +281,61 @@ def test_examples_are_seen_once_an_epoch_in_even_batches():
     assert sorted(seen) == [*range(10)] != seen
     assert sizes == [4, 3, 3]
     assert isinstance(examples(DataLoader(TensorDataset(X, Y)), "test"), Loaded)
+
+
+def test_a_class_that_is_not_trained_on_counts_nothing():
+    few = X, Y % 3
+    done = npas.fit(net(), few, (X, Y), validation=(X, Y), epochs=1, balance="weights")
+    assert done.test_loss > 0
+
+
+def test_a_teacher_is_learned_from_and_left_as_it_is(data):
+    x, y = data
+    teacher = net(3)
+    npas.fit(teacher, data, **SHORT | {"epochs": 20, "learning_rate": 0.05})
+    teacher.train()
+    before = weights(teacher)
+    wrong = torch.randint(4, y.shape, generator=torch.Generator().manual_seed(1))
+    found = {}
+    for weight in (0.0, 1.0):
+        pupil = net(4)
+        npas.fit(
+            pupil,
+            (x, wrong),
+            teacher=teacher,
+            distillation={"weight": weight, "temperature": 2},
+            keep="last",
+            **SHORT | {"epochs": 20, "learning_rate": 0.05},
+        )
+        found[weight] = (pupil(x).argmax(1) == y).float().mean().item()
+    assert found[1.0] > 0.75 > found[0.0]
+    assert equal(weights(teacher), before)
+    assert teacher.training
+    alone, beside = net(5), net(5)
+    npas.fit(alone, data, **SHORT)
+    npas.fit(beside, data, teacher=teacher, distillation={"weight": 0.0}, **SHORT)
+    assert equal(weights(alone), weights(beside))
+    with pytest.raises(InvalidSpecError, match="teacher has parameters of the module"):
+        npas.fit(alone, data, teacher=nn.Sequential(alone), **SHORT)
+
+
+def test_a_plan_in_bytes_is_trained_with_the_weights_of_its_file(data, tmp_path):
+    """As jobs do: the best epoch, and its grade, are of rounded weights."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4)
+    )
+    plan = npas.plan(module, budget={"bytes": 2_200})
+    assert plan.file.step > 0
+    model = npas.share(module, plan)
+    done = npas.fit(model, data, data, **SHORT | {"epochs": 10, "learning_rate": 0.02})
+    assert done.best_epoch > 7
+    assert model.squares.keys() == dict(model.named_parameters()).keys()
+    path = tmp_path / "model.safetensors"
+    npas.save(model, path, bytes=2_200)
+    assert path.stat().st_size <= 2_200
+    again = npas.load(path, into=copy.deepcopy(model).materialise()["main"])
+    with torch.no_grad():
+        right = (again(data[0]).argmax(1) == data[1]).float().mean().item()
+    assert right == pytest.approx(done.test_accuracy, abs=0.05)
+    assert right > 0.6

@@ -98,7 +98,8 @@ def _write(
     elif limit is None or is_small:
         write_unchecked(tensors, note, path)
     else:
-        Coder(model.plan, limit).fitted(tensors, note).write(path)
+        coder = Coder(model.plan, limit)
+        coder.fitted(tensors, note, squares=model.squares).write(path)
 
 
 def plain_bytes(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> int:

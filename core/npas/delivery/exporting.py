@@ -186,10 +186,15 @@ def export(
             f"a {type(net).__name__} cannot be exported: give a network, from npas.share or "
             "npas.load"
         )
+    for name, tensor in net.named_parameters():
+        if tensor.is_meta:
+            raise InvalidSpecError(f"{name} is on the meta device, and has no numbers to write")
     spec = _spec(to, options)
     plan = net.plan if isinstance(net, SharedModel) else None
     spec, writer = check(spec, plan), target(spec.to)
-    order, size = _order(net, spec, example)
+    order, size = _order(net, spec, _examples(example))
+    if writer.is_graph:
+        _check_example(order)
     draft = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         with torch.no_grad():
@@ -224,8 +229,42 @@ def _spec(to: str, options: Mapping[str, Any]) -> ExportSpec:
         ) from error
 
 
+def _examples(example: object) -> tuple[Tensor, ...] | None:
+    """Return inputs of examples, None where none are given."""
+    if example is None:
+        return None
+    given = (example,) if isinstance(example, Tensor) else example
+    is_fit = isinstance(given, list | tuple) and all(
+        isinstance(each, Tensor) and each.dim() and len(each) for each in given
+    )
+    if not is_fit or not given:
+        parts = given if isinstance(given, list | tuple) else [given]
+        told = [
+            f"a tensor {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
+            for each in parts
+        ]
+        raise InvalidSpecError(
+            f"the example is {', '.join(told) or 'empty'}: give an input as a tensor (B, ...), or "
+            "a tuple of several in the order of forward, each of at least one example"
+        )
+    assert isinstance(given, list | tuple)
+    return tuple(given)
+
+
+def _check_example(order: Order) -> None:
+    """Refuse inputs that the network does not run on, before a tracer tells of it in its words."""
+    try:
+        outputs_of(order)
+    except Exception as error:  # the module is the user's: it may raise anything
+        shapes = ", ".join(f"{each.dtype} {tuple(each.shape)}" for each in order.example)
+        raise InvalidSpecError(
+            f"the network does not run on the example, {shapes} ({type(error).__name__}: "
+            f"{error}); give what its forward takes, in its order"
+        ) from error
+
+
 def _order(
-    net: nn.Module, spec: ExportSpec, example: Tensor | Sequence[Tensor] | None
+    net: nn.Module, spec: ExportSpec, example: tuple[Tensor, ...] | None
 ) -> tuple[Order, int]:
     """Return what is to be written, and the bytes of what is unique in it."""
     if isinstance(net, SharedModel):
@@ -235,7 +274,7 @@ def _order(
         module: nn.Module = Unrolled(shared, guard=spec.guard)
         size = unique_bytes(shared.state_dict(keep_vars=True))
         if example is None:
-            example = _random_input(shared)
+            example = (_random_input(shared),)
     else:
         plain = copy.deepcopy(net).cpu().float()
         networks = {"logits": plain}
@@ -245,8 +284,7 @@ def _order(
             raise InvalidSpecError("give example=, an input of the module as a tensor")
     if spec.norms == "apart":
         module = NormsApart(module)
-    given = () if example is None else (example,) if isinstance(example, Tensor) else example
-    inputs = tuple(_batch(each.cpu(), spec) for each in given)
+    inputs = tuple(_batch(each.cpu(), spec) for each in example or ())
     return Order(networks=networks, module=module, example=inputs, spec=spec), size
 
 

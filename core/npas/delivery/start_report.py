@@ -37,6 +37,9 @@ class StartReport(Part):
             fitted, after that: statistics of normalisations are measured anew, nothing is healed.
         source_accuracy: of the networks of the file themselves, as they are there; None where they
             were trained on as they are, or others joined them.
+        aligned_blocks: blocks whose hidden units were put in another order before banks were
+            fitted: 0 where none has to move, and where `torch.fx` cannot trace the networks; None
+            where nothing was fitted.
         joined: None where no networks join those of the file.
     """
 
@@ -44,4 +47,5 @@ class StartReport(Part):
     is_continued: bool
     accuracy: float
     source_accuracy: float | None = None
+    aligned_blocks: int | None = None
     joined: JoinReport | None = None

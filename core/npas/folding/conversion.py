@@ -1,18 +1,18 @@
 """A trained network under a plan, in Python: what a job with a start does before it heals."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
+import torch
 from torch import Tensor, nn
 
 from npas.errors import InvalidSpecError
-from npas.folding.recalibration import recalibrate
+from npas.folding.recalibration import check_batch, recalibrate
 from npas.plans import Plan
-from npas.sharing.activations import input_products, refit
-from npas.sharing.alignment import align
-from npas.sharing.checks import check_coverage, check_finite, named_as_planned
-from npas.sharing.inheritance import Fit
-from npas.sharing.model import SharedModel, share
+from npas.sharing.activations import input_products
+from npas.sharing.conversion import Fit, converted
+from npas.sharing.model import SharedModel, checked
 
 
 def convert(
@@ -28,7 +28,9 @@ def convert(
     fitted to the weights; statistics of batch normalisations are measured anew. What that costs is
     healed by training on: best with the network itself as the teacher, at half of the rate.
 
-    The modules are taken over, not copied: copy what is to be the teacher before.
+    The modules are taken over, not copied: copy what is to be the teacher before. Where something
+    is refused they stay as they were. `aligned` of the result says in how many blocks units have
+    moved: none where `torch.fx` cannot trace a module.
 
     Args:
         networks: one module for a plan of one network, else modules by network name.
@@ -42,6 +44,7 @@ def convert(
         PlanError: the plan does not fit these networks.
         InvalidSpecError: activations are asked for and there is no batch; there is no such fit; a
             weight is no finite number; or as for `share`.
+        DataError: a batch is no tensor, is empty, or holds infinite numbers or NaN.
 
     Example:
         >>> import npas, torch
@@ -61,16 +64,30 @@ def convert(
         raise InvalidSpecError(
             "banks are fitted to what layers put out for a batch: give batches, or another fit"
         )
-    named = named_as_planned(networks, plan)
-    check_coverage(named, plan)
-    keys = {slot.key for group in plan.groups for slot in group.slots}
-    check_finite(named, keys)
-    if fit != "weights":
-        align(named, keys)
-    products = input_products(named, keys, given) if fit == "activations" else {}
-    wanted = {key: named[key[0]].get_parameter(key[1]) for key in keys}
-    model = share(networks, plan, fit=True)
-    refit(model, wanted, products)
+    for batch in given:
+        check_batch(batch)
+    named = checked(networks, plan)
+    twins = copy.deepcopy(named)  # whatever fails from here on, it fails on these
+    model = converted(
+        twins,
+        plan,
+        fit=fit,
+        products=lambda layers: input_products(twins, layers, given),
+        kept={},
+    )
     if given:
         recalibrate(model, given)
-    return model
+    return _taken_over(named, model)
+
+
+def _taken_over(networks: Mapping[str, nn.Module], model: SharedModel) -> SharedModel:
+    """Return modules in the place of their copies in a shared network, with all its numbers."""
+    found = SharedModel(networks, model.plan)
+    found.groups, found.aligned = model.groups, model.aligned
+    ours = (*found.networks.parameters(), *found.networks.buffers())
+    theirs = (*model.networks.parameters(), *model.networks.buffers())
+    with torch.no_grad():
+        for tensor, other in zip(ours, theirs, strict=True):
+            if not torch.equal(tensor, other):  # an expanded one cannot be written to
+                tensor.copy_(other)
+    return found

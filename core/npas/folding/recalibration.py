@@ -26,9 +26,36 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
 
     Raises:
         InvalidSpecError: the model is no module, or a lone tensor stands for the batches.
-        DataError: there is no batch, or one is not a tensor.
+        DataError: there is no batch, or one is not a tensor, is empty, or holds infinite numbers
+            or NaN; or the statistics do. They stay as they were then.
     """
     _check(model, batches)
+    before = [(each, each.clone()) for each in model.buffers()]
+    try:
+        _measure(model, batches)
+    except BaseException:
+        with torch.no_grad():
+            for buffer, old in before:
+                buffer.copy_(old)
+        raise
+
+
+def check_batch(batch: object) -> None:
+    """Refuse what no statistics can be measured with.
+
+    Raises:
+        DataError: it is not a tensor, is empty, or holds infinite numbers or NaN.
+    """
+    if not isinstance(batch, Tensor):
+        kind = type(batch).__name__
+        raise DataError(f"a batch is a {kind}: give tensors of inputs, no labels")
+    if not batch.numel():
+        raise DataError(f"a batch of shape {tuple(batch.shape)} is empty: give several inputs")
+    if not bool(batch.isfinite().all()):
+        raise DataError("a batch holds infinite numbers, or NaN: leave those inputs out")
+
+
+def _measure(model: nn.Module, batches: Iterable[Tensor]) -> None:
     norms = [
         module
         for module in model.modules()
@@ -41,9 +68,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     try:
         with torch.no_grad():
             for batch in batches:
-                if not isinstance(batch, Tensor):
-                    kind = type(batch).__name__
-                    raise DataError(f"a batch is a {kind}: give tensors of inputs, no labels")
+                check_batch(batch)
                 for norm in norms if count == 0 else ():
                     norm.reset_running_stats()
                     norm.momentum = None  # the plain mean over batches
@@ -57,6 +82,13 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
             module.training = mode
     if count == 0:
         raise DataError("statistics cannot be measured without a batch of inputs")
+    for norm in norms:
+        for name, each in norm.named_buffers():
+            if not bool(each.isfinite().all()):
+                raise DataError(
+                    f"{name} of a batch normalisation came out infinite or NaN: the network's "
+                    "weights do not suit these inputs"
+                )
 
 
 def _check(model: object, batches: object) -> None:

@@ -161,12 +161,14 @@ def _start(context: RunContext, record: Record) -> dict[str, Any] | None:
     if context.start is None:
         return None
     plan = record.revisions.trained_first
+    begun = beginning(context, plan)
     found = {
         "checkpoint": context.start.sha256,
         "is_continued": context.is_continued,
-        "accuracy": _graded(context, beginning(context, plan)),
+        "accuracy": _graded(context, begun),
     }
     if is_fitted(context, plan):
+        found["aligned_blocks"] = begun.aligned
         model = copy.deepcopy(context.start.model).to(context.device)
         found["source_accuracy"] = _graded(context, model)
     return {

@@ -75,6 +75,18 @@ def check_own(networks: Mapping[str, nn.Module], plan: Plan) -> None:
             )
 
 
+def check_unheld(networks: Mapping[str, nn.Module], plan: Plan) -> None:
+    """Check that nothing holds on to weights that banks are to make.
+
+    Raises:
+        InvalidSpecError: something does; the message names the weight, and what holds it.
+    """
+    slots = [slot for group in plan.groups for slot in group.slots]
+    for name, network in networks.items():
+        layers = [slot.layer for slot in slots if slot.network == name]
+        refusal.check_generated(network, name, layers)
+
+
 def check_coverage(networks: Mapping[str, nn.Module], plan: Plan) -> None:
     """Check that every layer of the plan is there, has its shape, and is covered once.
 
@@ -118,11 +130,17 @@ def check_finite(networks: Mapping[str, nn.Module], keys: Iterable[LayerKey]) ->
     """Check that weights are numbers: no bank comes near to others, and no order of units does.
 
     Raises:
-        InvalidSpecError: one holds infinite numbers, or NaN; the message names it.
+        InvalidSpecError: one holds infinite numbers, or NaN, or none at all, on the meta device;
+            the message names it.
     """
     for network, layer in sorted(keys):
         weight = networks[network].get_parameter(layer)
-        if not weight.is_meta and not bool(weight.isfinite().all()):
+        if weight.is_meta:
+            raise InvalidSpecError(
+                f"{network}/{layer} is on the meta device, and has no numbers that a bank could "
+                "be fitted to: give the module memory, and weights"
+            )
+        if not bool(weight.isfinite().all()):
             raise InvalidSpecError(
                 f"{network}/{layer} holds infinite numbers, or NaN, and no bank can be fitted to "
                 "it: give weights of a training that did not diverge"

@@ -1,24 +1,19 @@
 """A network of one plan begins with the weights of a network of another, or of the same."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, cast
+from collections.abc import Iterable, Mapping
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from npas.errors import DataError
 from npas.plans import Group, LayerKey, Plan
 from npas.sharing import build
-from npas.sharing.activations import input_products, refit
-from npas.sharing.alignment import align
-from npas.sharing.checks import check_finite
+from npas.sharing.activations import input_products
+from npas.sharing.conversion import Fit, converted
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel
 from npas.sharing.sameness import check_inherits
-
-Fit = Literal["aligned", "activations", "weights"]
-"""What banks are fitted to, see `npas.spec.StartSpec`."""
 
 
 def inherited(
@@ -52,24 +47,14 @@ def inherited(
     networks = build.networks(plan.networks, seed=seed)
     for name, network in networks.items():
         network.load_state_dict(plain[name].state_dict())
-    kept = {group.name: _same(group, model) for group in plan.groups}
-    fitted = {slot.key for each in plan.groups if kept[each.name] is None for slot in each.slots}
-    fixed = {slot.key for group in plan.groups for slot in group.slots} - fitted
-    check_finite(networks, fitted)
-    if fit != "weights":
-        align(networks, fitted, fixed)
-    products = _products(networks, fitted, batches) if fit == "activations" and fitted else {}
-    wanted = {key: networks[key[0]].get_parameter(key[1]) for key in fitted | fixed}
-    with torch.device("cpu"), torch.no_grad():
-        found = SharedModel(networks, plan)
-        for group in plan.groups:
-            banks = cast(SharedGroup, found.groups[group.name])
-            _fill(banks, kept[group.name], [wanted[slot.key].detach() for slot in group.slots])
-    refit(found, wanted, products)
-    for group in plan.groups:
-        is_trained = any(wanted[slot.key].requires_grad for slot in group.slots)
-        found.groups[group.name].requires_grad_(is_trained)
-    return found
+    same = {group.name: _same(group, model) for group in plan.groups}
+    return converted(
+        networks,
+        plan,
+        fit=fit,
+        products=lambda layers: _products(networks, layers, batches),
+        kept={name: banks for name, banks in same.items() if banks is not None},
+    )
 
 
 def _products(
@@ -81,14 +66,6 @@ def _products(
         raise DataError("banks cannot be fitted to what layers put out without a batch of inputs")
     copies = {name: copy.deepcopy(each).to(given[0].device) for name, each in networks.items()}
     return input_products(copies, wanted, given)
-
-
-def _fill(banks: SharedGroup, source: SharedGroup | None, weights: Sequence[Tensor]) -> None:
-    if source is None:
-        banks.fit(weights)
-        return
-    for ours, theirs in zip(banks.parameters(), source.parameters(), strict=True):
-        ours.copy_(theirs)
 
 
 def _same(group: Group, model: SharedModel) -> SharedGroup | None:

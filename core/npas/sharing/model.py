@@ -14,13 +14,20 @@ from torch import Tensor, nn
 
 from npas import registry
 from npas.arch.footprint import macs_of
+from npas.arch.own.refusal import GENERATED
 from npas.ensembles.anytime import Anytime
 from npas.ensembles.ensemble import Ensemble
 from npas.ensembles.ladder import LADDER, Ladder, by_cost, ladder_of
 from npas.ensembles.reading import Reading
 from npas.errors import InvalidSpecError, UnknownNameError
 from npas.plans import Plan, check_plan
-from npas.sharing.checks import check_coverage, check_finite, check_own, named_as_planned
+from npas.sharing.checks import (
+    check_coverage,
+    check_finite,
+    check_own,
+    check_unheld,
+    named_as_planned,
+)
 from npas.sharing.group import SharedGroup
 from npas.sharing.structure import check_structure
 from npas.torch_internals import COMPILED, parameters_of, show_weights_to_kernels
@@ -35,6 +42,10 @@ class SharedModel(nn.Module):
     Attributes:
         plan: what shares what.
         extra: whatever was saved beside the weights; JSON.
+        squares: mean squared gradients of its parameters, by name, from a training with rounded
+            weights: what a file of so many bytes rounds how finely follows from them; else empty.
+        aligned: blocks whose hidden units were put in another order when banks were fitted to
+            weights; 0 also where `torch.fx` cannot trace the networks.
         network_names: all of them, in the order of the plan.
         active: the networks that are run where no others are asked for; all, unless some have
             joined later and are trained alone.
@@ -47,6 +58,8 @@ class SharedModel(nn.Module):
         self.plan = plan
         self.extra: dict[str, Any] = {}
         self.coded: dict[str, Any] | None = None
+        self.squares: dict[str, float] = {}
+        self.aligned = 0
         self.network_names = tuple(networks)
         self.active = self.network_names
         self.networks = nn.ModuleList(networks.values())
@@ -63,6 +76,7 @@ class SharedModel(nn.Module):
         path, _, attribute = layer.rpartition(".")
         module = self.network(network).get_submodule(path)
         del parameters_of(module)[attribute]
+        vars(module)[GENERATED] = True
         return module, attribute
 
     def network(self, name: str) -> nn.Module:
@@ -200,6 +214,7 @@ class SharedModel(nn.Module):
         for group, targets in zip(plain.plan.groups, plain._targets, strict=True):
             for (module, attribute), slot in zip(targets, group.slots, strict=True):
                 weight = module.__dict__.pop(attribute).view(slot.shape).clone()
+                vars(module).pop(GENERATED, None)
                 module.register_parameter(attribute, nn.Parameter(weight, is_trained[group.name]))
         for module in plain._recurrent:
             show_weights_to_kernels(module)
@@ -317,11 +332,7 @@ def share(
         >>> net(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
-    check_plan(plan)
-    named = named_as_planned(networks, plan)
-    check_own(named, plan)
-    check_coverage(named, plan)
-    check_structure(named, plan)
+    named = checked(networks, plan)
     if fit:
         check_finite(named, (slot.key for group in plan.groups for slot in group.slots))
     try:
@@ -329,6 +340,17 @@ def share(
     except TypeError:
         raise InvalidSpecError(f"seed is {seed!r}: give an integer") from None
     return shared(named, plan, seed=number, fit=fit)
+
+
+def checked(networks: nn.Module | Mapping[str, nn.Module], plan: Plan) -> dict[str, nn.Module]:
+    """Return networks by name, in the order of the plan; raises what `share` does."""
+    check_plan(plan)
+    named = named_as_planned(networks, plan)
+    check_own(named, plan)
+    check_coverage(named, plan)
+    check_unheld(named, plan)
+    check_structure(named, plan)
+    return named
 
 
 def shared(

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from npas import arch
+from npas.arch.own.refusal import GENERATED
 from npas.errors import PlanError
 from npas.plans import Plan
 from npas.sharing.likeness import described, likeness
@@ -24,7 +25,7 @@ from npas.torch_internals import (
 _OF_TORCH = frozenset(vars(nn.Module()))
 """What every module has: its mode, its hooks, and its parts, which are compared apart."""
 
-_HARMLESS = frozenset({"inplace"}) | NOTES_OF_COMPILE
+_HARMLESS = frozenset({"inplace", GENERATED}) | NOTES_OF_COMPILE
 """Settings that change no output."""
 
 _MISSING = object()

@@ -1,5 +1,6 @@
 """What one epoch of a training came to, and which was the best."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -71,4 +72,17 @@ class BestWeights:
     """The weights of the best epoch; 0 and none before there is one."""
 
     epoch: int = 0
+    score: float = -math.inf
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, epoch: int, score: float, weights: Mapping[str, Tensor]) -> None:
+        """Copy the weights of an epoch if none before was better; of equal ones the later wins.
+
+        Args:
+            epoch: from 1.
+            score: the more, the better.
+            weights: by name.
+        """
+        if score >= self.score:
+            self.epoch, self.score = epoch, score
+            self.tensors = {name: each.detach().clone() for name, each in weights.items()}

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from npas.data import Inputs
 from npas.spec import TrainingSpec
-from npas.tasks import kl_divergence, loss, mean_log_probs, task_of
+from npas.tasks import loss, mean_log_probs, task_of
 from npas.train.evaluate import Tensors, members
 from npas.train.mutual import learned_from_others
-from npas.train.teacher import Teacher
+from npas.train.teacher import Teacher, distilled
 
 Penalty = Callable[[nn.Module], Tensor]
 """The model being trained -> a scalar, differentiable, that is added to its loss."""
@@ -100,9 +100,7 @@ class Objective:
         spec = self.spec.distillation
         if spec is None or answers is None:
             return own
-        apart = kl_divergence(logits, answers, temperature=spec.temperature)
-        # Squared, so that the teacher's share of the gradient does not depend on the temperature.
-        return (1 - spec.weight) * own + spec.weight * spec.temperature**2 * apart
+        return distilled(own, logits, answers, spec)
 
     def _mixed(self, own: dict[str, Tensor], logits: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the networks' losses mixed with what the others say, if they are to hear it."""

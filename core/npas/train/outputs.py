@@ -1,19 +1,24 @@
 """What a user's module is trained to do: its loss, and how often its answer is right."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from npas.errors import DataError, InvalidSpecError
+from npas.errors import DataError, InvalidSpecError, NpasError
+from npas.spec import DistillationSpec
 from npas.tasks import loss as cross_entropy
 from npas.tasks import mean_log_probs
 from npas.train.evaluate import Tensors, network_names
+from npas.train.teacher import distilled
 
 Loss = Callable[[Any, Tensor], Tensor]
 """What the module returned and the labels -> a scalar, the mean over examples."""
+
+_OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 IGNORED = -100
 """The label that torch's losses leave out."""
@@ -28,12 +33,16 @@ class Answers:
         smoothing: of the labels, of cross-entropy.
         precision: float32, or bfloat16 for mixed precision.
         class_weights: how often each class counts, see `npas.train.balance`; None: once.
+        teacher: whose classes are learned too, in evaluation mode; None: nobody's.
+        distillation: how, of its temperature and weight.
     """
 
     loss: Loss | None
     smoothing: float
     precision: torch.dtype
     class_weights: Tensor | None = None
+    teacher: nn.Module | None = None
+    distillation: DistillationSpec = field(default_factory=DistillationSpec)
 
     def __call__(
         self,
@@ -58,17 +67,33 @@ class Answers:
         where = labels.device
         with torch.autocast(where.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
             outputs = _outputs(model, given)
+            said = self._said(given)
             if self.loss is not None:
                 total = sum((self._own(each, labels) for each in outputs.values()), start=0.0)
         if self.loss is None:
-            total = sum((self._classes(each, labels) for each in outputs.values()), start=0.0)
+            losses = (self._classes(each, labels, said) for each in outputs.values())
+            total = sum(losses, start=0.0)
         assert isinstance(total, Tensor)
+        is_learned = any(each.requires_grad for each in model.parameters())
+        if torch.is_grad_enabled() and is_learned and not total.requires_grad:
+            raise InvalidSpecError(
+                "no gradient comes from the loss to the module: neither forward nor loss may "
+                "detach what they return, or run under torch.no_grad()"
+            )
         with torch.no_grad():
             return total, _right(list(outputs.values()), labels)
 
     def _own(self, outputs: Any, labels: Tensor) -> Tensor:
         assert self.loss is not None
-        found = self.loss(outputs, labels)
+        try:
+            found = self.loss(outputs, labels)
+        except _OUT_OF_MEMORY:
+            raise
+        except Exception as error:  # it is the user's: it may raise anything
+            raise InvalidSpecError(
+                f"loss does not run on {_shown(outputs)} from the module and labels "
+                f"{_shown(labels)} ({type(error).__name__}: {error})"
+            ) from error
         if not isinstance(found, Tensor) or found.numel() != 1:
             shape = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else ""
             raise InvalidSpecError(
@@ -77,12 +102,26 @@ class Answers:
             )
         return found.reshape(()).float()
 
-    def _classes(self, outputs: Any, labels: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _said(self, given: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the log-probabilities of the teacher; None without one."""
+        if self.teacher is None:
+            return None
+        outputs = _outputs(self.teacher, given, "the teacher")
+        logits = {name: logits_of(each) for name, each in outputs.items()}
+        found = {name: each for name, each in logits.items() if each is not None}
+        if len(found) < len(logits):
+            raise InvalidSpecError(
+                f"the teacher returns {_shown(next(iter(outputs.values())))}: give one that "
+                "returns logits (N, K, ...)"
+            )
+        return mean_log_probs(found, temperature=self.distillation.temperature)
+
+    def _classes(self, outputs: Any, labels: Tensor, said: Tensor | None) -> Tensor:
         logits = logits_of(outputs)
         if logits is None or not _fit(logits, labels):
-            shape = tuple(logits.shape) if logits is not None else f"a {type(outputs).__name__}"
             raise InvalidSpecError(
-                f"the module returns {shape} for labels {labels.dtype} {tuple(labels.shape)}: "
+                f"the module returns {_shown(outputs)} for labels {_shown(labels)}: "
                 "classes want logits (N, K, ...) and whole numbers (N, ...); for anything else "
                 "give loss=, such as torch.nn.functional.mse_loss"
             )
@@ -92,7 +131,22 @@ class Answers:
                 f"label {int(labels[wrong][0])} is no class of {logits.shape[1]}: give 0 to "
                 f"{logits.shape[1] - 1}"
             )
-        return cross_entropy(logits, labels, smoothing=self.smoothing, weights=self.class_weights)
+        own = cross_entropy(
+            logits, labels, smoothing=self.smoothing, weights=self._weights(logits)
+        )
+        if said is None:
+            return own
+        if said.shape != logits.shape:
+            raise InvalidSpecError(
+                f"the teacher returns {tuple(said.shape)}, and the module {tuple(logits.shape)}: "
+                "give a teacher of the same classes"
+            )
+        return distilled(own, logits, said, self.distillation)
+
+    def _weights(self, logits: Tensor) -> Tensor | None:
+        """Return the weights of all classes; those that no label to train on has count 0."""
+        known = self.class_weights
+        return None if known is None else pad(known, (0, logits.shape[1] - len(known)))
 
 
 def logits_of(outputs: Any) -> Tensor | None:
@@ -101,18 +155,40 @@ def logits_of(outputs: Any) -> Tensor | None:
     return found if isinstance(found, Tensor) else None
 
 
-def _outputs(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
-    if len(network_names(model)) > 1:
-        if list(inputs) != ["0"]:
-            raise InvalidSpecError(
-                "several networks are trained on one input that all of them read; this is "
-                f"{', '.join(inputs)}"
-            )
-        members: Any = model
-        return dict(members.members(inputs["0"]))
+def _outputs(
+    model: nn.Module, inputs: Mapping[str, Tensor], who: str = "the module"
+) -> dict[str, Any]:
+    is_several = len(network_names(model)) > 1
+    if is_several and list(inputs) != ["0"]:
+        raise InvalidSpecError(
+            "several networks are trained on one input that all of them read; this is "
+            f"{', '.join(inputs)}"
+        )
     positional = [each for name, each in inputs.items() if name.isdigit()]
     named = {name: each for name, each in inputs.items() if not name.isdigit()}
-    return {"main": model(*positional, **named)}
+    members: Any = model
+    try:
+        if is_several:
+            return dict(members.members(inputs["0"]))
+        return {"main": model(*positional, **named)}
+    except (NpasError, *_OUT_OF_MEMORY):
+        raise
+    except Exception as error:  # it is the user's: it may raise anything
+        told = ", ".join(f"{name}: {_shown(each)}" for name, each in inputs.items())
+        weight = next(iter(model.parameters()), None)
+        own = "" if weight is None else f", with weights {weight.dtype} on {weight.device}"
+        raise InvalidSpecError(
+            f"{who} does not run on inputs {told}{own} ({type(error).__name__}: {error}); give "
+            'what its forward takes, by position as (x, y) or by name as {"x": x}'
+        ) from error
+
+
+def _shown(value: object) -> str:
+    """Return in words what a tensor is, or that something is none."""
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)}"
+    logits = logits_of(value)
+    return f"a {type(value).__name__}" + (f" of {_shown(logits)}" if logits is not None else "")
 
 
 def _fit(logits: Tensor, labels: Tensor) -> bool:

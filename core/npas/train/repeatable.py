@@ -16,14 +16,16 @@ def precision(spec: TrainingSpec, device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def reproducible(device: torch.device) -> Iterator[None]:
+def reproducible() -> Iterator[None]:
     """Give the caller's random state back afterwards; on a GPU, only repeatable convolutions."""
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     cudnn.deterministic, cudnn.benchmark = True, False
-    devices = [device] if device.type == "cuda" else []
+    # A seed goes to all GPUs that this process uses, not to that of the training alone.
+    is_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # of PyTorch
+    devices = range(torch.cuda.device_count() if is_used else 0)
     try:
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=list(devices)):
             yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before

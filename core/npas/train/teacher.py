@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from npas.data import Inputs
-from npas.tasks import mean_log_probs
+from npas.spec.training import DistillationSpec
+from npas.tasks import kl_divergence, mean_log_probs
 from npas.train.evaluate import members
 
 
@@ -37,3 +38,17 @@ class Teacher:
             with mixed:
                 logits = members(self.model, self.inputs(images))
             return mean_log_probs(logits, temperature=temperature)
+
+
+def distilled(own: Tensor, logits: Tensor, answers: Tensor, spec: DistillationSpec) -> Tensor:
+    """Return a network's loss of the labels mixed with that of what the teacher says.
+
+    Args:
+        own: loss of the labels, mean over images.
+        logits: of the network.
+        answers: log-probabilities of the teacher, at the spec's temperature.
+        spec: temperature and weight.
+    """
+    apart = kl_divergence(logits, answers, temperature=spec.temperature)
+    # Squared, so that the teacher's share of the gradient does not depend on the temperature.
+    return (1 - spec.weight) * own + spec.weight * spec.temperature**2 * apart

@@ -12,21 +12,20 @@ from npas import seeds
 from npas.data import Dataset, Inputs
 from npas.errors import CheckpointError, NonFiniteLossError
 from npas.spec import TrainingSpec
-from npas.train.accumulation import accumulate
 from npas.train.adjustments import UNCHANGED, Adjustments
 from npas.train.balance import check_balance, class_weights
 from npas.train.batches import Batches
 from npas.train.epoch import BestWeights, EpochSums, Row
 from npas.train.evaluate import evaluate
 from npas.train.objective import Objective, Penalty
-from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state, take_step
+from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state
 from npas.train.repeatable import precision, reproducible
 from npas.train.rounding import Rounding, grading
-from npas.train.rounding import step as rounded_step
 from npas.train.schedule import learning_rate
 from npas.train.state import State
 from npas.train.steps import Steps
 from npas.train.teacher import Teacher
+from npas.train.update import update
 
 
 class Command(StrEnum):
@@ -190,7 +189,7 @@ class Trainer:
             NonFiniteLossError: the loss, a weight or a statistic is no longer a number.
         """
         last = self.total_steps if until is None else min(until, self.total_steps)
-        with reproducible(self.device):
+        with reproducible():
             while self.step < last:
                 command = Command(after_step())
                 if command is not Command.CONTINUE:
@@ -269,11 +268,13 @@ class Trainer:
             raise CheckpointError(f"this is a state of {facts['stage']}, not of {self.stage}")
         self._load(_under("model/", tensors))
         load_optimizer_state(self.optimizer, self.model, _under("optimizer/", tensors))
-        best = {n: t.to(self.device) for n, t in _under("best/", tensors).items()}
-        self._best = BestWeights(epoch=facts["best_epoch"], tensors=best)
         self._sums.sums, self._sums.seconds = tensors["sums"].to(self.device), facts["seconds"]
         self.step = facts["step"]
         self.rows = [Row.of(row) for row in facts["rows"]]
+        best = {n: t.to(self.device) for n, t in _under("best/", tensors).items()}
+        self._best = BestWeights(epoch=facts["best_epoch"], tensors=best)
+        if best:
+            self._best.score = self.rows[self._best.epoch - 1].validation_accuracy or 0.0
         if self.rounding is not None:
             squares = {n: t.to(self.device) for n, t in _under("squares/", tensors).items()}
             self.rounding.restore(squares, facts["rounding"])
@@ -285,16 +286,17 @@ class Trainer:
         torch.manual_seed(seeds.number("step", *place))  # dropout draws from here
         step = self._steps.get(epoch, index)
         rate = learning_rate(self._setting.spec, self.step, steps_per_epoch=self.steps_per_epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * self.adjustments.learning_rate_factor
-        self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        parts = self.adjustments.parts(step.size)
-        with rounded_step(self.rounding, self.model, epoch + 1):
-            loss, hits = accumulate(
-                self.objective, self.model, step.images, step.labels, step.names, parts=parts
-            )
-        take_step(self.optimizer, self.model, some_sit_out=step.names is not None)
+        loss, hits = update(
+            self.model,
+            self.optimizer,
+            self.objective,
+            (step.images, step.labels),
+            step.names,
+            epoch=epoch + 1,
+            rate=rate * self.adjustments.learning_rate_factor,
+            parts=self.adjustments.parts(step.size),
+            rounding=self.rounding,
+        )
         self._sums.add(step.size, loss, hits)
         self.step += 1
         if self.step % _STEPS_PER_LOSS_CHECK == 0:
@@ -324,16 +326,12 @@ class Trainer:
         return row
 
     def _keep(self, row: Row) -> None:
-        """Remember the weights if no earlier epoch was better; of equal ones the later wins."""
+        """Remember the weights of an epoch if they are the best so far, and may be delivered."""
         if self._setting.spec.keep == "last" or row.validation_accuracy is None:
             return
         if self.rounding is not None and not self.rounding.is_full(row.epoch):
             return
-        before = self._best.epoch
-        best = self.rows[before - 1].validation_accuracy if before else None
-        if best is None or row.validation_accuracy >= best:
-            weights = {name: tensor.clone() for name, tensor in self._weights().items()}
-            self._best = BestWeights(epoch=row.epoch, tensors=weights)
+        self._best.offer(row.epoch, row.validation_accuracy, self._weights())
 
     def _validate(self) -> float | None:
         images, labels = self.batches.validation

@@ -154,6 +154,26 @@ def test_options_that_do_not_fit_are_refused(tmp_path, to, options, message, net
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (3, "the example is int: give an input as a tensor"),
+        ({"x": images(2)}, "the example is dict"),
+        (images(2).numpy(), "the example is ndarray"),
+        ([images(2), 3], r"the example is a tensor \(2, .*\), int"),
+        ((), "the example is empty"),
+        (images(2)[:0], "the example is a tensor .* at least one example"),
+        (images(2).long(), r"does not run on the example, torch.int64 \(2, "),
+        ((images(2), images(2)), "does not run on the example.*positional argument"),
+    ],
+)
+def test_examples_that_do_not_fit_are_refused(tmp_path, example, message, network):
+    for net in (network("tied"), nn.Conv2d(3, 4, 3)):
+        with pytest.raises(InvalidSpecError, match=message):
+            npas.export(net, tmp_path / "net.pt2", "torch.export", example=example)
+    assert not list(tmp_path.iterdir())
+
+
 def test_unknown_formats_and_networks_are_refused(tmp_path, network):
     with pytest.raises(UnknownNameError, match="did you mean onnx"):
         npas.export(network("tied"), tmp_path / "net", "onx")

@@ -271,9 +271,40 @@ def test_bad_networks_are_refused():
         npas.plan({"a": Holding(), "b": Holding()}, example=X)
     with pytest.raises(InvalidSpecError, match="example is for modules"):
         npas.plan("resnet-8", example=X)
-    shared = npas.share(Holding(), npas.plan(Holding(), method="dense"))
+
+
+def test_what_shares_already_is_refused_wherever_it_is():
+    module = Holding()
+    plan = npas.plan(module, method="ssn", budget=60)
+    shared = npas.share(module, plan)
     with pytest.raises(InvalidSpecError, match=r"plan its .plan.networks anew"):
         npas.plan(shared)
+    with pytest.raises(InvalidSpecError, match=r"its regroup\(plan\) puts it under another"):
+        npas.share(shared, plan)
+    around = nn.Sequential(nn.Linear(6, 6), shared)
+    inside = {"1": around, "one": module, "two": Holding(two=module.two)}
+    for where, given in inside.items():
+        for act in (npas.plan, lambda each: npas.share(each, plan)):
+            with pytest.raises(InvalidSpecError, match=rf"{where} shares by a plan already"):
+                act(given)
+    plain = shared.materialise()["main"]
+    again = npas.share(plain, npas.plan(plain, method="ssn", budget=60))
+    assert again.plan.ledger == plan.ledger
+
+
+def test_modules_without_memory_are_planned_and_shared_but_not_fitted():
+    with torch.device("meta"):
+        modules = [Holding() for _ in range(4)]
+    plan = npas.plan(modules[0], method="ssn", budget=60)
+    assert npas.share(modules[0], plan).groups[plan.groups[0].name].templates[0].is_meta
+    with pytest.raises(InvalidSpecError, match=r"does not run on the example .*on its device"):
+        npas.plan(modules[1], example=X)
+    with pytest.raises(InvalidSpecError, match="is on the meta device, and has no numbers"):
+        npas.share(modules[1], plan, fit=True)
+    with pytest.raises(InvalidSpecError, match="is on the meta device, and has no numbers"):
+        npas.convert(modules[2], plan)
+    with pytest.raises(InvalidSpecError, match=r"one.weight is on the meta device"):
+        npas.export(modules[3], "network.safetensors", "safetensors")
 
 
 def test_no_request_holds_a_module():
@@ -339,3 +370,22 @@ def test_budgets_in_bytes_are_for_float32(dtype):
     with pytest.raises(InvalidSpecError, match=r"main/one\.weight is \w+, .* module\.float\(\)"):
         npas.plan(Holding().to(dtype), budget={"bytes": 3_000})
     assert npas.plan(Holding(), method="dense", budget={"bytes": 3_000}).file.bytes == 3_000
+
+
+def test_a_gradient_hook_keeps_its_weight_plain():
+    module = Holding(three=nn.Linear(6, 6))
+    module.one.weight.register_hook(lambda gradient: gradient * 0)
+    with pytest.warns(
+        UserWarning, match=r"plain weight one.weight: it has gradient hooks"
+    ) as told:
+        plan = npas.plan(module, method="ssn", budget=100)
+    assert told[0].filename == __file__
+    assert {s.layer for g in plan.groups for s in g.slots} == {"two.weight", "three.weight"}
+    model = npas.share(module, plan)
+    model(*X).sum().backward()
+    assert not module.one.weight.grad.any()
+    late = Holding()
+    shared = npas.plan(late, method="ssn", budget=60)
+    late.two.weight.register_post_accumulate_grad_hook(print)
+    with pytest.raises(InvalidSpecError, match=r"two.weight has gradient hooks"):
+        npas.share(late, shared)

@@ -14,7 +14,8 @@ from npas.arch.graph.ownership import Owners
 from npas.arch.graph.recording import Recorded
 from npas.arch.graph.settings import UnfitSettingError
 from npas.arch.graph.tracing import Tracer, followed
-from npas.errors import InvalidSpecError, UndeclarableError
+from npas.arch.own.refusal import sharing_part
+from npas.errors import InvalidSpecError, NpasError, UndeclarableError
 from npas.spec import DECLARED_GRAPH, ArchitectureSpec
 from npas.spec.graph import MAX_CONSTANTS, MAX_KINDS, MAX_NODES, Constant, Graph
 
@@ -55,6 +56,7 @@ def declare(module: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Architec
     images = _images(example)
     if not isinstance(module, nn.Module):
         raise InvalidSpecError(f"a {type(module).__name__} is no module: give an nn.Module")
+    _check_module(module)
     with _left_as_it_is(module):
         nodes = _seen(module, images)
         graph = _graph(module, nodes)
@@ -76,6 +78,21 @@ def _images(example: Any) -> Tensor:
             f"images are square, of 4 to 1024 pixels, at least one; given: {_described(given)}"
         )
     return given.detach().cpu()
+
+
+def _check_module(module: nn.Module) -> None:
+    """Refuse a module that has no weights of its own, or has them elsewhere than on the CPU."""
+    shares = sharing_part(module)
+    if shares is not None:
+        raise UndeclarableError(
+            "it shares by a plan already, and a graph is of a network that does not: declare the "
+            "module before it is shared, or one from materialise()",
+            path=shares,
+        )
+    for name, tensor in module.state_dict().items():
+        if isinstance(tensor, Tensor) and tensor.device.type != "cpu":
+            advice = "numbers, on the CPU" if tensor.is_meta else "module.cpu()"
+            raise UndeclarableError(f"{name} is on the device {tensor.device}: give {advice}")
 
 
 def _described(value: Any) -> str:
@@ -113,10 +130,19 @@ def _batch(images: Tensor, size: int) -> Tensor:
 
 
 def _answer(module: nn.Module, images: Tensor) -> Tensor:
-    made = module(images)
+    mode = "training" if module.training else "evaluation"
+    try:
+        made = module(images)
+    except (NpasError, UnfitSettingError):
+        raise
+    except Exception as error:  # the module is the user's: it may raise anything
+        raise UndeclarableError(
+            f"forward does not run in {mode} on {_described(images)} ({type(error).__name__}: "
+            f"{error}); it has to run on images like those of the example, however many: "
+            "where it says how many, as in x.reshape(2, -1), let it say len(x)"
+        ) from error
     logits = made if isinstance(made, Tensor) else getattr(made, "logits", None)
     if not isinstance(logits, Tensor):
-        mode = "training" if module.training else "evaluation"
         raise UndeclarableError(
             f"forward gives a {type(made).__name__} in {mode}; a graph gives one tensor, "
             "(B, num_classes), or an object with `logits`"

@@ -3,23 +3,21 @@
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from npas.arch.layers import general_roles, weights
 from npas.arch.own import refusal
+from npas.arch.own.holders import kept
 from npas.arch.own.settings import settings
 from npas.arch.own.tensors import held
 from npas.arch.own.trial import Trial, initialise, trial
 from npas.errors import InvalidSpecError
 from npas.plans import kaiming, rounded
 from npas.spec import ModuleLayer, ModuleSpec, ModuleTensor
-from npas.torch_internals import parameters_of
-
-_DEPTH = 3
-"""Lists in lists that are looked into for parameters that code holds by itself."""
+from npas.torch_internals import has_gradient_hooks, parameters_of
 
 
 def read(module: nn.Module, name: str, example: object = None) -> ModuleSpec:
@@ -42,10 +40,14 @@ def read(module: nn.Module, name: str, example: object = None) -> ModuleSpec:
             field=refusal.FIELD,
         )
     rows = _rows(module)
+    hooked = [row[0] for row in rows if has_gradient_hooks(row[2])]
+    _tell_plain(name, hooked, "it has gradient hooks, which see no weight that a bank makes")
+    rows = [row for row in rows if row[0] not in hooked]
     tried = None
     if example is not None:
         tried = trial(module, example, [row[0] for row in rows], _others(module, rows))
         _tell_unread(name, [row[0] for row in rows], tried)
+        _tell_plain(name, tried.written, "forward writes into it")
         found = [
             (name, kind, module.get_parameter(name)) for name, kind in tried.multiplied.items()
         ]
@@ -71,14 +73,13 @@ def read(module: nn.Module, name: str, example: object = None) -> ModuleSpec:
 def _rows(module: nn.Module) -> list[tuple[str, str, nn.Parameter]]:
     """Return name, kind and weight of the layers that banks can make, embeddings included.
 
-    A weight that a list of the module's
-    own holds, beside the layer, stays as it is: nothing would renew it there.
+    A weight that something beside the layer holds, such as a list, stays as it is: nothing would
+    renew it there.
     """
-    elsewhere = {id(each) for inner in module.modules() for each in _kept_by(inner)}
-    found = [
-        row for row in weights(module) if id(row[2]) not in elsewhere and _can_be_made(row[2])
-    ]
-    return _alike(found)
+    places = kept(module)
+    return _alike(
+        [row for row in weights(module) if id(row[2]) not in places and _can_be_made(row[2])]
+    )
 
 
 def _alike(rows: list[tuple[str, str, nn.Parameter]]) -> list[tuple[str, str, nn.Parameter]]:
@@ -93,8 +94,7 @@ def _can_be_made(weight: nn.Parameter) -> bool:
 
 def _others(module: nn.Module, rows: Sequence[tuple[str, str, nn.Parameter]]) -> list[str]:
     """Return the parameters of modules of other hands than torch's that could be weights."""
-    known = {id(weight) for _, _, weight in rows}
-    known |= {id(each) for inner in module.modules() for each in _kept_by(inner)}
+    known = {id(weight) for _, _, weight in rows} | kept(module).keys()
     owners = Counter(id(p) for each in module.modules() for p in parameters_of(each).values())
     return [
         f"{path}.{name}" if path else name
@@ -106,23 +106,8 @@ def _others(module: nn.Module, rows: Sequence[tuple[str, str, nn.Parameter]]) ->
         and _can_be_made(each)
         and owners[id(each)] == 1
         and id(each) not in known
+        and not has_gradient_hooks(each)
     ]
-
-
-def _kept_by(module: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the parameters that a module has in attributes of its own, beside those of layers."""
-    for name, value in vars(module).items():
-        is_known = isinstance(module, nn.RNNBase) and name == "_flat_weights"
-        if name not in ("_parameters", "_buffers", "_modules") and not is_known:
-            yield from _parameters_in(value, _DEPTH)
-
-
-def _parameters_in(value: object, depth: int) -> Iterator[nn.Parameter]:
-    if isinstance(value, nn.Parameter):
-        yield value
-    elif depth and isinstance(value, list | tuple | dict):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _parameters_in(each, depth - 1)
 
 
 def _tell_unread(network: str, layers: Sequence[str], tried: Trial) -> None:
@@ -132,6 +117,15 @@ def _tell_unread(network: str, layers: Sequence[str], tried: Trial) -> None:
         warnings.warn(
             f"network {network} does not read {unread[0]}{more} on the example, in evaluation "
             "mode; if it never does, leave the layer out of the module, because it counts",
+            stacklevel=7,  # where npas.plan was called
+        )
+
+
+def _tell_plain(network: str, weights: Sequence[str], why: str) -> None:
+    if weights:
+        more = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
+        warnings.warn(
+            f"network {network} keeps the plain weight {weights[0]}{more}: {why}",
             stacklevel=7,  # where npas.plan was called
         )
 

@@ -67,22 +67,23 @@ def overlap(tensors: list[Held]) -> tuple[Held, Held] | None:
     Parts of one storage that lie beside each other, as recurrent layers have them on a GPU, are
     apart.
     """
-    ends: dict[int, tuple[int, Held]] = {}
-    places = [(*_place(each.tensor), each) for each in tensors if each.tensor.numel()]
-    for storage, start, end, each in sorted(places, key=lambda place: place[:3]):
-        last, other = ends.get(storage, (0, each))
+    ends: dict[str, tuple[int, Held]] = {}
+    places = [(*place(each.tensor), each) for each in tensors if each.tensor.numel()]
+    for memory, start, end, each in sorted(places, key=lambda found: found[:3]):
+        last, other = ends.get(memory, (0, each))
         if start < last and "trained" in (each.kind, other.kind):
             return other, each
         if end >= last:
-            ends[storage] = end, each
+            ends[memory] = end, each
     return None
 
 
-def _place(tensor: Tensor) -> tuple[int, int, int]:
-    """Return storage, first byte and the byte after the last one."""
+def place(tensor: Tensor) -> tuple[str, int, int]:
+    """Return in which memory a strided tensor is, its first byte and the byte after the last."""
     steps = zip(tensor.shape, tensor.stride(), strict=True)
-    first = int(tensor.storage_offset())
-    last = first + sum((size - 1) * stride for size, stride in steps)
-    start = first * tensor.element_size()
-    number = storage_number(tensor.untyped_storage())
-    return number, start, (last + 1) * tensor.element_size()
+    length = (1 + sum((size - 1) * stride for size, stride in steps)) * tensor.element_size()
+    if tensor.is_meta:  # which has no addresses
+        start = int(tensor.storage_offset()) * tensor.element_size()
+        return f"meta {storage_number(tensor.untyped_storage())}", start, start + length
+    start = tensor.data_ptr()
+    return str(tensor.device), start, start + length

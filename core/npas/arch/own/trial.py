@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
 from npas.arch.footprint import Counting
+from npas.arch.own.writing import Writing
 from npas.errors import InvalidSpecError
 from npas.torch_internals import (
     buffers_of,
@@ -40,12 +41,14 @@ class Trial:
         read: names of the weights that forward reads, in the order of their first use.
         macs: multiply-adds for one example.
         unfit: names of weights that have to stay parameters.
+        written: of these, that forward writes into.
         multiplied: kinds, by name, of the other parameters that forward multiplies with.
     """
 
     read: tuple[str, ...]
     macs: int
     unfit: tuple[str, ...]
+    written: tuple[str, ...]
     multiplied: Mapping[str, str]
 
 
@@ -92,14 +95,17 @@ def trial(
     names = {_number(module.get_parameter(name)): name for name in (*layers, *others)}
     counting = _Reading(names)
     with _kept(module):
-        with counting:
+        with Writing(module) as writing, counting:
             wanted = _run(module, given)
         multiplied = {name: counting.kinds[name] for name in others if name in counting.kinds}
-        unfit = _unfit(module, given, [*layers, *multiplied], wanted)
+        possible = [*layers, *multiplied]
+        written = tuple(name for name in possible if name in writing.written)
+        unfit = _unfit(module, given, [n for n in possible if n not in written], wanted)
     return Trial(
         read=tuple(counting.read),
-        macs=counting.macs // num_examples(example),
-        unfit=unfit,
+        macs=counting.macs // num_examples(given),
+        unfit=(*written, *unfit),
+        written=written,
         multiplied=multiplied,
     )
 
@@ -244,7 +250,8 @@ def _is_same(module: nn.Module, given: Arguments, layers: Collection[str], wante
     with _plain(module, layers), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights that are not in one piece of memory
         try:
-            found = _run(module, given)
+            with Writing(module):
+                found = _run(module, given)
         except InvalidSpecError:
             return False
     pairs = list(zip(tree_leaves(found), tree_leaves(wanted), strict=False))

@@ -135,3 +135,23 @@ def test_example_that_is_no_batch_of_images_is_refused(example):
 def test_what_is_no_module_is_refused():
     with pytest.raises(InvalidSpecError, match=r"give an nn\.Module"):
         npas.declare(len, images())
+
+
+def test_a_forward_that_does_not_run_on_other_batches_is_refused():
+    fixed = Simple(lambda x, _: x.reshape(2, 4, 6, 6))
+    with pytest.raises(UndeclarableError, match=r"does not run in training .*\(3, 3, 8, 8\).*len"):
+        npas.declare(fixed, images(2))
+    with pytest.raises(UndeclarableError, match=r"does not run .* to have 3 channels"):
+        npas.declare(Simple(), images(channels=4))
+
+
+def test_what_has_no_weights_of_its_own_is_refused():
+    module = Simple(width=16)
+    shared = npas.share(module, npas.plan(module, method="ssn", budget=400))
+    for given, path in ((shared, ""), (nn.Sequential(shared), "0"), (module, "conv")):
+        with pytest.raises(UndeclarableError, match=r"shares by a plan already.*materialise") as e:
+            npas.declare(given, images())
+        assert e.value.path == path
+    assert npas.declare(shared.materialise()["main"], images()).num_classes == 3
+    with pytest.raises(UndeclarableError, match=r"conv.weight is on the device meta"):
+        npas.declare(Simple().to("meta"), images())
