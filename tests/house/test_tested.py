@@ -62,6 +62,7 @@ TESTED_BY = {
     "core/npas/planning/scale.py": "tests/library/recipes/test_recipes.py",
     "core/npas/sharing/checks.py": "tests/library/sharing/test_model.py",
     "core/npas/sharing/precision.py": "tests/library/sharing/test_contexts.py",
+    "core/npas/sharing/origin.py": "tests/library/sharing/test_membership.py",
     "core/npas/delivery/exports/onnx.py": "tests/library/exports/test_exports.py",
     "core/npas/sharing/alignment/matching.py": "tests/library/sharing/test_alignment.py",
     "core/npas/jobs/beginning.py": "tests/run/test_conversion.py",

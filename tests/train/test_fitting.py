@@ -330,7 +330,7 @@ def test_a_plan_in_bytes_is_trained_with_the_weights_of_its_file(data, tmp_path)
     model = npas.share(module, plan)
     done = npas.fit(model, data, data, **SHORT | {"epochs": 10, "learning_rate": 0.02})
     assert done.best_epoch > 7
-    assert model.squares.keys() == dict(model.named_parameters()).keys()
+    assert model.origin.squares.keys() == dict(model.named_parameters()).keys()
     path = tmp_path / "model.safetensors"
     npas.save(model, path, bytes=2_200)
     assert path.stat().st_size <= 2_200

@@ -91,15 +91,15 @@ def _write(
     planned = model.plan.file
     limit = planned.bytes if asked is None and planned is not None else asked
     is_small = limit is None or plain_bytes(tensors, note) <= limit
-    is_coded_again = model.coded is not None and not (is_small and asked is not None)
-    before = refitted(tensors, note, model.coded or {}) if is_coded_again else None
+    is_coded_again = model.origin.coded is not None and not (is_small and asked is not None)
+    before = refitted(tensors, note, model.origin.coded or {}) if is_coded_again else None
     if before is not None and (limit is None or before.file_bytes <= limit):
         before.write(path)
     elif limit is None or is_small:
         write_unchecked(tensors, note, path)
     else:
         coder = Coder(model.plan, limit)
-        coder.fitted(tensors, note, squares=model.squares).write(path)
+        coder.fitted(tensors, note, squares=model.origin.squares).write(path)
 
 
 def plain_bytes(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> int:
@@ -270,7 +270,7 @@ def load(
             own.put(model, tensors)
     except (SafetensorError, NpasError, RuntimeError, ValidationError) as error:
         raise CheckpointError(f"{path} does not hold what its plan says: {error}") from error
-    model.extra, model.coded = extra, coded
+    model.extra, model.origin.coded = extra, coded
     model.eval().to(device)
     return _plain(model) if materialise else model
 

@@ -161,7 +161,7 @@ def _file_facts(path: Path, net: SharedModel) -> list[tuple[str, str]]:
     file = CodedFile.read(path)
     bits = 8 * len(file.streams.get("codes", b"")) / max(1, file.table.num_weights)
     facts.append(("coding", f"{FORMAT}, {bits:.2f} bits for each weight; needs `npas[bytes]`"))
-    if file.grid().facts() != net.coded:
+    if file.grid().facts() != net.origin.coded:
         told = "when this file was written: what is known is of the weights before"
         facts.append(("rounded", told))
     return facts

@@ -83,7 +83,7 @@ def convert(
 def _taken_over(networks: Mapping[str, nn.Module], model: SharedModel) -> SharedModel:
     """Return modules in the place of their copies in a shared network, with all its numbers."""
     found = SharedModel(networks, model.plan)
-    found.groups, found.aligned = model.groups, model.aligned
+    found.groups, found.origin = model.groups, model.origin
     ours = (*found.networks.parameters(), *found.networks.buffers())
     theirs = (*model.networks.parameters(), *model.networks.buffers())
     with torch.no_grad():

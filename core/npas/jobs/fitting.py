@@ -106,7 +106,7 @@ def fit(
         model.eval()
         score = None if graded is None else fitting.grade(graded, spec.epochs)
     if setting.rounding is not None and isinstance(model, SharedModel):
-        model.squares = setting.rounding.squares()
+        model.origin.squares = setting.rounding.squares()
     return Fit(
         rows=rows,
         best_epoch=best,

@@ -168,7 +168,7 @@ def _start(context: RunContext, record: Record) -> dict[str, Any] | None:
         "accuracy": _graded(context, begun),
     }
     if is_fitted(context, plan):
-        found["aligned_blocks"] = begun.aligned
+        found["aligned_blocks"] = begun.origin.aligned
         model = copy.deepcopy(context.start.model).to(context.device)
         found["source_accuracy"] = _graded(context, model)
     return {

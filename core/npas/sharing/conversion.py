@@ -67,5 +67,5 @@ def converted(
     for group in plan.groups:
         is_trained = any(wanted[slot.key].requires_grad for slot in group.slots)
         model.groups[group.name].requires_grad_(is_trained)
-    model.aligned = aligned
+    model.origin.aligned = aligned
     return model

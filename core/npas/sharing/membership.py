@@ -60,7 +60,7 @@ def member(model: SharedModel, name: str) -> SharedModel:
         alone = SharedModel({name: plain}, restricted(model.plan, [name]))
         for source in sharing:
             alone.groups[source.group.name] = _copied(model, source)
-    alone.coded = _coded(model, name, sharing)
+    alone.origin.coded = _coded(model, name, sharing)
     alone.extra = {k: v for k, v in copy.deepcopy(model.extra).items() if k not in OF_ALL}
     for module in (alone, alone.networks, *alone.groups.modules()):
         module.training = model.training
@@ -69,18 +69,18 @@ def member(model: SharedModel, name: str) -> SharedModel:
 
 def _coded(model: SharedModel, name: str, sharing: Sequence[Part]) -> dict[str, Any] | None:
     """Return what a coded file rounded the member's tensors to, under the names they have now."""
-    if model.coded is None:
+    if model.origin.coded is None:
         return None
     before, found = f"networks.{model.network_names.index(name)}.", {}
-    for tensor, step in model.coded["steps"].items():
+    for tensor, step in model.origin.coded["steps"].items():
         if tensor.startswith(before):
             found[f"networks.0.{tensor.removeprefix(before)}"] = step
     for source in sharing:
         prefix = f"groups.{source.group.name}.templates."
         for place, (bank, *_) in enumerate(source.banks):
-            if f"{prefix}{bank}" in model.coded["steps"]:
-                found[f"{prefix}{place}"] = model.coded["steps"][f"{prefix}{bank}"]
-    return {**model.coded, "steps": found}
+            if f"{prefix}{bank}" in model.origin.coded["steps"]:
+                found[f"{prefix}{place}"] = model.origin.coded["steps"][f"{prefix}{bank}"]
+    return {**model.origin.coded, "steps": found}
 
 
 def _copied(model: SharedModel, source: Part) -> SharedGroup:

@@ -29,6 +29,7 @@ from npas.sharing.checks import (
     named_as_planned,
 )
 from npas.sharing.group import SharedGroup
+from npas.sharing.origin import Origin
 from npas.sharing.structure import check_structure
 from npas.torch_internals import COMPILED, parameters_of, show_weights_to_kernels
 
@@ -42,24 +43,17 @@ class SharedModel(nn.Module):
     Attributes:
         plan: what shares what.
         extra: whatever was saved beside the weights; JSON.
-        squares: mean squared gradients of its parameters, by name, from a training with rounded
-            weights: what a file of so many bytes rounds how finely follows from them; else empty.
-        aligned: blocks whose hidden units were put in another order when banks were fitted to
-            weights; 0 also where `torch.fx` cannot trace the networks.
+        origin: where its weights come from.
         network_names: all of them, in the order of the plan.
         active: the networks that are run where no others are asked for; all, unless some have
             joined later and are trained alone.
-        coded: what the coded file that it was read from had rounded it to, as JSON; a later file
-            is rounded to the same while no weight has changed. None: it is from no such file.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], plan: Plan) -> None:
         super().__init__()
         self.plan = plan
         self.extra: dict[str, Any] = {}
-        self.coded: dict[str, Any] | None = None
-        self.squares: dict[str, float] = {}
-        self.aligned = 0
+        self.origin = Origin()
         self.network_names = tuple(networks)
         self.active = self.network_names
         self.networks = nn.ModuleList(networks.values())

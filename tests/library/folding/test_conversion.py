@@ -126,9 +126,9 @@ def test_it_says_how_many_blocks_were_aligned():
         torch.manual_seed(0)
         module = Branching(is_traced)
         plan = npas.plan(module, budget={"fraction": 0.6}, method="ssn")
-        found[is_traced] = npas.convert(module, plan).aligned
+        found[is_traced] = npas.convert(module, plan).origin.aligned
         module = Branching(is_traced)
-        assert npas.convert(module, plan, fit="weights").aligned == 0
+        assert npas.convert(module, plan, fit="weights").origin.aligned == 0
     assert found[True] > found[False] == 0
 
 

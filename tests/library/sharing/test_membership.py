@@ -241,5 +241,5 @@ def test_a_member_of_a_coded_file_is_coded_as_it_was(tmp_path):
         npas.save(alone, tmp_path / name)
         assert (tmp_path / name).stat().st_size <= 14_000
         again, state = npas.load(tmp_path / name), alone.state_dict()
-        assert again.coded == alone.coded
+        assert again.origin.coded == alone.origin.coded
         assert all(torch.equal(tensor, state[n]) for n, tensor in again.state_dict().items())
