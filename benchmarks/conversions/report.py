@@ -13,7 +13,7 @@ from benchmarks.timing import table
 Record = dict[str, Any]
 
 TRAINED = "teacher"
-OTHERS = ("scratch", "scratch-taught", "narrow-taught", "convert-unaligned", "convert-outputs")
+OTHERS = ("scratch", "scratch-taught", "narrow-taught", "convert-aligned", "convert-unaligned")
 """What a conversion is compared with, beside the trained network."""
 
 NEAR = (0.5, 0.01)

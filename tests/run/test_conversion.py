@@ -151,6 +151,6 @@ def test_how_weights_are_fitted_tells_jobs_apart_only_where_it_was_asked_for():
     plain = {"checkpoint": "0" * 64}
     digests = {
         identity.request_digest(spec_of(start=plain | fit), None)
-        for fit in ({}, {"fit": "aligned"}, {"fit": "weights"})
+        for fit in ({}, {"fit": "activations"}, {"fit": "weights"})
     }
     assert len(digests) == 2

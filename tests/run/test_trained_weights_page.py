@@ -27,4 +27,4 @@ def test_request_is_one():
     (text,) = blocks("request", "json")
     spec = JobSpec.model_validate(json.loads(text))
     assert spec.training.distillation.teacher == "start"
-    assert spec.start.fit == "aligned"
+    assert spec.start.fit == "activations"

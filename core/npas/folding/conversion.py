@@ -20,13 +20,14 @@ def convert(
     plan: Plan,
     batches: Iterable[Tensor] = (),
     *,
-    fit: Fit = "aligned",
+    fit: Fit | None = None,
 ) -> SharedModel:
     """Make trained networks share as a plan says, as near to what they are as its banks can.
 
     Hidden units are put in an order in which layers agree, which changes no output; banks are
-    fitted to the weights; statistics of batch normalisations are measured anew. What that costs is
-    healed by training on: best with the network itself as the teacher, at half of the rate.
+    fitted to the weights, and then to what layers put out; statistics of batch normalisations are
+    measured anew. What that costs is healed by training on: best with the network itself as the
+    teacher, at half of the rate.
 
     The modules are taken over, not copied: copy what is to be the teacher before. Where something
     is refused they stay as they were. `aligned` of the result says in how many blocks units have
@@ -37,8 +38,8 @@ def convert(
         plan: from `npas.plan`.
         batches: inputs (B, ...) of several images each, normalised as in training, on the modules'
             device; none: statistics stay as they are.
-        fit: aligned: as above; activations: banks are then fitted to what layers put out for the
-            batches; weights: hidden units stay where they are.
+        fit: activations: as above; aligned: banks are fitted to the weights alone; weights:
+            hidden units stay where they are, too. None: activations, or aligned without batches.
 
     Raises:
         PlanError: the plan does not fit these networks.
@@ -54,7 +55,7 @@ def convert(
         >>> sum(p.numel() for p in net.parameters()) == plan.ledger.total
         True
     """
-    if fit not in get_args(Fit):
+    if fit is not None and fit not in get_args(Fit):
         raise InvalidSpecError(f"fit {fit!r}: give {', '.join(get_args(Fit))}")
     if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
         kind = type(batches).__name__
@@ -66,6 +67,8 @@ def convert(
         )
     for batch in given:
         check_batch(batch)
+    if fit is None:
+        fit = "activations" if given else "aligned"
     named = checked(networks, plan)
     twins = copy.deepcopy(named)  # whatever fails from here on, it fails on these
     model = converted(

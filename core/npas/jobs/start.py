@@ -87,7 +87,8 @@ def begun(
     if start is None:
         return build.model(plan, seed=spec.seed)
     if not is_joining(spec):
-        fit = "aligned" if spec.start is None else spec.start.fit
+        default = StartSpec.model_fields["fit"].default
+        fit = default if spec.start is None else spec.start.fit
         return inherited(start.model, plan, seed=spec.seed, fit=fit, batches=batches)
     return with_joined(start.model, plan, seed=spec.seed, frozen=is_frozen(spec))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from npas.errors import DataError
 from npas.plans import LayerKey
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel
@@ -35,6 +36,9 @@ def input_products(
 
     Returns:
         (D, D), on the CPU, float32, by (network, parameter); D inputs of one output.
+
+    Raises:
+        DataError: what a layer reads is no finite number, or too large to be squared.
     """
     sums: dict[LayerKey, Tensor] = {}
     counts: dict[LayerKey, int] = {}
@@ -47,7 +51,14 @@ def input_products(
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return {key: (total / counts[key]).float().cpu() for key, total in sums.items()}
+    found = {key: (total / counts[key]).float().cpu() for key, total in sums.items()}
+    for (network, parameter), products in found.items():
+        if not bool(products.isfinite().all()):
+            raise DataError(
+                f"what {network}/{parameter} reads came out infinite or NaN: the network's weights "
+                "do not suit these inputs"
+            )
+    return found
 
 
 @contextmanager
@@ -178,7 +189,11 @@ def _outputs(weight: Tensor, root: Tensor | None) -> Tensor:
 
 
 def _root(products: Tensor) -> Tensor:
-    """Return a square root of a symmetric matrix without negative eigenvalues."""
-    values, vectors = torch.linalg.eigh(products.double())
+    """Return a square root of a symmetric matrix without negative eigenvalues, of mean 1.
+
+    What is minimised is relative: its scale is of no account, and L-BFGS needs a moderate one.
+    """
+    scaled = products.double() / products.double().diagonal().mean().clamp_min(1e-30)
+    values, vectors = torch.linalg.eigh(scaled)
     root: Tensor = (vectors * values.clamp_min(0).sqrt()).to(products)
     return root

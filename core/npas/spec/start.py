@@ -15,10 +15,11 @@ class StartSpec(Spec):
         "layers, or of a safetensors file of the weights of the network itself"
     )
     fit: Literal["aligned", "activations", "weights"] = Field(
-        "aligned",
-        description="how banks begin that the file has not: aligned: hidden units are put in an "
-        "order in which layers agree, then banks are fitted to the weights; activations: then to "
-        "what layers put out for 1,000 training images; weights: to the weights as they are",
+        "activations",
+        description="how banks begin that the file has not: activations: hidden units are put in "
+        "an order in which layers agree, then banks are fitted to the weights, and then to what "
+        "layers put out for 1,000 training images; aligned: to the weights alone; weights: to "
+        "the weights as they are",
     )
     join: bool = Field(
         False,

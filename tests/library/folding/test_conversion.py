@@ -34,6 +34,7 @@ def test_fits_and_measured_norms_bring_outputs_nearer():
     assert max(found.values()) < distance(fresh, trained())
     assert len(set(found.values())) == 3
     assert found["aligned"] < distance(npas.convert(trained(), PLAN), trained())
+    assert found["activations"] == distance(npas.convert(trained(), PLAN, BATCHES), trained())
 
 
 def test_enough_room_loses_nothing():
