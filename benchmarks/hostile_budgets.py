@@ -69,7 +69,7 @@ def _device(rng: Random) -> Any:
     names = (
         *(
             "nano",
-            "Nano-33-BLE",
+            "nano 33 ble",
             "../../etc/passwd",
             "",
             " ",

@@ -296,12 +296,15 @@ def delete_all(sender: Sender) -> list[Result]:
 
 
 def _all(client: httpx.Client) -> list[dict[str, Any]]:
+    """Return datasets and weights, which are listed apart."""
     found: list[dict[str, Any]] = []
-    following: dict[str, Any] | None = {"limit": 100}
-    while following:
-        page = client.get("/v1/datasets", params=following).json()
-        found += page["uploaded"]
-        following = {"limit": 100, "after": page["next"]} if page["has_more"] else None
+    for kind in ({}, {"format": "weights"}):
+        following: dict[str, Any] | None = {"limit": 100, **kind}
+        while following:
+            page = client.get("/v1/datasets", params=following).raise_for_status().json()
+            found += page["uploaded"]
+            more = {"limit": 100, "after": page["next"], **kind}
+            following = more if page["has_more"] else None
     return found
 
 

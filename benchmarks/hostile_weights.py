@@ -349,7 +349,7 @@ def _dense(note: Any) -> bytes:
 def _huge_about(rng: Random, streams: Mapping[str, bytes]) -> bytes:
     """Return little that unpacks to much, which takes even more when it is read."""
     del streams
-    unit, size = rng.choice((b" ", b"[],", b"[", b'{"a":')), rng.choice((2**22, 2**25, 2**26 + 9))
+    unit, size = rng.choice((b" ", b"[],", b"[", b'{"a":')), rng.choice((2**22, 2**24 - 9, 2**26))
     content = b"[" + unit * (size // len(unit)) + b"[]]"
     found: bytes = importlib.import_module("brotli").compress(content, quality=5)
     return found
