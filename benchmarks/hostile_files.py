@@ -193,7 +193,7 @@ def _labels(rng: Random) -> bytes:
     return packed(files | {"labels.csv": "\n".join(["file,label", *rows]).encode()})
 
 
-class _Touch:
+class Touch:
     """What a pickle of it does when it is read."""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -202,8 +202,8 @@ class _Touch:
 
 def _pickled(rng: Random) -> bytes:
     if rng.random() < 0.3:
-        return pickle.dumps(_Touch())
-    return arrays(rng, y_test=np.array([_Touch()] * 20, dtype=object))
+        return pickle.dumps(Touch())
+    return arrays(rng, y_test=np.array([Touch()] * 20, dtype=object))
 
 
 def _lying_header(rng: Random) -> bytes:

@@ -2,13 +2,17 @@
 
     python -m benchmarks.hostile_requests --number 1000 --seed 1
 
-They go to `POST /v1/plans` and `POST /v1/jobs` in turn. No answer is a 5xx, and no process uses
-more memory than it may. Each kind of request is a file with `bodies(number, seed)`, in `SOURCES`.
+Graphs and budgets go to `POST /v1/plans` and `POST /v1/jobs` in turn, files of weights to
+`POST /v1/datasets`, and then jobs that start from them. Kinds take turns; the order is drawn.
+No answer is a 5xx, no process uses more memory than it may, and nothing is left on the disk.
 """
 
 import argparse
+import contextlib
+import functools
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -23,78 +27,80 @@ from npas_local import embedded
 from npas_local.environment import environment
 from npas_store import migrate
 
-from benchmarks import hostile_graphs
-from benchmarks.hostile_service import CAPS, serving, watched
-from benchmarks.hostile_uploads import MEGABYTE, Result
+from benchmarks import hostile_budgets, hostile_graphs, hostile_starts
+from benchmarks.hostile_service import CAPS, SETTINGS, files, serving, watched
+from benchmarks.hostile_uploads import MEGABYTE, Result, Sender, delete_all
 from benchmarks.timing import publish
 
 _AT_ONCE = 4
 _PATHS = ("/v1/plans", "/v1/jobs")
-_KINDS = ("API", "planner")
+_RAW = re.compile(rf'"{hostile_budgets.RAW}((?:[^"\\]|\\.)*)"')
 
 Bodies = Callable[[int, int], tuple[str, bool, dict[str, Any]]]
 """(number, seed) -> what is wrong, whether it must be refused, fields of the request."""
 
-SOURCES: Mapping[str, Bodies] = {"graph": hostile_graphs.bodies}
-"""Kinds of malformed requests, each from a file of its own."""
+Attempt = Callable[[Sender, int, int], Result]
+"""(sender, number, seed) -> what became of the request, or the requests, of that number."""
 
 
-def result(client: httpx.Client, number: int, seed: int) -> Result:
-    """Send the request of a number, and judge its answer."""
-    name = list(SOURCES)[number % len(SOURCES)]
-    kind, must_be_refused, fields = SOURCES[name](number // len(SOURCES), seed)
-    path = _PATHS[number // (len(SOURCES) * 20) % len(_PATHS)]
+def posted(bodies: Bodies, sender: Sender, number: int, seed: int) -> Result:
+    """Send the request of a number in one go, and judge its answer."""
+    kind, must_be_refused, fields = bodies(number, seed)
+    path = _PATHS[number // 20 % len(_PATHS)]
     body = {"budget": {"fraction": 0.5}, "dataset": "digits", **fields}
     if path == "/v1/plans":
         body.pop("dataset")
-    answer = client.post(
-        path, content=json.dumps(body), headers={"Content-Type": "application/json"}
+    answer = sender.client.post(
+        path, content=_written(body), headers={"Content-Type": "application/json"}
     )
-    return Result(
-        kind=f"{name}: {kind}",
-        outcome=_outcome(answer),
-        fault=_fault(answer, must_be_refused),
-    )
+    fault = hostile_starts.fault_of(answer, must_be_refused=must_be_refused)
+    return Result(kind=kind, outcome=hostile_starts.outcome_of(answer), fault=fault)
 
 
-def _outcome(answer: httpx.Response) -> str:
-    if answer.is_success:
-        return f"{answer.status_code}, in order"
+def _written(body: Mapping[str, Any]) -> bytes:
+    """Return a request as JSON, in which texts that begin with RAW stand as they are."""
+    return _RAW.sub(lambda found: json.loads(f'"{found[1]}"'), json.dumps(body)).encode()
+
+
+SOURCES: Mapping[str, Attempt] = {
+    "graph": functools.partial(posted, hostile_graphs.bodies),
+    "weights": hostile_starts.start_from_weights,
+    "budget": functools.partial(posted, hostile_budgets.budget_bodies),
+}
+"""Kinds of malformed requests, each from a file of its own."""
+
+
+def result(sender: Sender, number: int, seed: int) -> Result:
+    """Do what has a number; sources take turns."""
+    name = list(SOURCES)[number % len(SOURCES)]
     try:
-        return f"{answer.status_code} {answer.json().get('code')}"
-    except ValueError:
-        return f"{answer.status_code}, no JSON"
-
-
-def _fault(answer: httpx.Response, must_be_refused: bool) -> str:
-    if answer.is_success:
-        return f"taken: {answer.request.content[:2000]!r}" if must_be_refused else ""
-    is_problem = answer.headers.get("content-type", "").startswith("application/problem+json")
-    if answer.status_code >= 500 or not is_problem:
-        return f"{answer.status_code} {answer.text[:300]} to {answer.request.content[:2000]!r}"
-    told = answer.json()
-    is_told = told.get("code") and told.get("detail")
-    return "" if is_told else f"says nothing: {answer.text[:300]}"
+        found = SOURCES[name](sender, number // len(SOURCES), seed)
+    except (httpx.HTTPError, KeyError, ValueError) as error:
+        return Result(kind=name, outcome="no answer", fault=f"{number}: {error!r}")
+    return Result(kind=f"{name}: {found.kind}", outcome=found.outcome, fault=found.fault)
 
 
 def storm(urls: Sequence[str], *, number: int, seed: int) -> list[Result]:
-    """Send so many requests, a few at once."""
+    """Send so many requests in an order of chance, a few at once; delete what came of them."""
     rng = random.Random(seed)
-    clients = [httpx.Client(base_url=url, timeout=120) for url in urls]
-    chosen = [rng.choice(clients) for _ in range(number)]
-
-    def send(each: int) -> Result:
-        try:
-            return result(chosen[each], each, seed)
-        except httpx.HTTPError as error:
-            return Result(kind="any", outcome="no answer", fault=f"{each}: {error!r}")
-
-    try:
+    order = rng.sample(range(number), number)
+    with contextlib.closing(Sender(urls, rng)) as sender:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(send, range(number)))
-    finally:
-        for client in clients:
-            client.close()
+            results = list(pool.map(lambda each: result(sender, each, seed), order))
+        _delete_jobs(sender.client)
+        return results + delete_all(sender)
+
+
+def _delete_jobs(client: httpx.Client) -> None:
+    """Cancel and delete all jobs: no worker runs them.
+
+    Raises:
+        httpx.HTTPStatusError: one cannot be.
+    """
+    while found := client.get("/v1/jobs", params={"limit": 100}).raise_for_status().json()["data"]:
+        for job in found:
+            client.post(f"{job['urls']['self']}/cancel").raise_for_status()
+            client.delete(job["urls"]["self"]).raise_for_status()
 
 
 def table(results: Sequence[Result], peaks: Mapping[str, int]) -> str:
@@ -103,8 +109,8 @@ def table(results: Sequence[Result], peaks: Mapping[str, int]) -> str:
     lines = ["| what was wrong | answer | requests |", "|---|---|---|"]
     lines += [f"| {kind} | {outcome} | {n} |" for (kind, outcome), n in sorted(counts.items())]
     lines += ["", "| process | peak memory, MB | cap, MB |", "|---|---|---|"]
-    for kind in _KINDS:
-        lines.append(f"| {kind} | {peaks.get(kind, 0) / MEGABYTE:.0f} | {CAPS[kind]} |")
+    for kind, most in CAPS.items():
+        lines.append(f"| {kind} | {peaks.get(kind, 0) / MEGABYTE:.0f} | {most} |")
     return "\n".join(lines)
 
 
@@ -124,17 +130,20 @@ def main() -> int:
                 NPAS_DATABASE_URL=servers.database_url,
                 NPAS_REDIS_URL=servers.redis_url,
                 NPAS_HOME=folder,
+                **SETTINGS,
             ),
         ):
             migrate.upgrade()
             with watched() as peaks, serving(given.apis) as urls:
-                since = time.monotonic()
+                before, since = files(home), time.monotonic()
                 results = storm(urls, number=given.number, seed=given.seed)
                 seconds = time.monotonic() - since
+            left = files(home) - before
     faults = [f"{each.kind}: {each.fault}" for each in results if each.fault]
-    too_much = [kind for kind in _KINDS if peaks.most[kind] > CAPS[kind] * MEGABYTE]
+    faults += [f"left on the disk: {path}" for path in sorted(left)]
+    too_much = [kind for kind, most in CAPS.items() if peaks.most[kind] > most * MEGABYTE]
     faults += [f"{kind} used more memory than it may" for kind in too_much]
-    told = f"{len(results)} requests in {seconds:.0f} s, {len(faults)} faults"
+    told = f"{len(results)} requests (seed {given.seed}) in {seconds:.0f} s, {len(faults)} faults"
     text = "\n".join([table(results, peaks.most), "", told, *faults])
     publish("hostile-requests", text, write=given.write)
     return 1 if faults else 0

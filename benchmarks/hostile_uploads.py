@@ -286,20 +286,25 @@ def _stormed(sender: Sender, *, number: int, seed: int) -> list[Result]:
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         results = list(pool.map(attempt, range(number)))
-    for row in _all(sender.client):
-        answer = sender.client.delete(row["urls"]["self"])
-        if not answer.is_success:
-            results.append(_refusal("deletion", answer))
-    return results
+    return results + delete_all(sender)
+
+
+def delete_all(sender: Sender) -> list[Result]:
+    """Delete all that was sent, and return what went wrong with it."""
+    answers = [sender.client.delete(row["urls"]["self"]) for row in _all(sender.client)]
+    return [_refusal("deletion", answer) for answer in answers if not answer.is_success]
 
 
 def _all(client: httpx.Client) -> list[dict[str, Any]]:
+    """Return datasets and weights, which are listed apart."""
     found: list[dict[str, Any]] = []
-    following: dict[str, Any] | None = {"limit": 100}
-    while following:
-        page = client.get("/v1/datasets", params=following).json()
-        found += page["uploaded"]
-        following = {"limit": 100, "after": page["next"]} if page["has_more"] else None
+    for kind in ({}, {"format": "weights"}):
+        following: dict[str, Any] | None = {"limit": 100, **kind}
+        while following:
+            page = client.get("/v1/datasets", params=following).raise_for_status().json()
+            found += page["uploaded"]
+            more = {"limit": 100, "after": page["next"], **kind}
+            following = more if page["has_more"] else None
     return found
 
 

@@ -1,13 +1,14 @@
-"""Networks of other libraries, and modules of one's own: planned, shared, trained, read back.
+"""Networks of other libraries, and modules of one's own, that the project has not seen before.
 
-Run `python -m benchmarks.unseen`; `--write` puts the table into docs/architectures.md, `--only hf`
-takes those of one source.
+Each is planned, shared, trained for a step, saved and read. Run `python -m benchmarks.unseen`;
+`--write` puts the table into docs/architectures.md, `--only hf` takes those of one source.
 """
 
 import argparse
 import functools
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from npas.errors import InfeasibleBudgetError, NpasError
 from npas.spec import ArchitectureSpec
 from torch import Tensor, nn
 
-from benchmarks.own_modules import MODULES, Example
+from benchmarks.own_modules import Example
 from benchmarks.timing import table, write_section
-from benchmarks.unseen_networks import HF, TIMM, TORCHVISION
+from benchmarks.unseen_modules import FURTHER
+from benchmarks.unseen_networks import HF, HF_MODULES, OUTSIDE, TIMM
 
 PAGE = Path(__file__).parent.parent / "docs" / "architectures.md"
 FRACTIONS = (0.5, 0.1)
+_Modules = Mapping[str, tuple[Callable[[], nn.Module], Callable[[], Example]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +41,7 @@ class Subject:
         architecture: a spec, or the module itself.
         build: makes it, with the same values at every call.
         inputs: makes what it reads, in order or by name.
+        is_own: whether it is a module that only its file can be read into.
     """
 
     source: str
@@ -45,40 +49,36 @@ class Subject:
     architecture: Callable[[], Any]
     build: Callable[[], nn.Module]
     inputs: Callable[[], Example]
-
-    @property
-    def is_own(self) -> bool:
-        """Tell whether it is a module that only its file can be read into."""
-        return self.source == "own module"
+    is_own: bool = False
 
 
-def listed(names: tuple[str, ...], source: str) -> Iterator[Subject]:
+def listed(specs: Mapping[str, ArchitectureSpec], source: str) -> Iterator[Subject]:
     """Yield networks that architectures of the library name."""
-    for name in names:
-        spec = arch.resolve(ArchitectureSpec(name=name))
+    for name, spec in specs.items():
+        resolved = functools.partial(arch.resolve, spec)
         yield Subject(
             source=source,
-            name=name.partition(":")[2],
-            architecture=functools.partial(_itself, spec),
-            build=functools.partial(arch.build, spec, seed=0),
-            inputs=functools.partial(_example, spec),
+            name=name,
+            architecture=resolved,
+            build=functools.partial(_built, resolved),
+            inputs=functools.partial(_example, resolved),
         )
 
 
-def _itself(spec: ArchitectureSpec) -> ArchitectureSpec:
-    return spec
+def _built(resolved: Callable[[], ArchitectureSpec]) -> nn.Module:
+    return arch.build(resolved(), seed=0)
 
 
-def _example(spec: ArchitectureSpec) -> tuple[Tensor]:
-    return (arch.example_input(spec),)
+def _example(resolved: Callable[[], ArchitectureSpec]) -> tuple[Tensor]:
+    return (arch.example_input(resolved()),)
 
 
-def own() -> Iterator[Subject]:
-    """Yield modules as users write them."""
-    for name, (make, example) in MODULES.items():
+def modules(found: _Modules, source: str) -> Iterator[Subject]:
+    """Yield modules as users write them, or have them of another library."""
+    for name, (make, example) in found.items():
         build = functools.partial(_made, make, example)
         yield Subject(
-            source="own module", name=name, architecture=build, build=build, inputs=example
+            source=source, name=name, architecture=build, build=build, inputs=example, is_own=True
         )
 
 
@@ -93,11 +93,12 @@ def _made(make: Callable[[], nn.Module], example: Callable[[], Example]) -> nn.M
 
 def subjects() -> dict[str, list[Subject]]:
     """Return all networks by source."""
+    timm = {name: ArchitectureSpec(name=f"timm:{name}") for name in TIMM}
+    outside = {name: ArchitectureSpec(name=f"hf:{name}") for name in OUTSIDE}
     return {
-        "timm": list(listed(tuple(f"timm:{name}" for name in TIMM), "timm")),
-        "hf": list(listed(HF, "hf")),
-        "torchvision": list(listed(tuple(f"torchvision:{n}" for n in TORCHVISION), "torchvision")),
-        "own": list(own()),
+        "timm": list(listed(timm, "timm")),
+        "hf": [*listed(HF | outside, "hf"), *modules(HF_MODULES, "hf, as a module")],
+        "own": list(modules(FURTHER, "own module")),
     }
 
 
@@ -108,13 +109,13 @@ def tried(subject: Subject, fraction: float) -> str:
     except InfeasibleBudgetError as error:
         return f"refused: at least {error.minimum / planned(subject, method='dense').dense:.0%}"
     except NpasError as error:
-        return f"refused: {error.message}"
+        return f"refused: {_short(error)}"
     net = npas.share(subject.build(), plan)
-    inputs = subject.inputs()
-    answers = functools.partial(_answers, inputs=inputs)
+    torch.manual_seed(1)
+    answers = functools.partial(_answers, inputs=subject.inputs())
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
     net.train()
-    torch.autograd.backward(answers(net))
+    torch.autograd.backward([each.square().mean() for each in answers(net)])
     optimizer.step()
     count = sum(p.numel() for p in net.parameters() if p.requires_grad)
     if count > plan.ledger.budget:
@@ -124,7 +125,8 @@ def tried(subject: Subject, fraction: float) -> str:
         path = Path(folder) / "model.safetensors"
         npas.save(net, path)
         loaded = npas.load(path, into=subject.build()) if subject.is_own else npas.load(path)
-        is_equal = torch.equal(answers(loaded), answers(net))
+        pairs = zip(answers(loaded), answers(net), strict=True)
+        is_equal = all(torch.equal(one, other) for one, other in pairs)
     return "equal" if is_equal else "FAILED: other outputs after reading the file"
 
 
@@ -135,46 +137,58 @@ def planned(subject: Subject, **options: Any) -> npas.Plan:
     return npas.plan(subject.architecture(), **options)
 
 
-def _answers(network: nn.Module, inputs: Example) -> Tensor:
-    return _sum(network(**inputs) if isinstance(inputs, Mapping) else network(*inputs))
+def _answers(network: nn.Module, inputs: Example) -> list[Tensor]:
+    return _flat(network(**inputs) if isinstance(inputs, Mapping) else network(*inputs))
 
 
-def _sum(outputs: Any) -> Tensor:
-    """Return one number that changes with each output."""
+def _flat(outputs: Any) -> list[Tensor]:
+    """Return the tensors that a network answers with, of whatever holds them."""
     if isinstance(outputs, Tensor):
-        return outputs.float().square().sum()
+        return [outputs]
     values = outputs.values() if isinstance(outputs, Mapping) else outputs
-    return torch.stack([_sum(each) for each in values]).sum()
+    return [tensor for each in values for tensor in _flat(each)]
 
 
 def row(subject: Subject) -> list[str]:
     """Try one network at all budgets and return its row of the table."""
-    dense = planned(subject, method="dense").dense
-    return [
-        subject.source,
-        subject.name,
-        f"{dense / 1e6:.2f}",
-        *(_attempt(subject, fraction) for fraction in FRACTIONS),
-    ]
+    tries = [_attempt(subject, fraction) for fraction in FRACTIONS]
+    return [subject.source, subject.name, _millions(subject), *tries]
 
 
 def _attempt(subject: Subject, fraction: float) -> str:
     try:
         return tried(subject, fraction)
     except Exception as error:  # whatever it is, it belongs into the table
-        return f"FAILED: {type(error).__name__}: {error}"
+        return f"FAILED: {type(error).__name__}: {_short(error)}"
+
+
+def _short(error: Exception) -> str:
+    """Return the beginning of what an error says, in one line that a table can hold."""
+    told = error.message if isinstance(error, NpasError) else str(error)
+    return " ".join(told.split()).replace("|", "/")[:160]
+
+
+def _millions(subject: Subject) -> str:
+    """Return how many parameters a network has, in millions, where it can be told."""
+    try:
+        return f"{planned(subject, method='dense').dense / 1e6:.2f}"
+    except Exception:  # which the tries tell of
+        return "unknown"
 
 
 def summary(rows: list[list[str]]) -> str:
-    """Return the counts in a sentence."""
-    cells = [cell for line in rows for cell in line[3:]]
-    equal = sum(cell == "equal" for cell in cells)
-    refused = sum(cell.startswith("refused") for cell in cells)
+    """Return the counts in a few sentences."""
+    sources = Counter(line[0] for line in rows)
+    tries = [cell for line in rows for cell in line[3:]]
+    equal = sum(cell == "equal" for cell in tries)
+    refused = sum(cell.startswith("refused") for cell in tries)
+    both = sum(set(line[3:]) == {"equal"} for line in rows)
     return (
-        f"{len(rows)} networks, each at {' and '.join(f'{f:.0%}' for f in FRACTIONS)} of its size "
-        f"by the default method: of {len(cells)} tries {equal} came back from their files with "
-        f"equal outputs, {refused} were refused with a reason, {len(cells) - equal - refused} "
-        "failed."
+        f"{len(rows)} networks ({', '.join(f'{n} {name}' for name, n in sources.items())}), each "
+        f"at {' and '.join(f'{f:.0%}' for f in FRACTIONS)} of its size by the default method: of "
+        f"{len(tries)} tries {equal} came back from their files with equal outputs, {refused} "
+        f"were refused with a reason, {len(tries) - equal - refused} failed. {both} networks "
+        "came back at every budget."
     )
 
 
@@ -182,7 +196,7 @@ def main() -> None:
     """Try all networks, print the table, and write it where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the table into the page")
-    parser.add_argument("--only", choices=("timm", "hf", "torchvision", "own"))
+    parser.add_argument("--only", choices=("timm", "hf", "own"))
     args = parser.parse_args()
     rows = []
     for source, found in subjects().items():

@@ -15,9 +15,12 @@ import uvicorn
 from fastapi import FastAPI
 from npas.plans import Plan
 from npas_api.app import create_app
+from npas_local.checking import Checker
 from npas_store import artifacts, blobs, claims, lineage, plans
 from npas_store.database import reading, transaction
 from npas_store.tables import Job
+
+from benchmarks.hostile_service import SETTINGS
 
 STOP_SECONDS = 60
 """So long an application may take to stop, on a machine that does much else."""
@@ -126,6 +129,25 @@ def deliver_network(claim: Callable[[], Job], tmp_path: Path) -> Callable[..., t
         return job.id, blob.sha256
 
     return finish
+
+
+@pytest.fixture
+def checked(store: Path, in_environment: Callable[..., Any]) -> Iterator[None]:
+    """Have uploads checked beside a test, as a loop of the API does."""
+    assert store.is_dir()
+    checker, over = Checker(), threading.Event()
+
+    def check() -> None:
+        while not over.wait(0.05):
+            checker.check_all()
+
+    with in_environment(**SETTINGS):
+        thread = threading.Thread(target=check)
+        thread.start()
+        yield
+        checker.stop()
+        over.set()
+        thread.join()
 
 
 @pytest.fixture

@@ -1,35 +1,13 @@
 """Forty of the hostile uploads that `benchmarks.hostile_uploads` sends by thousands."""
 
-import threading
-
 import pytest
-from npas_local.checking import Checker
 from npas_store import uploads
 
 from benchmarks.hostile_files import KINDS, made
-from benchmarks.hostile_service import CAPS, SETTINGS, files, watched
+from benchmarks.hostile_service import CAPS, files, watched
 from benchmarks.hostile_uploads import MEGABYTE, WAYS, storm, table
 
 NUMBER = 3 * max(len(WAYS), len(KINDS) // 2)
-
-
-@pytest.fixture
-def checked(store, in_environment):
-    """Have datasets checked beside a test, as a loop of the API does."""
-    assert store.is_dir()
-    checker, over = Checker(), threading.Event()
-
-    def check():
-        while not over.wait(0.05):
-            checker.check_all()
-
-    with in_environment(**SETTINGS):
-        thread = threading.Thread(target=check)
-        thread.start()
-        yield
-        checker.stop()
-        over.set()
-        thread.join()
 
 
 @pytest.mark.usefixtures("checked")

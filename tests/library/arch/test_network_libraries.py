@@ -130,6 +130,38 @@ def test_shared_at_half_the_size_it_is_saved_and_loaded_to_the_bit(name, tmp_pat
         assert torch.equal(npas.load(path)(images), model.eval()(images))
 
 
+def test_network_that_was_trained_before_it_is_saved_is_what_its_plan_says(tmp_path):
+    spec = spec_of("hf:swin", size=30, input_channels=1)  # 8 patches a side, then 4: one window
+    model = npas.share(arch.build(spec, seed=0), npas.plan(spec, budget=BudgetSpec(fraction=0.6)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    model(arch.example_input(spec)).square().mean().backward()
+    optimizer.step()
+    path, images = tmp_path / "a.safetensors", arch.example_input(spec)
+    npas.save(model, path)
+    with torch.no_grad():
+        assert torch.equal(npas.load(path)(images), model.eval()(images))
+
+
+@pytest.mark.parametrize("size", [28, 32, 52, 60])
+def test_windows_are_clamped_as_a_first_run_clamps_them(size):
+    spec = spec_of("hf:swin", size=size)
+    network = arch.build(spec, seed=0).eval()
+    blocks = [block for stage in network.swin.encoder.layers for block in stage.blocks]
+    built = [(block.window_size, block.shift_size) for block in blocks]
+    for number, block in enumerate(blocks):
+        block.window_size, block.shift_size = 4, number % 2 * 2
+    network(arch.example_input(spec))
+    assert [(block.window_size, block.shift_size) for block in blocks] == built
+    assert built[1] == (4, 2)
+
+
+def test_whole_numbers_stay_whole_where_a_field_is_one():
+    options = SMALL["hf:dinov2"] | {"mlp_ratio": 2}
+    spec = ArchitectureSpec(name="hf:dinov2", input_size=32, options=options)
+    layers = {layer.name: layer.shape for layer in table_of(arch.resolve(spec)).layers}
+    assert layers["dinov2.encoder.layer.0.mlp.fc1.weight"] == (64, 32)
+
+
 def test_timms_own_names_and_numbers_are_kept():
     ours = npas.build("timm:test_resnet", seed=3)
     torch.manual_seed(3)
@@ -173,6 +205,12 @@ def test_small_stem_keeps_the_size_of_images():
         ({"name": "hf:vit", "options": {"depths": "1,2"}}, "options/depths", "it has hidden_size"),
         ({"name": "hf:resnet", "options": {"depths": 3}}, "options/depths", "a list in text"),
         ({"name": "hf:vit", "options": {"patch_size": "8,8"}}, "options/patch_size", "a number"),
+        (
+            {"name": "hf:dinov2", "options": {"mlp_ratio": 2.5}},
+            "options/mlp_ratio",
+            "whole number",
+        ),
+        ({"name": "hf:resnet", "options": {"layer_type": "wide"}}, "", "layer_type=wide"),
         ({"name": "hf:swin", "options": {"num_heads": "5,5,5,5"}}, "options", "do not suit"),
         ({"name": "hf:resnet", "options": {"depths": "2,x"}}, "options/depths", "depths"),
         ({"name": "hf:textnet", "input_channels": 1}, "input_channels", "3 channels"),

@@ -5,6 +5,7 @@ code comes from there.
 """
 
 import functools
+import math
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -39,7 +40,8 @@ REFUSED = {
 _UNREAD = (".embeddings.mask_token", "vision_model.post_layernorm.")
 """Of some types, what no logit depends on. They stay, frozen, as files have them."""
 
-_WRONG = (TypeError, ValueError, AssertionError, RuntimeError, LookupError, ArithmeticError)
+_CLAMP = "set_shift_and_window_size"
+"""What blocks of some types call when they run."""
 
 Count = Annotated[int, Field(ge=1, le=16384)]
 Counts = Count | Annotated[str, StringConstraints(pattern=r"^\d{1,5}(,\d{1,5}){0,7}$")]
@@ -161,10 +163,12 @@ class HfFamily:
         """Return the network; InvalidSpecError for a field that its type does not have."""
         kind = spec.name.removeprefix(PREFIX)
         try:
-            return _model(_configuration(kind, spec))
-        except InvalidSpecError:
+            model = _model(_configuration(kind, spec))
+            _clamp_windows(model, spec)
+            return model
+        except (InvalidSpecError, MemoryError):
             raise
-        except _WRONG as error:
+        except Exception as error:  # transformers has kinds of its own, of no common class
             raise InvalidSpecError(
                 f"transformers cannot build {kind} with {spec.options}: {error}",
                 field="/architecture",
@@ -235,6 +239,12 @@ def _field(kind: str, usual: Any, name: str, value: Any) -> Any:
             'a list in text, such as "2,2,6,2"' if is_list else "text" if is_text else "a number"
         )
         raise InvalidSpecError(f"{name} of hf:{kind} is {form}, not {value!r}", field=pointer)
+    if type(own) is int and isinstance(value, float):
+        if not value.is_integer():
+            raise InvalidSpecError(
+                f"{name} of hf:{kind} is a whole number, not {value!r}", field=pointer
+            )
+        return int(value)
     return [int(each) for each in value.split(",")] if is_list else value
 
 
@@ -247,6 +257,26 @@ def _model(config: Any) -> nn.Module:
         if any(each in name for each in _UNREAD):
             parameter.requires_grad_(False)
     return model
+
+
+def _clamp_windows(model: nn.Module, spec: ArchitectureSpec) -> None:
+    """Make windows no larger than what they look at, and leave the shift of such ones out.
+
+    transformers' Swin does it when it first runs: a network that ran would have other settings
+    than one that is built for its weights.
+    """
+    stages: list[Any] = [
+        each for each in model.modules() if hasattr(each, "blocks") and hasattr(each, "downsample")
+    ]
+    if not any(hasattr(block, _CLAMP) for stage in stages for block in stage.blocks):
+        return
+    config: Any = model.config
+    length = math.ceil(spec.input_size / _of_images(config).patch_size)
+    for stage in stages:
+        for block in stage.blocks:
+            getattr(block, _CLAMP)((length, length))
+        if stage.downsample is not None:
+            length = math.ceil(length / 2)
 
 
 FAMILY = HfFamily()

@@ -26,8 +26,11 @@ KEY = "npas"
 """Of the metadata, as in a file that is not coded."""
 
 _ABOUT = "about"
-_MOST_ABOUT = 64 << 20
-"""Bytes of plan, table and what lies beside them; the largest plan takes a tenth of it."""
+_MOST_ABOUT = 16 << 20
+"""Bytes of plan, table and what lies beside them; the largest plan takes less than half of it.
+
+Read as JSON they may take fifteen times as much memory.
+"""
 
 _FREE_ABOUT, _ABOUT_PER_BYTE = 1 << 20, 256
 """Bytes of them in any file, and for each byte that they are coded in: plans are coded in 1/60 or
@@ -155,6 +158,8 @@ class CodedFile:
             parts = {name: _bytes_of(file, name) for name in file.keys()}  # noqa: SIM118
         about = parts.pop(_ABOUT, b"")
         note = json.loads(unpacked(about, most=_most_about(about)))
+        if not isinstance(note, dict):
+            raise CheckpointError("what it tells of its network is no table")
         digest = note.pop("digest", None)
         if digest != _digest(note, parts):
             raise CheckpointError(

@@ -233,6 +233,22 @@ def test_what_no_reader_would_expand_is_not_written(network, tmp_path):
     assert not any(p.any() for p in npas.load(path).parameters())
 
 
+def test_what_a_file_tells_of_its_network_is_at_most_so_long(saved, tmp_path):
+    bits = np.random.default_rng(0).integers(48, 50, 17 << 20, dtype=np.uint8)
+    about = np.frombuffer(brotli.compress(bits.tobytes(), quality=2), np.uint8)
+    save_file({**load_file(saved[1]), "about": about}, tmp_path / "long", METADATA)
+    with pytest.raises(CheckpointError, match="more than the 16,777,216 bytes"):
+        npas.load(tmp_path / "long")
+
+
+@pytest.mark.parametrize("told", [b"[]", b"5", b"null"])
+def test_what_a_file_tells_of_its_network_is_a_table(saved, tmp_path, told):
+    about = np.frombuffer(brotli.compress(told), np.uint8)
+    save_file({**load_file(saved[1]), "about": about}, tmp_path / "odd", METADATA)
+    with pytest.raises(CheckpointError, match="is no table"):
+        npas.load(tmp_path / "odd")
+
+
 def _larger(note, table):
     table["codes"][0][1] = [1 << 20, 1 << 10]
     return note, table
