@@ -52,11 +52,11 @@ def input_products(
         for module, mode in modes.items():
             module.training = mode
     found = {key: (total / counts[key]).float().cpu() for key, total in sums.items()}
-    for (network, parameter), products in found.items():
+    for (name, parameter), products in found.items():
         if not bool(products.isfinite().all()):
             raise DataError(
-                f"what {network}/{parameter} reads came out infinite or NaN: the network's weights "
-                "do not suit these inputs"
+                f"what {name}/{parameter} reads came out infinite or NaN: the network's weights do "
+                "not suit these inputs"
             )
     return found
 
