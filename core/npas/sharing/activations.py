@@ -55,7 +55,7 @@ def input_products(
     for (name, parameter), products in found.items():
         if not bool(products.isfinite().all()):
             raise DataError(
-                f"what {name}/{parameter} reads came out infinite or NaN: the network's weights do "
+                f"what {name}/{parameter} reads came out infinite or NaN: the weights do "
                 "not suit these inputs"
             )
     return found

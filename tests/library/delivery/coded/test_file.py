@@ -77,7 +77,7 @@ def test_saved_with_other_words_beside_it_only_they_differ(saved, tmp_path):
     loaded = npas.load(saved[1])
     npas.save(loaded, tmp_path / "again", extra={"note": "another"})
     again = npas.load(tmp_path / "again")
-    assert (again.extra, again.coded) == ({"note": "another"}, loaded.coded)
+    assert (again.extra, again.origin.coded) == ({"note": "another"}, loaded.origin.coded)
     state = loaded.state_dict()
     assert all(torch.equal(tensor, state[n]) for n, tensor in again.state_dict().items())
 
