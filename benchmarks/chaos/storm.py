@@ -108,14 +108,17 @@ def _keep_busy(service: Service) -> None:
 
 
 def _target(service: Service, stage: str, chance: random.Random) -> Target | None:
-    """Wait for a training at a stage, and for a moment in it; None: all jobs have ended."""
+    """Wait for a training at a stage, and for a moment in it; None: all jobs have ended.
+
+    At any stage, where no job is left to be asked for: those that live may be past it.
+    """
     give_up = time.monotonic() + _LONGEST_WAIT
     while True:
         _keep_busy(service)
         targets = service.targets()
         found = [target for target in targets if target.stage == stage]
-        if time.monotonic() > give_up:
-            found = targets
+        if time.monotonic() > give_up or not service.left:
+            found = targets  # no other will come by
         if found:
             chosen = chance.choice(found)
             time.sleep(chance.uniform(0, 0.5))
