@@ -110,7 +110,10 @@ class Exporter:
         if process.returncode != 0:
             is_for_memory = machine.num_kills_for_memory() > kills
             raise _ended(process.returncode, folder, is_for_memory)
-        answer: dict[str, Any] = json.loads((folder / ANSWER).read_text())
+        try:
+            answer: dict[str, Any] = json.loads((folder / ANSWER).read_text())
+        except ValueError as error:
+            raise LostError(f"its answer is no JSON: {error}") from error
         return answer
 
 

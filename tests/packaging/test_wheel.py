@@ -98,19 +98,21 @@ def test_every_module_of_the_library_imports_without_extras(python, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "told", "extra"),
     [
-        ('npas.plan("torchvision:resnet18")', "torchvision is not installed"),
-        ('npas.plan("torchvison:resnet18")', "unknown architecture"),
-        ('import npas.data; npas.data.fetch("cifar10")', "torchvision is not installed"),
+        ('npas.plan("torchvision:resnet18")', "torchvision is not installed", "vision"),
+        ('npas.plan("torchvison:resnet18")', "unknown architecture", ""),
+        ('import npas.data; npas.data.fetch("cifar10")', "torchvision is not installed", "vision"),
+        ('npas.NpasModel.from_pretrained(".")', "huggingface_hub is not installed", "hub"),
+        ("npas.NpasModel(None)", "huggingface_hub is not installed", "hub"),
     ],
 )
-def test_what_needs_an_extra_says_so(python, tmp_path, code, told):
+def test_what_needs_an_extra_says_so(python, tmp_path, code, told, extra):
     ended = said(
         python, f"import npas\ntry:\n    {code}\nexcept Exception as e: print(e)", tmp_path
     )
     assert told in ended.stdout, ended
-    assert "unknown" in told or "pip install 'npas[vision]'" in ended.stdout
+    assert not extra or f"pip install 'npas[{extra}]'" in ended.stdout
 
 
 def test_programs_say_what_to_install(python, tmp_path):

@@ -67,6 +67,7 @@ def seeded(services: Path, tmp_path: Path, in_environment) -> Iterator[Path]:
 
 def _administer(statement):
     with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET statement_timeout = 0"))  # a checkpoint goes before
         connection.execute(text(statement))
 
 

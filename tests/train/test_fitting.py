@@ -262,6 +262,15 @@ def test_modules_and_labels_that_do_not_fit_are_refused():
         npas.fit(net(), (X * float("nan"), Y), epochs=1)
 
 
+def test_weights_that_the_last_step_has_spoiled_are_not_returned_as_trained():
+    """Its loss is of the weights before it."""
+    module = net()
+    weight = next(module.parameters())
+    weight.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(NonFiniteLossError, match="became infinite or NaN"):
+        npas.fit(module, (X, Y), epochs=1, batch_size=len(X))
+
+
 def test_ignored_labels_count_nowhere():
     answers = Answers(loss=None, smoothing=0.0, precision=torch.float32)
     labels = torch.tensor([0, -100, 1])

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from npas import registry
 from npas.data._arrays import Arrays, Facts
 from npas.data._npz import read_npz, read_npz_facts
+from npas.data._sampled import sampled as sampled
 from npas.data._source import Source
 from npas.errors import DataError, InvalidSpecError, UnknownNameError
 from npas.spec import DatasetSpec, ImageOptions, validation

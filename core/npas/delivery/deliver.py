@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from npas import artifacts
-from npas.data import Dataset, ImportReport, Inputs
+from npas.data import Dataset, ImportReport, Inputs, sampled
 from npas.delivery import checkpoint
 from npas.delivery.report import Report
 from npas.delivery.saving import Saving
@@ -152,7 +152,8 @@ def _folding(
     if not folded.is_exact:
         recalibrate(folded.model, _batches(result))
     path = folder / "folded.safetensors"
-    again, delivered, _ = _save_and_grade(folded.model, result, path)
+    as_if_unmeasured = replace(result, squares={})  # those are of other banks of the same names
+    again, delivered, _ = _save_and_grade(folded.model, as_if_unmeasured, path)
     looped = Looped(delivered)
     return {
         "threshold": threshold,
@@ -171,13 +172,12 @@ def _folding(
 
 
 def _batches(result: Result) -> Iterator[torch.Tensor]:
-    """Yield inputs to measure statistics with: training images as they are, any order."""
-    images = result.dataset.x_train
-    generator = torch.Generator().manual_seed(result.spec.seed)
-    order = torch.randperm(len(images), generator=generator)[:RECALIBRATION_IMAGES]
-    for chosen in torch.split(order, RECALIBRATION_BATCH):
-        if len(chosen) == RECALIBRATION_BATCH or len(order) < RECALIBRATION_BATCH:
-            yield result.inputs(images[chosen].to(result.device))
+    """Yield inputs to measure statistics with."""
+    chosen = sampled(
+        result.dataset.x_train, RECALIBRATION_IMAGES, RECALIBRATION_BATCH, seed=result.spec.seed
+    )
+    for images in chosen:
+        yield result.inputs(images.to(result.device))
 
 
 def _save_and_grade(

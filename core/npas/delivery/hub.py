@@ -17,9 +17,31 @@ from npas.sharing.model import SharedModel, check_shared
 MODEL_FILE = "model.safetensors"
 """Of a repository; beside it are README.md, the card, and config.json, the report."""
 
-_HUB = registry.imported("huggingface_hub", extra="hub")
-_Mixin: Any = _HUB.ModelHubMixin
 _TAGS = ["npas", "parameter-sharing"]
+
+
+def _hub() -> Any:
+    return registry.imported("huggingface_hub", extra="hub")
+
+
+class _Missing:
+    """Stands for the mixin where its package is not installed, and says so when it is used."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Take what the mixin is told of a class."""
+
+    def __new__(cls, *_args: Any, **_options: Any) -> Self:
+        """Raise MissingPackageError."""
+        _hub()
+        raise AssertionError("it is installed, and was not when npas was imported")
+
+    @classmethod
+    def from_pretrained(cls, *_args: Any, **_options: Any) -> Self:
+        """Raise MissingPackageError."""
+        return cls.__new__(cls)
+
+
+_Mixin: Any = _hub().ModelHubMixin if registry.is_installed("huggingface_hub") else _Missing
 
 
 class NpasModel(_Mixin, library_name="npas", tags=_TAGS):  # type: ignore[misc, call-arg]  # optional
@@ -97,7 +119,7 @@ class NpasModel(_Mixin, library_name="npas", tags=_TAGS):  # type: ignore[misc, 
         """Read the model file; what the mixin found in config.json is the report."""
         path = Path(model_id) / MODEL_FILE
         if not Path(model_id).is_dir():
-            path = _HUB.hf_hub_download(model_id, MODEL_FILE, **options)
+            path = _hub().hf_hub_download(model_id, MODEL_FILE, **options)
         return cls(load(path, into=into), report=report)
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -110,7 +132,7 @@ class NpasModel(_Mixin, library_name="npas", tags=_TAGS):  # type: ignore[misc, 
         """Return the card, a `ModelCard`; of a file that was not written it says nothing."""
         del args, options
         about = self._hub_mixin_info.model_card_data.to_yaml()
-        return _HUB.ModelCard(f"---\n{about}\n---\n{card(self.net, self.report, self._of_file)}")
+        return _hub().ModelCard(f"---\n{about}\n---\n{card(self.net, self.report, self._of_file)}")
 
 
 def card(
@@ -181,7 +203,7 @@ def _plan_facts(plan: Plan) -> list[tuple[str, str]]:
     return facts
 
 
-_TOLD = ("dataset", "accuracy", "baselines", "training", "epochs", "seed", "duration_seconds")
+_TOLD = ("dataset", "accuracy", "epochs_done", "start", "distillation", "seed", "seconds")
 """Parts of a report that a card tells, where they are."""
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
+from npas.data import sampled
 from npas.folding.recalibration import recalibrate
 from npas.jobs.context import RunContext
 from npas.jobs.start import begun, is_joining
@@ -43,7 +43,7 @@ def is_fitted(context: RunContext, plan: Plan) -> bool:
 
 
 def _batches(context: RunContext, num_images: int) -> Iterator[Tensor]:
-    """Yield inputs: training images as they are, the first ones."""
-    for images in torch.split(context.dataset.x_train[:num_images], IMAGES_AT_ONCE):
-        if len(images) == IMAGES_AT_ONCE or len(context.dataset.x_train) < IMAGES_AT_ONCE:
-            yield context.inputs(images.to(context.device))
+    """Yield inputs: training images as they are."""
+    images = context.dataset.x_train
+    for chosen in sampled(images, num_images, IMAGES_AT_ONCE, seed=context.spec.seed):
+        yield context.inputs(chosen.to(context.device))

@@ -44,16 +44,20 @@ def boards() -> Mapping[str, Board]:
     Raises:
         ValueError: the file that `NPAS_BOARDS` names is missing, or is not a table of boards.
     """
-    known = _BOARDS.validate_json((Path(__file__).parent / "boards.json").read_bytes())
+    known = _read(Path(__file__).parent / "boards.json")
     given = os.environ.get(BOARDS)
     if not given:
         return known
     try:
-        own = _BOARDS.validate_json(Path(given).read_bytes())
-        return known | {_canonical(name): board for name, board in own.items()}
+        return known | _read(Path(given))
     except (OSError, ValidationError) as error:
         form = json.dumps({"my-board": {"flash_bytes": 262144, "program_bytes": 65536}})
         raise ValueError(f"{BOARDS} names {given}, which is no table such as {form}") from error
+
+
+def _read(path: Path) -> dict[str, Board]:
+    found = _BOARDS.validate_json(path.read_bytes())
+    return {_canonical(name): board for name, board in found.items()}
 
 
 def file_bytes(name: str) -> int:

@@ -150,6 +150,7 @@ class Fitting:
             raise DataError("train gave no batch in an epoch; a generator can be read only once")
         loss, accuracy = _means(sums)
         self._check(loss)
+        self._check_weights()
         score = (None, None) if self.held_out is None else self.grade(self.held_out, number + 1)
         return Epoch(
             epoch=number + 1,
@@ -224,12 +225,21 @@ class Fitting:
 
     def _check(self, loss: float) -> None:
         if not math.isfinite(loss):
-            rate = self.setting.spec.learning_rate
-            raise NonFiniteLossError(
-                f"the loss is {loss}: lower learning_rate (it is {rate:g}), "
-                "add warmup_epochs, or look for NaN in the data",
-                field="/training/learning_rate",
-            )
+            raise self._diverged(f"the loss is {loss}")
+
+    def _check_weights(self) -> None:
+        """Check what the last step of an epoch left: its loss was of the weights before it."""
+        for name, tensor in self._weights().items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise self._diverged(f"{name} became infinite or NaN")
+
+    def _diverged(self, what: str) -> NonFiniteLossError:
+        rate = self.setting.spec.learning_rate
+        return NonFiniteLossError(
+            f"{what}: lower learning_rate (it is {rate:g}), add warmup_epochs, or look for NaN in "
+            "the data",
+            field="/training/learning_rate",
+        )
 
 
 def _means(sums: EpochSums) -> tuple[float, float | None]:

@@ -5,13 +5,14 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from huggingface_hub.errors import HFValidationError
-from npas.delivery.hub import NpasModel
+from npas.delivery.hub import _TOLD, NpasModel
+from npas.delivery.report import Report
 from npas.errors import CheckpointError, InvalidSpecError
 
 REPORT = {
     "dataset": "digits",
     "accuracy": 0.9123456,
-    "training": {"epochs": 3, "optimizer": "sgd"},
+    "distillation": {"teacher": "start", "accuracy": 0.95},
     "unknown": "left out",
 }
 
@@ -41,11 +42,19 @@ def test_the_card_tells_what_is_known(tmp_path):
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.library_name == "npas"
     assert card.data.tags == ["model_hub_mixin", "npas", "parameter-sharing"]
-    for told in ("| accuracy | 0.9123 |", "| dataset | digits |", "| training, epochs | 3 |"):
+    for told in (
+        "| accuracy | 0.9123 |",
+        "| dataset | digits |",
+        "| distillation, teacher | start |",
+    ):
         assert told in card.text
     plan = npas.load(tmp_path / "model.safetensors").plan
     assert f"{plan.ledger.total:,} of the {plan.ledger.dense:,}" in card.text
     assert "left out" not in card.text
+
+
+def test_parts_that_a_card_tells_are_those_of_reports():
+    assert set(_TOLD) <= Report.model_fields.keys()
 
 
 def test_a_card_without_a_report_tells_of_the_plan(tmp_path):

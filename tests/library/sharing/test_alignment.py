@@ -43,6 +43,12 @@ def test_assignment_is_the_best_of_all(size, seed):
     assert gain[rows, found].sum() == best
 
 
+def test_declared_network_has_the_hidden_units_of_the_module():
+    module = npas.build("resnet-14")
+    declared = npas.build(npas.declare(module, torch.randn(2, 3, 32, 32)))
+    assert len(hidden_units(declared)) == len(hidden_units(module)) == 6
+
+
 @pytest.mark.parametrize(
     ("name", "size", "groups", "changed"),
     [

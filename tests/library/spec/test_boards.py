@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 def test_boards_have_room_for_a_file():
     for name, board in boards().items():
+        assert file_bytes(name.upper().replace("-", "_")) == board.file_bytes
         assert 0 < board.file_bytes <= board.flash_bytes, name
         assert name == name.lower()
     assert boards()["nano-33-ble"].flash_bytes == 1 << 20

@@ -17,9 +17,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from npas.delivery.coded.file import CodedFile, Content, is_coded
-from npas.delivery.coded.layout import Table
+from npas.delivery.coded.layout import _KINDS, Table
 from npas.errors import CheckpointError
 from safetensors.numpy import load_file, save_file
+from torch import nn
 
 FEW = settings(deadline=None, derandomize=True, max_examples=25)
 METADATA = {"npas": '{"format": "npas-coded-1"}'}
@@ -123,6 +124,24 @@ def test_too_few_bytes_are_refused_with_the_least_and_that_fits(network, tmp_pat
     least = int(str(refused.value).split("takes ")[1].split(" ")[0].replace(",", ""))
     npas.save(model, tmp_path / "model", bytes=least + 20)
     assert (tmp_path / "model").stat().st_size <= least + 20
+
+
+def test_page_decodes_every_type_that_a_file_may_hold(tmp_path):
+    page = DECODER.read_text(encoding="utf-8")
+    scope = {}
+    exec(page.split("```python")[1].split("```")[0], scope)
+    assert set(scope["TYPES"]) == set(_KINDS)
+    kept = {str(kind): torch.tensor([1, 0, 1]).to(kind) for kind in _KINDS.values()}
+    module = nn.Linear(32, 40)
+    for name, tensor in kept.items():
+        module.register_buffer(name.replace(".", "_"), tensor)
+    plan = npas.plan(module, budget={"bytes": 3500}, example=torch.zeros(2, 32))
+    npas.save(npas.share(module, plan, fit=True), tmp_path / "model")
+    assert is_coded(tmp_path / "model")
+    tensors, _ = scope["read"](tmp_path / "model")
+    for name, tensor in kept.items():
+        (found,) = (each for key, each in tensors.items() if key.endswith(name.replace(".", "_")))
+        assert found.tolist() == tensor.float().tolist()
 
 
 def test_page_decodes_a_file_with_numpy_and_brotli_alone(saved, tmp_path):
