@@ -183,7 +183,11 @@ def _read(path: str | os.PathLike[str]) -> tuple[Plan, dict[str, Any], str | Non
             note = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
         found, digests = note.get("format"), note.pop("digests", None)
         if found is None:
-            raise CheckpointError(f"{path} holds tensors without a plan; npas.save writes both")
+            raise CheckpointError(
+                f"{path} holds tensors without a plan; npas.save writes both. Weights alone are "
+                "for module.load_state_dict(safetensors.torch.load_file(path)); npas.plan and "
+                "npas.convert go on from there, and a job takes them as its start"
+            )
         if found not in (FORMAT, BEFORE_DIGESTS):
             raise CheckpointError(
                 f"{path} is of format {found!r}; this version reads {FORMAT!r} and "

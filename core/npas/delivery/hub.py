@@ -146,7 +146,10 @@ def card(
         of_file: names and values, in words.
     """
     plan = net.plan
-    names = ", ".join(each.architecture.name for each in plan.networks)
+    own = {e.name: e.architecture.module for e in plan.networks if e.architecture.module}
+    names = ", ".join(
+        own[e.name].kind if e.name in own else e.architecture.name for e in plan.networks
+    )
     ledger = plan.ledger
     budget = f"{ledger.budget:,}" if plan.file is None else f"{plan.file.bytes:,} bytes of file"
     lines = [
@@ -164,13 +167,24 @@ def card(
         "```python",
         "import npas",
         "",
-        'net = npas.NpasModel.from_pretrained("OWNER/NAME").net  # or a folder',
-        f'net = npas.load("{MODEL_FILE}")  # the file alone',
-        f'plain = npas.load("{MODEL_FILE}", materialise=True)  # without npas in forward',
+        *_calls(", into=MODULE" if own else ""),
         "```",
         "",
+        *(
+            ["`MODULE` is a fresh module of the class above, from its own code.", ""]
+            if own
+            else []
+        ),
     ]
     return "\n".join(lines)
+
+
+def _calls(into: str) -> list[str]:
+    return [
+        f'net = npas.NpasModel.from_pretrained("OWNER/NAME"{into}).net  # or a folder',
+        f'net = npas.load("{MODEL_FILE}"{into})  # the file alone',
+        f'plain = npas.load("{MODEL_FILE}"{into}, materialise=True)  # without npas in forward',
+    ]
 
 
 def _file_facts(path: Path, net: SharedModel) -> list[tuple[str, str]]:

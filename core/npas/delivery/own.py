@@ -121,7 +121,14 @@ def _check(path: str | os.PathLike[str], name: str, network: nn.Module, plan: Pl
         try:
             check_structure({name: network}, alone)
         except PlanError as error:
-            raise CheckpointError(f"{path} is not of this module: {error}") from error
+            told = f"{path} is not of this module: {error}"
+            if spec.architecture.graph is not None:
+                told += (
+                    "; the file is of a module that was declared: its weights are put into the "
+                    "module itself by module.load_state_dict(npas.load(path, "
+                    "materialise=True).state_dict())"
+                )
+            raise CheckpointError(told) from error
         return
     wrong = difference(network, spec.architecture.module, is_read=True)
     if wrong:

@@ -44,8 +44,9 @@ def plan(
         architecture: "wrn-28-10", an architecture, several named networks, or a whole request,
             which brings all that a request has along: give none of it beside it. Or any
             `nn.Module`, or several by name, which are looked at and left as they are.
-        budget: trainable parameters of all networks together, or {"fraction": 0.25} of the dense
-            size. None: no limit but the method's own (the dense size, where it needs one).
+        budget: trainable parameters of all networks together, {"fraction": 0.25} of the dense
+            size, {"bytes": 96_000} of the file, or {"device": NAME} for what a board has room
+            for. None: no limit but the method's own (the dense size, where it needs one).
         method: name of a sharing method, or its spec.
         dataset: sets sizes that the architecture leaves open.
         evidence: what a search stage measured, to refine the plan.
@@ -60,14 +61,15 @@ def plan(
         **options: options of the method.
 
     Returns:
-        A plan whose total is at most the budget. The same input gives the same plan, byte for
-        byte. An option that does nothing in the plan is warned of (`UserWarning`).
+        A plan whose total, or whose file, is at most the budget. The same input gives the same
+        plan, byte for byte. An option that does nothing in the plan is warned of (`UserWarning`).
 
     Raises:
         UnknownNameError: no such architecture, method or dataset.
         InvalidSpecError: a value that is not allowed.
         PlanError: the evidence is of other networks.
         InfeasibleBudgetError: the budget is below the method's minimum, which is in the error.
+        MissingPackageError: the budget is in bytes, and brotli is not installed.
 
     Example:
         >>> import npas

@@ -8,6 +8,7 @@ from huggingface_hub.errors import HFValidationError
 from npas.delivery.hub import _TOLD, NpasModel
 from npas.delivery.report import Report
 from npas.errors import CheckpointError, InvalidSpecError
+from torch import nn
 
 REPORT = {
     "dataset": "digits",
@@ -120,3 +121,12 @@ def test_a_plan_in_bytes_holds_in_a_repository_and_its_card_tells_them(tmp_path)
 def test_a_plain_file_says_so(tmp_path):
     NpasModel(network()).save_pretrained(tmp_path)
     assert "| coding | none: weights as they are |" in (tmp_path / "README.md").read_text()
+
+
+def test_the_card_of_an_own_module_says_where_it_is_put(tmp_path):
+    module = nn.Sequential(nn.Linear(30, 40), nn.ReLU(), nn.Linear(40, 30))
+    plan = npas.plan(module, budget={"fraction": 0.7}, example=(torch.zeros(2, 30),))
+    NpasModel(npas.share(module, plan)).save_pretrained(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert 'from_pretrained("OWNER/NAME", into=MODULE).net' in text
+    assert "Sequential in" in text
