@@ -48,7 +48,10 @@ def check_batch(batch: object) -> None:
     """
     if not isinstance(batch, Tensor):
         kind = type(batch).__name__
-        raise DataError(f"a batch is a {kind}: give tensors of inputs, no labels")
+        raise DataError(
+            f"a batch is a {kind}: give tensors of inputs, without labels; modules of several "
+            "inputs are not measured (npas.share(module, plan, fit=True) fits their weights)"
+        )
     if not batch.numel():
         raise DataError(f"a batch of shape {tuple(batch.shape)} is empty: give several inputs")
     if not bool(batch.isfinite().all()):

@@ -176,7 +176,10 @@ def _batch(given: object, what: str) -> Batch:
     if isinstance(given, Mapping) and "labels" in given:
         given = {name: each for name, each in given.items() if name != "labels"}, given["labels"]
     if not isinstance(given, tuple | list) or len(given) != 2:
-        raise DataError(f"{what} is not pairs of inputs and labels, but {_told(given)}; {FORMS}")
+        raise DataError(
+            f"{what} is not pairs of inputs and labels, but {_told(given)}; {FORMS}; batches of "
+            "several inputs are ((a, b), labels), or a dict with `labels`"
+        )
     x, y = given
     if isinstance(x, Mapping):
         named = {str(name): each for name, each in x.items()}

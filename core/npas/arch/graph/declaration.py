@@ -139,7 +139,7 @@ def _answer(module: nn.Module, images: Tensor) -> Tensor:
         raise UndeclarableError(
             f"forward does not run in {mode} on {_described(images)} ({type(error).__name__}: "
             f"{error}); it has to run on images like those of the example, however many: "
-            "where it says how many, as in x.reshape(2, -1), let it say len(x)"
+            "where it says how many, as in x.reshape(2, -1), let it say x.shape[0]"
         ) from error
     logits = made if isinstance(made, Tensor) else getattr(made, "logits", None)
     if not isinstance(logits, Tensor):

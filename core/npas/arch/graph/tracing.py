@@ -107,7 +107,7 @@ class Tracer(TorchFunctionMode):
         else:
             raise self.undeclarable(
                 f"torch's {readings.name_of(func)} is not among the functions that a graph may "
-                "call; docs/declaring.md lists them"
+                "call, and no value may decide what is computed; docs/declaring.md lists them"
             )
         values = bindings.bound(function.signature, args, kwargs)
         reads, found = bindings.described(function.signature, values, self.read)
