@@ -193,10 +193,10 @@ def export(
     plan = net.plan if isinstance(net, SharedModel) else None
     spec, writer = check(spec, plan), target(spec.to)
     order, size = _order(net, spec, _examples(example))
-    if writer.is_graph:
-        _check_example(order)
     draft = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
+        if writer.is_graph:
+            _check_example(order)
         with torch.no_grad():
             writer.write(order, draft)
             difference = _difference(order, writer.run(order, draft))
@@ -256,6 +256,8 @@ def _check_example(order: Order) -> None:
     try:
         outputs_of(order)
     except Exception as error:  # the module is the user's: it may raise anything
+        if lacks_memory(error):
+            raise
         shapes = ", ".join(f"{each.dtype} {tuple(each.shape)}" for each in order.example)
         raise InvalidSpecError(
             f"the network does not run on the example, {shapes} ({type(error).__name__}: "
