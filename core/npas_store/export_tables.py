@@ -27,7 +27,9 @@ class Export(Row):
     facts: Mapped[Json | None]
     """How large it is, and how near to the network."""
     number: Mapped[int] = mapped_column(server_default="0")
-    """Tries begun so far; every write of one names the one it was given."""
+    """Tries begun so far; every write of one names the one it was given, so it never falls."""
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    """Tries begun since it was last asked for, without those that were given back."""
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]

@@ -1,7 +1,7 @@
 """Exports of delivered networks: asked for, made by one process at a time, kept as artifacts.
 
-A try is numbered, and every write of it names its number: one whose lease ran out, or whose job
-was deleted, can change nothing any more.
+A try is numbered, and every write of it names its number, which no other try is ever given: one
+whose lease ran out, that was given back, or whose job was deleted, can change nothing any more.
 """
 
 import re
@@ -38,7 +38,8 @@ class Making:
     Attributes:
         export_id: of the export.
         job_id: of the job.
-        number: of the try, from 1.
+        number: of the try, from 1; of no other.
+        attempt: how many tries count up to this one, since the export was asked for.
         spec: what was asked for.
         model: hash of the network's file; None: the job has none any more.
     """
@@ -46,6 +47,7 @@ class Making:
     export_id: str
     job_id: str
     number: int
+    attempt: int
     spec: Mapping[str, Any]
     model: str | None
 
@@ -76,7 +78,7 @@ def request_export(
     is_new = session.scalar(made) is not None
     row = session.scalars(select(Export).filter_by(**own).with_for_update()).one()
     if row.state == "failed" or (row.state == "succeeded" and not _is_stored(session, row)):
-        row.state, row.reason, row.number, row.finished_at = "queued", None, 0, None
+        row.state, row.reason, row.attempts, row.finished_at = "queued", None, 0, None
         row.lease_until, row.artifact, row.facts, is_new = None, None, dict(facts), True
         session.flush()
     return row, is_new
@@ -140,17 +142,19 @@ def take_export(session: Session) -> Making | None:
     query = select(Export).where(Export.state.in_(("queued", "running")), is_free)
     query = query.order_by(Export.created_at, Export.id).limit(1)
     while row := session.scalars(query.with_for_update(skip_locked=True)).one_or_none():
-        if row.number >= settings().max_attempts:
+        if row.attempts >= settings().max_attempts:
             _give_up(row)
             session.flush()
             continue
         row.number += 1
+        row.attempts += 1
         row.state, row.lease_until = "running", func.now() + _lease()
         model = artifacts.find(session, row.job_id, MODEL)
         return Making(
             export_id=row.id,
             job_id=row.job_id,
             number=row.number,
+            attempt=row.attempts,
             spec=dict(row.spec),
             model=None if model is None else model.sha256,
         )
@@ -202,7 +206,7 @@ def lose_export(session: Session, making: Making, message: str) -> bool:
     Returns:
         Whether it still counted.
     """
-    pause = settings().retry_seconds * 2 ** min(making.number - 1, 6)
+    pause = settings().retry_seconds * 2 ** min(making.attempt - 1, 6)
     why = reason("export_lost", message)
     changes = {"state": "queued", "reason": why, "lease_until": _after(pause)}
     return _change(session, making, changes)
@@ -223,7 +227,7 @@ def give_export_back(
     """
     changes = {
         "state": "queued",
-        "number": making.number - 1,
+        "attempts": making.attempt - 1,
         "lease_until": _after(pause),
         "reason": dict(why) if why else None,
     }
@@ -243,7 +247,7 @@ def _give_up(row: Export) -> None:
     last = f", the last time: {row.reason['message']}" if row.reason else ""
     row.reason = reason(
         "export_lost",
-        f"the process that makes it was lost {row.number} times{last}",
+        f"the process that makes it was lost {row.attempts} times{last}",
         hint="look into the log of the API; then ask for it again",
     )
     row.state, row.finished_at, row.lease_until = "failed", func.now(), None

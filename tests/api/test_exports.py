@@ -235,7 +235,7 @@ def _id(job_id):
 def test_tries_that_are_lost_again_and_again_end(client, job_id):
     client.post(f"/v1/jobs/{job_id}/exports", json={"to": "safetensors"})
     with transaction() as session:
-        session.execute(update(Export).values(number=settings().max_attempts))
+        session.execute(update(Export).values(attempts=settings().max_attempts))
     assert Exporter().make_all() == 0
     (found,) = client.get(f"/v1/jobs/{job_id}/exports").json()["data"]
     assert (found["state"], found["reason"]["code"]) == ("failed", "export_lost")

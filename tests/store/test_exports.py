@@ -96,7 +96,7 @@ def test_one_makes_it_and_when_its_lease_ran_out_another(job_id, tmp_path):
     assert take() is None
 
 
-def test_failed_one_is_tried_again_from_the_first_try(job_id):
+def test_failed_one_is_tried_again_from_the_first_attempt(job_id):
     ask(job_id)
     making = take()
     with transaction() as session:
@@ -104,7 +104,30 @@ def test_failed_one_is_tried_again_from_the_first_try(job_id):
     assert only(job_id).state == "failed"
     assert ask(job_id) == (making.export_id, True)
     assert (only(job_id).state, only(job_id).reason) == ("queued", None)
-    assert take().number == 1
+    again = take()
+    assert (again.number, again.attempt) == (2, 1)
+
+
+def test_try_of_an_earlier_request_changes_nothing_of_a_later_one(job_id, in_environment):
+    ask(job_id)
+    late = take()
+    with in_environment(NPAS_MAX_ATTEMPTS="1"):
+        run_out()
+        assert take() is None
+    assert only(job_id).state == "failed"
+    assert ask(job_id)[1] is True
+    following = take()
+    with transaction() as session:
+        assert not exports.renew_export(session, late)
+        assert not exports.refuse_export(session, late, reason("export_failed", "late"))
+    with transaction() as session:
+        assert exports.give_export_back(session, following)
+    run_out()
+    last = take()
+    assert last.attempt == following.attempt == 1
+    with transaction() as session:
+        assert not exports.renew_export(session, following)
+        assert exports.renew_export(session, last)
 
 
 def test_lost_tries_are_counted_and_given_back_ones_are_not(job_id, in_environment):
@@ -117,7 +140,7 @@ def test_lost_tries_are_counted_and_given_back_ones_are_not(job_id, in_environme
         for number in (1, 2):
             run_out()
             making = take()
-            assert making.number == number
+            assert making.attempt == number
             with transaction() as session:
                 assert exports.lose_export(session, making, "killed")
         run_out()
@@ -137,7 +160,7 @@ def test_one_whose_file_is_lost_is_made_anew(job_id, tmp_path, is_there):
         blob.write_text("damaged")
     assert ask(job_id)[1] is True
     row = only(job_id)
-    assert (row.state, row.artifact, row.number, row.facts) == ("queued", None, 0, FACTS)
+    assert (row.state, row.artifact, row.attempts, row.facts) == ("queued", None, 0, FACTS)
     assert end(take(), tmp_path)[0] is True
     assert blob.read_text() == "product"
     assert ask(job_id)[1] is False
