@@ -30,6 +30,8 @@ TOLERANCE = 1e-5
 """By how much an output of a file may differ, as a part of the largest of the network's: other
 runtimes sum in another order."""
 
+_FORMATS = "npas.delivery.exports"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
@@ -64,9 +66,7 @@ def target(name: str) -> Target:
     Raises:
         UnknownNameError: there is none.
     """
-    found = registry.load(
-        "npas.delivery.exports", name.replace(".", "_"), kind="format", field="/to"
-    )
+    found = registry.load(_FORMATS, name.replace(".", "_"), kind="format", field="/to")
     return cast(Target, found.TARGET)
 
 
@@ -142,7 +142,7 @@ _NO_NAME = re.compile(r"[^\w-]", re.ASCII)
 def export(
     net: nn.Module,
     path: str | os.PathLike[str],
-    to: str = "onnx",
+    to: str | None = None,
     *,
     example: Tensor | Sequence[Tensor] | None = None,
     **options: Any,
@@ -155,8 +155,9 @@ def export(
     Args:
         net: from `npas.share` or `npas.load`, or a plain module of tensors.
         path: of the file; replaced if it is there.
-        to: "onnx", "torch.export" (a .pt2 file) or "safetensors" (materialised weights by the
-            names of the original module; of several networks, NETWORK.NAME).
+        to: "onnx" (.onnx), "torch.export" (.pt2) or "safetensors" (.safetensors: materialised
+            weights by the names of the original module; of several networks, NETWORK.NAME); None:
+            by the suffix of the path.
         example: input (B, ...) to trace and compare with, or several; None: random, by the plan.
             Needed for a plain module, but not for safetensors.
         **options: fields of `npas.spec.export.ExportSpec`: network, guard, norms, dynamic_batch,
@@ -165,7 +166,8 @@ def export(
     Raises:
         ExportError: the network cannot be written so, or the file gives other outputs.
         MemoryError: there is too little.
-        InvalidSpecError: an option or the example does not fit.
+        InvalidSpecError: an option or the example does not fit, or the suffix of the path is of
+            no format, or of another.
         MissingPackageError: what writes the format is not installed.
         OSError: the file cannot be written.
         UnknownNameError: there is no such format, or no such network.
@@ -174,7 +176,7 @@ def export(
         >>> import npas
         >>> plan = npas.plan("resnet-8", budget=40_000, method="block_mix")
         >>> net = npas.share(npas.build("resnet-8"), plan)
-        >>> done = npas.export(net, "/tmp/net.onnx", to="onnx")
+        >>> done = npas.export(net, "/tmp/net.onnx")
         >>> done.ratio < 1.2, done.max_difference < 1e-5
         (True, True)
     """
@@ -189,7 +191,7 @@ def export(
     for name, tensor in net.named_parameters():
         if tensor.is_meta:
             raise InvalidSpecError(f"{name} is on the meta device, and has no numbers to write")
-    spec = _spec(to, options)
+    spec = _spec(_format(place, to), options)
     plan = net.plan if isinstance(net, SharedModel) else None
     spec, writer = check(spec, plan), target(spec.to)
     order, size = _order(net, spec, _examples(example))
@@ -215,6 +217,28 @@ def export(
         max_difference=difference,
         keeps_sharing=writer.is_graph if plan is None else keeps_sharing(spec, plan),
     )
+
+
+def _format(path: Path, to: str | None) -> str:
+    """Return the format of a file, which is that of its suffix if that is of one."""
+    suffixes = {_suffix(target(name)): target(name).name for name in registry.names(_FORMATS)}
+    found = suffixes.get(path.suffix.lower())
+    known = ", ".join(f"{suffix} ({name})" for suffix, name in suffixes.items())
+    if to is None and found is None:
+        raise InvalidSpecError(
+            f"the suffix of {path.name} is of no format: give one of {known}, or to=", field="/to"
+        )
+    if to is not None and found not in (None, target(to).name):
+        raise InvalidSpecError(
+            f"the suffix of {path.name} is of {found}, and to={to!r} is another format: leave to "
+            f"away, or take its suffix: {known}",
+            field="/to",
+        )
+    return to or str(found)
+
+
+def _suffix(writer: Target) -> str:
+    return Path(writer.file_name).suffix
 
 
 def _spec(to: str, options: Mapping[str, Any]) -> ExportSpec:

@@ -178,9 +178,31 @@ def test_unknown_formats_and_networks_are_refused(tmp_path, network):
     with pytest.raises(UnknownNameError, match="did you mean onnx"):
         npas.export(network("tied"), tmp_path / "net", "onx")
     with pytest.raises(UnknownNameError, match="network"):
-        npas.export(network("tied"), tmp_path / "net", network="other")
+        npas.export(network("tied"), tmp_path / "net.onnx", network="other")
     with pytest.raises(InvalidSpecError, match="example"):
-        npas.export(nn.Linear(2, 2), tmp_path / "net")
+        npas.export(nn.Linear(2, 2), tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize(("suffix", "name"), [("pt2", "torch.export"), ("ONNX", "onnx")])
+def test_format_is_that_of_the_suffix(tmp_path, suffix, name):
+    x = torch.ones(2, 2)
+    assert npas.export(nn.Linear(2, 2), tmp_path / f"net.{suffix}", example=x).to == name
+    assert npas.export(nn.Linear(2, 2), tmp_path / "net.bin", name, example=x).to == name
+
+
+@pytest.mark.parametrize(
+    ("file", "to", "message"),
+    [
+        ("net.tflite", None, r"of no format: give one of \.onnx \(onnx\), .*\.pt2"),
+        ("net", None, "of no format"),
+        ("net.pt2", "onnx", "of torch.export, and to='onnx' is another"),
+        ("net.safetensors", "torch.export", "of safetensors, and"),
+    ],
+)
+def test_suffix_of_no_format_or_of_another_is_refused(tmp_path, file, to, message):
+    with pytest.raises(InvalidSpecError, match=message):
+        npas.export(nn.Linear(2, 2), tmp_path / file, to, example=torch.ones(2, 2))
+    assert not list(tmp_path.iterdir())
 
 
 def test_formats_are_found_by_their_files():
