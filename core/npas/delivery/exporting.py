@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from npas import arch, registry
 from npas.delivery.exports import _weights
+from npas.delivery.exports._example import Example, check_example, inputs_of, outputs_of
 from npas.delivery.exports._target import EXTRA, Order, Target
 from npas.delivery.exports._unrolled import NormsApart, Plain, Unrolled, unique_bytes
 from npas.errors import ExportError, InvalidSpecError, UnknownNameError
@@ -144,7 +145,7 @@ def export(
     path: str | os.PathLike[str],
     to: str | None = None,
     *,
-    example: Tensor | Sequence[Tensor] | None = None,
+    example: Example | None = None,
     **options: Any,
 ) -> Exported:
     """Write a network in another format, in float32; run the file and compare.
@@ -158,8 +159,9 @@ def export(
         to: "onnx" (.onnx), "torch.export" (.pt2) or "safetensors" (.safetensors: materialised
             weights by the names of the original module; of several networks, NETWORK.NAME); None:
             by the suffix of the path.
-        example: input (B, ...) to trace and compare with, or several; None: random, by the plan.
-            Needed for a plain module, but not for safetensors.
+        example: input (B, ...) to trace and compare with, several in a tuple, or by the names
+            that forward has for them; None: random, by the plan. Needed for a plain module, but
+            not for safetensors.
         **options: fields of `npas.spec.export.ExportSpec`: network, guard, norms, dynamic_batch,
             opset. A format refuses those that mean nothing to it.
 
@@ -194,11 +196,11 @@ def export(
     spec = _spec(_format(place, to), options)
     plan = net.plan if isinstance(net, SharedModel) else None
     spec, writer = check(spec, plan), target(spec.to)
-    order, size = _order(net, spec, _examples(example))
+    order, size = _order(net, spec, example)
     draft = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         if writer.is_graph:
-            _check_example(order)
+            check_example(order)
         with torch.no_grad():
             writer.write(order, draft)
             difference = _difference(order, writer.run(order, draft))
@@ -253,65 +255,29 @@ def _spec(to: str, options: Mapping[str, Any]) -> ExportSpec:
         ) from error
 
 
-def _examples(example: object) -> tuple[Tensor, ...] | None:
-    """Return inputs of examples, None where none are given."""
-    if example is None:
-        return None
-    given = (example,) if isinstance(example, Tensor) else example
-    is_fit = isinstance(given, list | tuple) and all(
-        isinstance(each, Tensor) and each.dim() and len(each) for each in given
-    )
-    if not is_fit or not given:
-        parts = given if isinstance(given, list | tuple) else [given]
-        told = [
-            f"a tensor {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
-            for each in parts
-        ]
-        raise InvalidSpecError(
-            f"the example is {', '.join(told) or 'empty'}: give an input as a tensor (B, ...), or "
-            "a tuple of several in the order of forward, each of at least one example"
-        )
-    assert isinstance(given, list | tuple)
-    return tuple(given)
-
-
-def _check_example(order: Order) -> None:
-    """Refuse inputs that the network does not run on, before a tracer tells of it in its words."""
-    try:
-        outputs_of(order)
-    except Exception as error:  # the module is the user's: it may raise anything
-        if lacks_memory(error):
-            raise
-        shapes = ", ".join(f"{each.dtype} {tuple(each.shape)}" for each in order.example)
-        raise InvalidSpecError(
-            f"the network does not run on the example, {shapes} ({type(error).__name__}: "
-            f"{error}); give what its forward takes, in its order"
-        ) from error
-
-
-def _order(
-    net: nn.Module, spec: ExportSpec, example: tuple[Tensor, ...] | None
-) -> tuple[Order, int]:
+def _order(net: nn.Module, spec: ExportSpec, example: Example | None) -> tuple[Order, int]:
     """Return what is to be written, and the bytes of what is unique in it."""
     if isinstance(net, SharedModel):
         shared = net if spec.network is None else net.member(spec.network)
         shared = copy.deepcopy(shared).cpu().float().eval()
+        inputs = inputs_of(example, [*shared.networks])
         networks = shared.materialise()
         module: nn.Module = Unrolled(shared, guard=spec.guard)
         size = unique_bytes(shared.state_dict(keep_vars=True))
-        if example is None:
-            example = (_random_input(shared),)
+        if inputs is None:
+            inputs = (_random_input(shared),)
     else:
         plain = copy.deepcopy(net).cpu().float()
+        inputs = inputs_of(example, [plain])
         networks = {"logits": plain}
         module = Plain(plain)
         size = unique_bytes(plain.state_dict(keep_vars=True))
-        if example is None and target(spec.to).is_graph:
+        if inputs is None and target(spec.to).is_graph:
             raise InvalidSpecError("give example=, an input of the module as a tensor")
     if spec.norms == "apart":
         module = NormsApart(module)
-    inputs = tuple(_batch(each.cpu(), spec) for each in example or ())
-    return Order(networks=networks, module=module, example=inputs, spec=spec), size
+    batch = tuple(_batch(each.cpu(), spec) for each in inputs or ())
+    return Order(networks=networks, module=module, example=batch, spec=spec), size
 
 
 def _random_input(shared: SharedModel) -> Tensor:
@@ -333,13 +299,6 @@ def _batch(example: Tensor, spec: ExportSpec) -> Tensor:
     if not spec.dynamic_batch:
         return example[:1]
     return torch.cat((example, example)) if len(example) == 1 else example
-
-
-def outputs_of(order: Order) -> list[Tensor]:
-    """Return what the network gives for the example."""
-    with torch.no_grad():
-        found = order.module(*order.example)
-    return [found] if isinstance(found, Tensor) else list(found)
 
 
 def _difference(order: Order, found: list[Tensor] | None) -> float | None:

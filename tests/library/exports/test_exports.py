@@ -158,7 +158,8 @@ def test_options_that_do_not_fit_are_refused(tmp_path, to, options, message, net
     ("example", "message"),
     [
         (3, "the example is int: give an input as a tensor"),
-        ({"x": images(2)}, "the example is dict"),
+        ({"stranger": images(2)}, r"does not fit forward\(.*(missing|unexpected).*argument"),
+        ((images(2), None), r"a tensor \(2, .*\), NoneType: .* write a module around it"),
         (images(2).numpy(), "the example is ndarray"),
         ([images(2), 3], r"the example is a tensor \(2, .*\), int"),
         ((), "the example is empty"),
