@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,12 @@ TOLERANCE = 1e-5
 runtimes sum in another order."""
 
 _FORMATS = "npas.delivery.exports"
+
+_SPREAD = (
+    "{} holds weights, not what they are made of, and is {:.1f} times as large as what is unique "
+    "in it: its plan draws places at random. Methods whose files hold what is shared once: "
+    "superweights, soft_sharing, ssn, uniform"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,7 +218,7 @@ def export(
         raise
     finally:
         draft.unlink(missing_ok=True)
-    return Exported(
+    done = Exported(
         path=place,
         to=spec.to,
         file_bytes=place.stat().st_size,
@@ -219,6 +226,9 @@ def export(
         max_difference=difference,
         keeps_sharing=writer.is_graph if plan is None else keeps_sharing(spec, plan),
     )
+    if writer.is_graph and not done.keeps_sharing:
+        warnings.warn(_SPREAD.format(place.name, done.ratio), stacklevel=2)
+    return done
 
 
 def _format(path: Path, to: str | None) -> str:
