@@ -74,8 +74,22 @@ def target(name: str) -> Target:
     Raises:
         UnknownNameError: there is none.
     """
-    found = registry.load(_FORMATS, name.replace(".", "_"), kind="format", field="/to")
-    return cast(Target, found.TARGET)
+    known = _targets()
+    found = known.get(registry.canonical(name.replace(".", "_")))
+    if found is None:
+        names = [each.name for each in known.values()]
+        alike = [each.name for each in known.values() if _suffix(each) == f".{name}"]
+        near = alike or registry.nearest(name, names)
+        raise UnknownNameError("format", name, names, near, field="/to")
+    return found
+
+
+def _targets() -> dict[str, Target]:
+    """Return all formats, by the names of their files."""
+    return {
+        name: cast(Target, registry.load(_FORMATS, name, kind="format").TARGET)
+        for name in registry.names(_FORMATS)
+    }
 
 
 def check(spec: ExportSpec, plan: Plan | None) -> ExportSpec:
@@ -233,7 +247,7 @@ def export(
 
 def _format(path: Path, to: str | None) -> str:
     """Return the format of a file, which is that of its suffix if that is of one."""
-    suffixes = {_suffix(target(name)): target(name).name for name in registry.names(_FORMATS)}
+    suffixes = {_suffix(each): each.name for each in _targets().values()}
     found = suffixes.get(path.suffix.lower())
     known = ", ".join(f"{suffix} ({name})" for suffix, name in suffixes.items())
     if to is None and found is None:

@@ -182,6 +182,10 @@ def test_examples_that_do_not_fit_are_refused(tmp_path, example, message, networ
 def test_unknown_formats_and_networks_are_refused(tmp_path, network):
     with pytest.raises(UnknownNameError, match="did you mean onnx"):
         npas.export(network("tied"), tmp_path / "net", "onx")
+    with pytest.raises(
+        UnknownNameError, match=r"'pt2'.*mean torch\.export.*: onnx, safe.*, torch\.e"
+    ):
+        npas.export(network("tied"), tmp_path / "net.pt2", "pt2")
     with pytest.raises(UnknownNameError, match="network"):
         npas.export(network("tied"), tmp_path / "net.onnx", network="other")
     with pytest.raises(InvalidSpecError, match="example"):
