@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from npas import arch, registry
 from npas.delivery.exports import _weights
 from npas.delivery.exports._example import Example, check_example, inputs_of, outputs_of
-from npas.delivery.exports._target import EXTRA, Order, Target
+from npas.delivery.exports._target import Order, Target
 from npas.delivery.exports._unrolled import NormsApart, Plain, Unrolled, unique_bytes
 from npas.errors import ExportError, InvalidSpecError, UnknownNameError
 from npas.plans import Plan
@@ -128,7 +128,7 @@ def check(spec: ExportSpec, plan: Plan | None) -> ExportSpec:
             nearest = registry.nearest(spec.network, known)
             raise UnknownNameError("network", spec.network, known, nearest, field="/network")
     for package in writer.packages:
-        registry.require(package, extra=EXTRA)
+        registry.require(package, extra=writer.extra)
     return spec.model_copy(update={"to": writer.name})
 
 

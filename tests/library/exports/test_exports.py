@@ -247,6 +247,11 @@ def test_packages_of_a_format_are_asked_for_at_once(monkeypatch):
     monkeypatch.setattr(registry, "is_installed", lambda _: False)
     with pytest.raises(MissingPackageError, match=r"pip install 'npas\[onnx\]'"):
         check(ExportSpec(to="onnx"), None)
+    monkeypatch.setattr(type(target("torch.export")), "packages", ("strange",))
+    monkeypatch.setattr(type(target("torch.export")), "extra", "other")
+    with pytest.raises(MissingPackageError, match=r"strange .* pip install 'npas\[other\]'"):
+        check(ExportSpec(to="torch.export"), None)
+    monkeypatch.setattr(type(target("torch.export")), "packages", ())
     assert check(ExportSpec(to="torch.export"), None)
 
 

@@ -9,9 +9,6 @@ from torch import Tensor, nn
 
 from npas.spec.export import ExportSpec
 
-EXTRA = "onnx"
-"""What of npas brings the packages of formats."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
@@ -52,6 +49,7 @@ class Target(Protocol):
         options: fields of `ExportSpec` that it reads, but for `to` and `network`.
         is_graph: whether it holds what the network computes; else its weights alone, dense.
         packages: that write it, beside PyTorch.
+        extra: of npas, that brings the packages; "" where there are none.
     """
 
     name: str
@@ -60,6 +58,7 @@ class Target(Protocol):
     options: frozenset[str]
     is_graph: bool
     packages: Sequence[str]
+    extra: str
 
     def write(self, order: Order, path: Path) -> None:
         """Write the file; the place is a draft's, and moved when it is checked.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from npas import registry
-from npas.delivery.exports._target import EXTRA, Order
+from npas.delivery.exports._target import Order
 from npas.delivery.exports._tracing import traced
 
 _LARGEST = 256
@@ -28,10 +28,11 @@ class Onnx:
     options = frozenset({"guard", "norms", "dynamic_batch", "opset"})
     is_graph = True
     packages = ("onnx", "onnxscript")
+    extra = "onnx"
 
     def write(self, order: Order, path: Path) -> None:
         """Write the file; see `Target`."""
-        optimizer = registry.imported("onnxscript.optimizer", extra=EXTRA)
+        optimizer = registry.imported("onnxscript.optimizer", extra=self.extra)
         program = traced(order)
         made: Any = torch.onnx.export(
             program,
@@ -51,7 +52,7 @@ class Onnx:
         """Return what the file gives; see `Target`."""
         if not registry.is_installed("onnxruntime"):
             return None
-        runtime = registry.imported("onnxruntime", extra=EXTRA)
+        runtime = registry.imported("onnxruntime", extra=self.extra)
         settings = runtime.SessionOptions()
         settings.log_severity_level = 3  # errors
         session = runtime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])

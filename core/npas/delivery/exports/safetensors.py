@@ -20,6 +20,7 @@ class Safetensors:
     options: frozenset[str] = frozenset()
     is_graph = False
     packages = ()
+    extra = ""
 
     def write(self, order: Order, path: Path) -> None:
         """Write the file; see `Target`."""

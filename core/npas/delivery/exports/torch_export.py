@@ -27,6 +27,7 @@ class TorchExport:
     options = frozenset({"guard", "norms", "dynamic_batch"})
     is_graph = True
     packages = ()
+    extra = ""
 
     def write(self, order: Order, path: Path) -> None:
         """Write the file; see `Target`."""
