@@ -171,6 +171,8 @@ def accept_export(
 ) -> bool:
     """Make the file an artifact of its job; return whether the try still counted.
 
+    An export before it is replaced; beside a file of another kind under that name it fails.
+
     Args:
         making: the try.
         name: of the artifact.
@@ -179,6 +181,11 @@ def accept_export(
     """
     if not _is_held(session, making.job_id):
         return False
+    there = artifacts.find(session, making.job_id, name)
+    if there is not None and there.kind != "export":
+        why = f"the job has delivered a file of its own as {name}, which no export replaces"
+        hint = "report it: the format needs another file name"
+        return refuse_export(session, making, reason("export_failed", why, hint=hint))
     changes = {"state": "succeeded", "artifact": name, "facts": finite(facts), "reason": None}
     if not _end(session, making, changes):
         return False

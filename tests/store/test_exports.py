@@ -34,14 +34,14 @@ def take():
         return exports.take_export(session)
 
 
-def end(making, tmp_path, content="product"):
+def end(making, tmp_path, content="product", name="weights.safetensors"):
     """Deliver the file of a try; return whether it counted, and the blob."""
     (tmp_path / "product").write_text(content)
     blob = blobs.put(tmp_path / "product")
     with transaction() as session:
         garbage.secure(session, {tmp_path / "product": blob})
         facts = {**FACTS, "file_bytes": blob.bytes}
-        is_counted = exports.accept_export(session, making, "weights.safetensors", blob, facts)
+        is_counted = exports.accept_export(session, making, name, blob, facts)
     return is_counted, blobs.path(blob.sha256)
 
 
@@ -164,6 +164,20 @@ def test_one_whose_file_is_lost_is_made_anew(job_id, tmp_path, is_there):
     assert end(take(), tmp_path)[0] is True
     assert blob.read_text() == "product"
     assert ask(job_id)[1] is False
+
+
+def test_no_export_replaces_a_file_that_the_job_delivered(job_id, tmp_path):
+    ask(job_id)
+    making = take()
+    with reading() as session:
+        before = artifacts.find(session, job_id, "model.safetensors").sha256
+    end(making, tmp_path, name="model.safetensors")
+    with reading() as session:
+        found = artifacts.find(session, job_id, "model.safetensors")
+    assert (found.sha256, found.kind) == (before, "model")
+    row = only(job_id)
+    assert (row.state, row.artifact, row.reason["code"]) == ("failed", None, "export_failed")
+    assert "a file of its own as model.safetensors" in row.reason["message"]
 
 
 def test_lost_file_is_found_and_marked(job_id, tmp_path):

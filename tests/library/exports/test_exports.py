@@ -217,8 +217,19 @@ def test_suffix_of_no_format_or_of_another_is_refused(tmp_path, file, to, messag
 def test_formats_are_found_by_their_files():
     known = registry.names("npas.delivery.exports")
     assert set(known) == {"onnx", "safetensors", "torch_export"}
-    names = {target(name).file_name for name in known}
-    assert names == {"model.onnx", "model.pt2", "weights.safetensors"}
+    names = [target(name).file_name for name in known]
+    assert names == ["model.onnx", "weights.safetensors", "model.pt2"]
+
+
+def test_files_of_formats_have_names_of_their_own():
+    names = [target(name).file_name for name in registry.names("npas.delivery.exports")]
+    kinds = [
+        registry.load("npas.artifacts", name, kind="artifact").ARTIFACT.file
+        for name in registry.names("npas.artifacts")
+    ]
+    delivered = {"model.safetensors", "folded.safetensors", *kinds}
+    assert len(set(names)) == len(names)
+    assert not delivered & set(names)
 
 
 def test_a_folder_that_is_missing_is_told_of_before_anything_is_traced(tmp_path):
