@@ -9,9 +9,11 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from typing import Any
 from npas_store import blobs, exports, garbage, machine, uploads
 from npas_store.database import transaction
 from npas_store.exports import Making
+from npas_store.lineage import MODEL
 from npas_store.settings import settings
 from npas_store.transitions import reason
 from sqlalchemy.orm import Session
@@ -69,11 +72,11 @@ class Exporter:
             _changed(lambda session: exports.give_export_back(session, making))
         except RefusedError as error:
             log.info("%s is refused: %s", making.export_id, error)
-            told = error.reason
+            told = {**error.reason, "message": _without_places(error.reason["message"], making)}
             _changed(lambda session: exports.refuse_export(session, making, told))
         except (LostError, OSError) as error:
             log.warning("%s is lost: %s", making.export_id, error)
-            message = str(error)
+            message = _without_places(str(error), making)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 full = reason("disk_full", f"the server's disk has no room: {error.strerror}")
                 _changed(
@@ -177,6 +180,15 @@ def _keep(making: Making, folder: Path, answer: Mapping[str, Any]) -> None:
         return exports.accept_export(session, making, found["name"], blob, found["facts"])
 
     _changed(accept)
+
+
+def _without_places(told: str, making: Making) -> str:
+    """Return a message that names files without saying where on the server they lie."""
+    if making.model is not None:
+        told = told.replace(str(blobs.path(making.model)), MODEL)
+    roots = {str(each) for each in (settings().home, sys.prefix, sys.base_prefix)}
+    found = "|".join(map(re.escape, sorted(roots, key=len, reverse=True)))
+    return re.sub(rf"(?:{found})(?:/[^/\s'\":,;]+)+", lambda m: m[0].rpartition("/")[2], told)
 
 
 def _changed(change: Callable[..., bool]) -> bool:

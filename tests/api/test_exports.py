@@ -328,6 +328,30 @@ def test_one_that_waits_for_room_says_so(client, job_id):
     assert Exporter().make_all() == 0
 
 
+def test_reasons_do_not_say_where_files_lie_on_the_server(client, job_id):
+    def reason_of(job_id):
+        Exporter().make_all()
+        with reading() as session:
+            return exports.exports_of(session, job_id)[0].reason
+
+    client.post(f"/v1/jobs/{job_id}/exports", json={"to": "safetensors"})
+    with reading() as session:
+        path = blobs.path(lineage.delivered_network(session, job_id).sha256)
+    place = settings().jobs / job_id
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("a file where a folder is to be")
+    found = reason_of(job_id)
+    assert (found["code"], str(settings().home) in found["message"]) == ("export_lost", False)
+    assert "Not a directory: 'export-exp_" in found["message"]
+    place.unlink()
+    damage(path)
+    with transaction() as session:
+        session.execute(update(Export).values(lease_until=None))  # its pause is over
+    found = reason_of(job_id)
+    assert found["code"] == "invalid_checkpoint"
+    assert found["message"].startswith("model.safetensors is not a readable checkpoint")
+
+
 def test_late_try_leaves_the_folder_of_the_next_one_alone(client, job_id):
     client.post(f"/v1/jobs/{job_id}/exports", json={"to": "safetensors"})
     with transaction() as session:
