@@ -176,7 +176,7 @@ def test_units_go_only_through_what_treats_each_by_itself(between, found):
 
 
 def scaled(module):
-    module.register_forward_hook(lambda _, given, out: out * torch.arange(8.0))
+    module.register_forward_hook(lambda _module, _given, out: out * torch.arange(8.0))
 
 
 @pytest.mark.parametrize(

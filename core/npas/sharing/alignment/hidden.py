@@ -124,7 +124,7 @@ class _Walk:
                 yield from self._between(node, module)
 
     def _module(self, node: fx.Node) -> nn.Module | None:
-        """Return what a node calls; None where that is no module, or one that serves twice or is hooked."""
+        """Return what a node calls; None where that is none, or one used twice or hooked."""
         if node.op != "call_module":
             return None
         module = self.modules[str(node.target)]
