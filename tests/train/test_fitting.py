@@ -276,7 +276,9 @@ def test_only_buffers_that_are_infinite_from_the_start_may_be():
     module.register_buffer("mask", torch.full((3,), -torch.inf))
     npas.fit(module, (X, Y), epochs=1)
     module.register_buffer("seen", torch.zeros(1))
-    module.register_forward_hook(lambda *_: module.seen.fill_(torch.nan))
+    module.register_forward_pre_hook(
+        lambda *_: module.register_buffer("seen", torch.full((1,), torch.nan))
+    )
     with pytest.raises(NonFiniteLossError, match="seen became infinite or NaN"):
         npas.fit(module, (X, Y), epochs=1)
 
