@@ -192,7 +192,7 @@ def test_buffers_that_share_memory_are_saved(path):
 def test_settings_of_attention_must_be_the_same(kind, setting, path):
     npas.save(made(net=Net(part=kind(12, 2))), path)
     npas.load(path, into=Net(part=kind(12, 2)))
-    with pytest.raises(CheckpointError, match="part, .* is another"):
+    with pytest.raises(CheckpointError, match=r"part, .* is another"):
         npas.load(path, into=Net(part=kind(12, 2, **setting)))
 
 
