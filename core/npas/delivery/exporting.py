@@ -1,6 +1,5 @@
 """export(): a network as a file of another format, in which what was shared stays shared."""
 
-import copy
 import errno
 import hashlib
 import json
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from npas import arch, registry
+from npas.arch.own.copying import copied
 from npas.delivery.exports import _weights
 from npas.delivery.exports._target import EXTRA, Order, Target
 from npas.delivery.exports._unrolled import NormsApart, Plain, Unrolled, unique_bytes
@@ -269,14 +269,14 @@ def _order(
     """Return what is to be written, and the bytes of what is unique in it."""
     if isinstance(net, SharedModel):
         shared = net if spec.network is None else net.member(spec.network)
-        shared = copy.deepcopy(shared).cpu().float().eval()
+        shared = copied(shared).cpu().float().eval()
         networks = shared.materialise()
         module: nn.Module = Unrolled(shared, guard=spec.guard)
         size = unique_bytes(shared.state_dict(keep_vars=True))
         if example is None:
             example = (_random_input(shared),)
     else:
-        plain = copy.deepcopy(net).cpu().float()
+        plain = copied(net).cpu().float()
         networks = {"logits": plain}
         module = Plain(plain)
         size = unique_bytes(plain.state_dict(keep_vars=True))
