@@ -51,6 +51,7 @@ class _Setting:
         device: where the model is.
         adjustments: what is done otherwise than the spec says.
         rounding: of the weights, which has a memory of its own; None: there is none.
+        finiteness: of the weights.
     """
 
     spec: TrainingSpec
@@ -59,6 +60,7 @@ class _Setting:
     device: torch.device
     adjustments: Adjustments
     rounding: Rounding | None
+    finiteness: Finiteness
 
 
 class Trainer:
@@ -110,6 +112,7 @@ class Trainer:
         """
         where = torch.device(device)
         check_balance(spec, dataset.task)
+        self.model, self.optimizer = model, optimizer(model, spec)
         self._setting = _Setting(
             spec=spec,
             seed=seed,
@@ -117,9 +120,8 @@ class Trainer:
             device=where,
             adjustments=adjustments,
             rounding=rounding,
+            finiteness=Finiteness(model, self._weights()),
         )
-        self.model, self.optimizer = model, optimizer(model, spec)
-        self._finiteness = Finiteness(model, self._weights())
         self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=where)
         self.objective = Objective(
             spec=spec,
@@ -357,7 +359,7 @@ class Trainer:
     def _check_weights(self) -> None:
         """Check what the last step left behind too: its own loss was of the weights before it."""
         self._check_loss()
-        if self._finiteness.spoiled(self._weights()):
+        if self._setting.finiteness.spoiled(self._weights()):
             raise self._diverged("a weight or a statistic")
 
     def _diverged(self, what: str) -> NonFiniteLossError:

@@ -30,8 +30,8 @@ def test_what_cannot_be_copied_is_named_where_a_copy_is_needed(tmp_path):
         lambda: npas.convert(net(), plan, [X]),
         lambda: npas.load(path, into=net(), materialise=True),
         lambda: model.regroup(plan),
-        lambda: npas.export(model, tmp_path / "net.pt2", to="pt2", example=X),
-        lambda: npas.export(net(), tmp_path / "net.pt2", to="pt2", example=X),
+        lambda: npas.export(model, tmp_path / "net.pt2", to="torch_export", example=X),
+        lambda: npas.export(net(), tmp_path / "net.pt2", to="torch_export", example=X),
     )
     for call in calls:
         with pytest.raises(InvalidSpecError, match=r"cannot be copied.* Locked\.lock raises Type"):
