@@ -94,6 +94,12 @@ def has_gradient_hooks(parameter: Tensor) -> bool:
     return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether a module calls a hook before or after forward, or in the backward pass."""
+    before, after = module._forward_pre_hooks, module._forward_hooks
+    return bool(before or after or module._backward_pre_hooks or module._backward_hooks)
+
+
 def buffers_of(module: nn.Module) -> dict[str, Tensor | None]:
     """Return a module's own buffers, the dictionary itself."""
     return module._buffers

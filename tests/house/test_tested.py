@@ -27,7 +27,6 @@ TESTED_BY = {
     "core/npas/arch/own/refusal.py": "tests/library/own/test_reading.py",
     "core/npas/arch/own/sameness.py": "tests/library/own/test_files.py",
     "core/npas/arch/own/tensors.py": "tests/library/own/test_files.py",
-    "core/npas/arch/own/trial.py": "tests/library/own/test_reading.py",
     "core/npas/command.py": "tests/packaging/test_wheel.py",
     "core/npas/arch/costs.py": "tests/library/delivery/test_profiles.py",
     "core/npas/delivery/exports/safetensors.py": "tests/library/exports/test_exports.py",

@@ -158,6 +158,16 @@ def test_gradient_hooks_of_both_kinds_are_seen():
         assert not internals.has_gradient_hooks(parameter)
 
 
+def test_hooks_of_modules_are_seen():
+    for kind in ("forward_pre", "forward", "full_backward_pre", "full_backward"):
+        module = nn.Linear(2, 2)
+        assert not internals.has_hooks(module)
+        handle = getattr(module, f"register_{kind}_hook")(print)
+        assert internals.has_hooks(module)
+        handle.remove()
+        assert not internals.has_hooks(module)
+
+
 def test_what_operations_write_into_is_seen():
     seen = []
 

@@ -271,6 +271,18 @@ def test_weights_that_the_last_step_has_spoiled_are_not_returned_as_trained():
         npas.fit(module, (X, Y), epochs=1, batch_size=len(X))
 
 
+def test_only_buffers_that_are_infinite_from_the_start_may_be():
+    module = net()
+    module.register_buffer("mask", torch.full((3,), -torch.inf))
+    npas.fit(module, (X, Y), epochs=1)
+    module.register_buffer("seen", torch.zeros(1))
+    module.register_forward_pre_hook(
+        lambda *_: module.register_buffer("seen", torch.full((1,), torch.nan))
+    )
+    with pytest.raises(NonFiniteLossError, match="seen became infinite or NaN"):
+        npas.fit(module, (X, Y), epochs=1)
+
+
 def test_ignored_labels_count_nowhere():
     answers = Answers(loss=None, smoothing=0.0, precision=torch.float32)
     labels = torch.tensor([0, -100, 1])

@@ -199,6 +199,33 @@ def test_weights_that_are_no_numbers_after_the_last_step_end_the_training(
     assert rows == []
 
 
+class Masked(nn.Module):
+    """A linear network with a mask of -inf as a buffer, and a statistic that may be spoiled."""
+
+    def __init__(self, statistic: float) -> None:
+        super().__init__()
+        self.head, self.statistic = nn.Linear(64, 10), statistic
+        self.register_buffer("mask", torch.full((3,), -torch.inf))
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.get_buffer("seen").fill_(self.statistic)
+        logits: torch.Tensor = self.head(x.flatten(1))
+        return logits
+
+
+def test_only_buffers_that_are_infinite_from_the_start_may_be(few_digits: Dataset) -> None:
+    spec = TrainingSpec(epochs=1, batch_size=32)
+    inputs = few_digits.inputs()
+    trainer = Trainer(Masked(1.0), few_digits, spec, inputs=inputs, seed=0)
+    assert trainer.train(after_step=go_on, after_epoch=no_row) is Command.CONTINUE
+    assert trainer.state().tensors["model/mask"].isinf().all()
+
+    trainer = Trainer(Masked(torch.nan), few_digits, spec, inputs=inputs, seed=0)
+    with pytest.raises(NonFiniteLossError, match="a statistic"):
+        trainer.train(after_step=go_on, after_epoch=no_row)
+
+
 def test_state_of_weights_that_are_no_numbers_is_not_kept(few_digits: Dataset) -> None:
     spec = TrainingSpec(epochs=2, batch_size=32)
     trainer = Trainer(Exploding(2), few_digits, spec, inputs=few_digits.inputs(), seed=0)

@@ -1,6 +1,5 @@
 """export(): a network as a file of another format, in which what was shared stays shared."""
 
-import copy
 import errno
 import hashlib
 import json
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from npas import arch, registry
+from npas.arch.own.copying import copied
 from npas.delivery.exports import _weights
 from npas.delivery.exports._example import Example, check_example, inputs_of, outputs_of
 from npas.delivery.exports._target import Order, Target
@@ -283,7 +283,7 @@ def _order(net: nn.Module, spec: ExportSpec, example: Example | None) -> tuple[O
     """Return what is to be written, and the bytes of what is unique in it."""
     if isinstance(net, SharedModel):
         shared = net if spec.network is None else net.member(spec.network)
-        shared = copy.deepcopy(shared).cpu().float().eval()
+        shared = copied(shared).cpu().float().eval()
         inputs = inputs_of(example, [*shared.networks])
         networks = shared.materialise()
         module: nn.Module = Unrolled(shared, guard=spec.guard)
@@ -291,7 +291,7 @@ def _order(net: nn.Module, spec: ExportSpec, example: Example | None) -> tuple[O
         if inputs is None:
             inputs = (_random_input(shared),)
     else:
-        plain = copy.deepcopy(net).cpu().float()
+        plain = copied(net).cpu().float()
         inputs = inputs_of(example, [plain])
         networks = {"logits": plain}
         module = Plain(plain)

@@ -1,12 +1,12 @@
 """A trained network under a plan, in Python: what a job with a start does before it heals."""
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from npas.arch.own.copying import copied
 from npas.errors import InvalidSpecError
 from npas.folding.recalibration import check_batch, recalibrate
 from npas.plans import Plan
@@ -70,7 +70,7 @@ def convert(
     if fit is None:
         fit = "activations" if given else "aligned"
     named = checked(networks, plan)
-    twins = copy.deepcopy(named)  # whatever fails from here on, it fails on these
+    twins = copied(named)  # whatever fails from here on, it fails on these
     model = converted(
         twins,
         plan,

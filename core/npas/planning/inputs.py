@@ -10,6 +10,7 @@ from torch import nn
 from npas import arch
 from npas.arch.matching import resolve_for
 from npas.arch.own.reading import read
+from npas.arch.own.refusal import check_instances
 from npas.data import Facts, facts
 from npas.errors import InvalidSpecError
 from npas.planning.problem import PlanningProblem
@@ -142,6 +143,7 @@ def networks(architecture: Planned, example: object = None) -> list[NetworkSpec]
     Raises:
         InvalidSpecError: they are none.
     """
+    check_instances(architecture)
     modules = _modules(architecture)
     if modules:
         examples = {"main": example} if isinstance(architecture, nn.Module) else example

@@ -25,6 +25,7 @@ def named_as_planned(
         InvalidSpecError: they are no modules, or share already.
         PlanError: the plan is for networks of other names.
     """
+    refusal.check_instances(networks)
     expected = [network.name for network in plan.networks]
     if isinstance(networks, nn.Module):
         if len(expected) > 1:

@@ -1,11 +1,11 @@
 """A network of one plan begins with the weights of a network of another, or of the same."""
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import cast
 
 from torch import Tensor, nn
 
+from npas.arch.own.copying import copied
 from npas.errors import DataError
 from npas.plans import Group, LayerKey, Plan
 from npas.sharing import build
@@ -64,7 +64,7 @@ def _products(
     given = list(batches)
     if not given:
         raise DataError("banks cannot be fitted to what layers put out without a batch of inputs")
-    copies = {name: copy.deepcopy(each).to(given[0].device) for name, each in networks.items()}
+    copies = {name: copied(each).to(given[0].device) for name, each in networks.items()}
     return input_products(copies, wanted, given)
 
 

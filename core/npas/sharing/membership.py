@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from npas.arch.own.copying import copied
 from npas.plans import Group
 from npas.recipes import Part
 from npas.sharing.group import SharedGroup
@@ -51,7 +52,7 @@ def member(model: SharedModel, name: str) -> SharedModel:
     check_shared(model)
     network = model.network(name)
     if len(model.network_names) == 1:
-        return copy.deepcopy(model)
+        return copied(model)
     with torch.no_grad(), torch.device("cpu"):
         plain, found = _plain(model, name, network), parts(model.plan, [name])
         sharing = worth_sharing(found)
@@ -110,7 +111,7 @@ def _plain(model: SharedModel, name: str, network: nn.Module) -> nn.Module:
     places = [layer.rpartition(".") for layer in layers]
     made = [network.get_submodule(path).__dict__.get(attribute) for path, _, attribute in places]
     nothing = torch.empty(0)
-    plain = copy.deepcopy(network, {id(weight): nothing for weight in made if weight is not None})
+    plain = copied(network, {id(weight): nothing for weight in made if weight is not None})
     for path, _, attribute in places:
         module = plain.get_submodule(path)
         module.__dict__.pop(attribute, None)

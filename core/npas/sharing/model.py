@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from npas import registry
 from npas.arch.footprint import macs_of
+from npas.arch.own.copying import copied
 from npas.arch.own.refusal import GENERATED
 from npas.ensembles.anytime import Anytime
 from npas.ensembles.ensemble import Ensemble
@@ -200,7 +201,7 @@ class SharedModel(nn.Module):
         """
         with torch.no_grad():
             self.compose()
-        plain = copy.deepcopy(self)
+        plain = copied(self)
         is_trained = {
             name: any(p.requires_grad for p in group.parameters())
             for name, group in self.groups.items()

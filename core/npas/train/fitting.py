@@ -19,6 +19,7 @@ from npas.train.adjustments import Adjustments
 from npas.train.augment import Augmentation
 from npas.train.epoch import BestWeights, EpochSums
 from npas.train.examples import Batch, Examples
+from npas.train.finite import Finiteness
 from npas.train.optimizer import optimizer
 from npas.train.outputs import Answers
 from npas.train.rounding import Rounding, grading
@@ -109,6 +110,7 @@ class Fitting:
         self.answers, self.setting = answers, setting
         self.optimizer = optimizer(model, setting.spec)
         self.steps = learned.num_batches(setting.spec.batch_size)
+        self._finiteness = Finiteness(model, self._weights())
 
     def run(self, progress: Callable[[Epoch], object] | None) -> tuple[tuple[Epoch, ...], int]:
         """Return the rows, and the epoch whose weights the model has."""
@@ -229,9 +231,9 @@ class Fitting:
 
     def _check_weights(self) -> None:
         """Check what the last step of an epoch left: its loss was of the weights before it."""
-        for name, tensor in self._weights().items():
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                raise self._diverged(f"{name} became infinite or NaN")
+        spoiled = self._finiteness.spoiled(self._weights())
+        if spoiled:
+            raise self._diverged(f"{spoiled[0]} became infinite or NaN")
 
     def _diverged(self, what: str) -> NonFiniteLossError:
         rate = self.setting.spec.learning_rate

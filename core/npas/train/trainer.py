@@ -1,7 +1,7 @@
 """Trains one model on one dataset, one optimiser step at a time; can be put to file after any."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -17,6 +17,7 @@ from npas.train.balance import check_balance, class_weights
 from npas.train.batches import Batches
 from npas.train.epoch import BestWeights, EpochSums, Row
 from npas.train.evaluate import evaluate
+from npas.train.finite import Finiteness, not_finite
 from npas.train.objective import Objective, Penalty
 from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state
 from npas.train.repeatable import precision, reproducible
@@ -50,6 +51,7 @@ class _Setting:
         device: where the model is.
         adjustments: what is done otherwise than the spec says.
         rounding: of the weights, which has a memory of its own; None: there is none.
+        finiteness: of the weights.
     """
 
     spec: TrainingSpec
@@ -58,6 +60,7 @@ class _Setting:
     device: torch.device
     adjustments: Adjustments
     rounding: Rounding | None
+    finiteness: Finiteness
 
 
 class Trainer:
@@ -109,6 +112,7 @@ class Trainer:
         """
         where = torch.device(device)
         check_balance(spec, dataset.task)
+        self.model, self.optimizer = model, optimizer(model, spec)
         self._setting = _Setting(
             spec=spec,
             seed=seed,
@@ -116,8 +120,8 @@ class Trainer:
             device=where,
             adjustments=adjustments,
             rounding=rounding,
+            finiteness=Finiteness(model, self._weights()),
         )
-        self.model, self.optimizer = model, optimizer(model, spec)
         self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=where)
         self.objective = Objective(
             spec=spec,
@@ -238,7 +242,8 @@ class Trainer:
         """
         memories = optimizer_state(self.optimizer, self.model)
         self._check_weights()
-        self._check_finite(memories.values(), "what the optimiser remembers")
+        if not_finite(memories):
+            raise self._diverged("what the optimiser remembers")
         remembered = {f"optimizer/{place}": tensor for place, tensor in memories.items()}
         weights = {f"model/{name}": tensor for name, tensor in self._weights().items()}
         best = {f"best/{name}": tensor for name, tensor in self._best.tensors.items()}
@@ -354,13 +359,8 @@ class Trainer:
     def _check_weights(self) -> None:
         """Check what the last step left behind too: its own loss was of the weights before it."""
         self._check_loss()
-        self._check_finite(self._weights().values(), "a weight or a statistic")
-
-    def _check_finite(self, tensors: Iterable[Tensor], what: str) -> None:
-        floating = [t for t in tensors if t.is_floating_point()]
-        found = [torch.isfinite(t).all().to(self.device) for t in floating]
-        if found and not torch.stack(found).all().item():
-            raise self._diverged(what)
+        if self._setting.finiteness.spoiled(self._weights()):
+            raise self._diverged("a weight or a statistic")
 
     def _diverged(self, what: str) -> NonFiniteLossError:
         return NonFiniteLossError(

@@ -180,6 +180,22 @@ def test_buffers_that_share_memory_are_saved(path):
     assert torch.equal(loaded.some, torch.arange(12.0))
 
 
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [
+        (nn.MultiheadAttention, {"add_zero_attn": True}),
+        (nn.TransformerEncoderLayer, {"activation": "gelu"}),
+        (nn.TransformerDecoderLayer, {"activation": torch.tanh}),
+        (nn.TransformerEncoderLayer, {"norm_first": True}),
+    ],
+)
+def test_settings_of_attention_must_be_the_same(kind, setting, path):
+    npas.save(made(net=Net(part=kind(12, 2))), path)
+    npas.load(path, into=Net(part=kind(12, 2)))
+    with pytest.raises(CheckpointError, match=r"part, .* is another"):
+        npas.load(path, into=Net(part=kind(12, 2, **setting)))
+
+
 @pytest.mark.parametrize("change", ["name", "dtype", "shape", "layer", "settings"])
 def test_a_plan_that_was_tampered_with_is_refused(change, path):
     model = made()

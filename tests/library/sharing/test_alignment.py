@@ -173,3 +173,32 @@ def test_tied_weights_are_left_out():
 def test_units_go_only_through_what_treats_each_by_itself(between, found):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), *between, nn.Conv2d(4, 2, 1))
     assert len(hidden_units(network)) == found
+
+
+def scaled(module):
+    module.register_forward_hook(lambda _module, _given, out: out * torch.arange(8.0))
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "found"),
+    [
+        ("0", scaled, 0),
+        ("1", scaled, 0),  # a container in between
+        ("1.0", lambda each: each.register_forward_pre_hook(lambda *_: None), 0),
+        ("1.0", lambda each: each.register_full_backward_hook(lambda *_: None), 0),
+        ("2", lambda each: each.register_full_backward_pre_hook(lambda *_: None), 0),
+        ("0", lambda each: torch.nn.utils.parametrizations.weight_norm(each), 0),
+        ("", scaled, 1),  # the whole: its hooks see no hidden unit
+    ],
+)
+def test_hooks_may_tell_units_apart(path, change, found):
+    network = nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.ReLU()), nn.Linear(8, 8))
+    assert len(hidden_units(network)) == 1
+    change(network.get_submodule(path))
+    assert len(hidden_units(network)) == found
+
+
+def test_hooks_around_whole_blocks_keep_their_units():
+    network = nn.Sequential(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8)))
+    network[0].register_forward_hook(lambda *_: None)
+    assert len(hidden_units(network)) == 1

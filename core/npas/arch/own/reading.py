@@ -153,7 +153,7 @@ def _layers(
 
 
 def _deviation(weight: Tensor) -> float | None:
-    """Return the deviation of a weight's numbers; None for Kaiming's, or where there are none.
+    """Return the deviation of a weight's numbers; None for Kaiming's, or where none is usable.
 
     Numbers that were drawn differ from run to run, and a plan should not: a deviation that is, as
     far as so few numbers tell, that of one of torch's initialisers is said to be just that, and
@@ -163,7 +163,7 @@ def _deviation(weight: Tensor) -> float | None:
         return None
     with torch.no_grad():
         found = float(weight.float().std())
-    if not math.isfinite(found) or found < 1e-6:
+    if not 1e-6 <= found <= 1e6:  # nor where it is NaN
         return None
     taps = math.prod(weight.shape[2:])
     inputs, outputs = weight.shape[1] * taps, weight.shape[0] * taps

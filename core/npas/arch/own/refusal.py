@@ -133,3 +133,20 @@ def _of_memory(module: nn.Module) -> str:
         f"{one.name} and {other.name} are two tensors in the same memory, so that a step would "
         "change both twice; tie weights by one parameter, as in b.weight = a.weight"
     )
+
+
+def check_instances(given: object) -> None:
+    """Check that no class was given in the place of a module.
+
+    Args:
+        given: a module, or several by name, or anything else.
+
+    Raises:
+        InvalidSpecError: it is a class of modules, or one is.
+    """
+    for each in given.values() if isinstance(given, Mapping) else [given]:
+        if isinstance(each, type) and issubclass(each, nn.Module):
+            name = each.__name__
+            raise InvalidSpecError(
+                f"{name} is a class: give an instance, {name}() with what it takes", field=FIELD
+            )

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from torch import nn
+from torch.nn import functional as F
 
 from npas.torch_internals import BATCH_NORM
 
@@ -24,9 +25,9 @@ def settings(module: nn.Module) -> list[tuple[str, str]]:
 
 def _digest(path: str, module: nn.Module) -> str:
     kind = "" if not path else _kind(module)
-    names = {*getattr(type(module), "__constants__", ()), *_more(module)} - _HARMLESS
-    said = {name: _plain(getattr(module, name, None)) for name in sorted(names)}
-    return hashlib.sha256(json.dumps([path, kind, said]).encode()).hexdigest()[:8]
+    names = {*getattr(type(module), "__constants__", ())} - _HARMLESS
+    said = {name: _plain(getattr(module, name, None)) for name in names} | _more(module)
+    return hashlib.sha256(json.dumps([path, kind, said], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _kind(module: nn.Module) -> str:
@@ -34,9 +35,16 @@ def _kind(module: nn.Module) -> str:
     return "BatchNorm" if isinstance(module, BATCH_NORM) else type(module).__name__
 
 
-def _more(module: nn.Module) -> tuple[str, ...]:
-    """Return settings that torch does not list."""
-    return ("num_heads",) if isinstance(module, nn.MultiheadAttention) else ()
+def _more(module: nn.Module) -> dict[str, Any]:
+    """Return settings that torch does not list; some only where they are not the default."""
+    if isinstance(module, nn.MultiheadAttention):
+        zero = {"add_zero_attn": True} if module.add_zero_attn else {}
+        return {"num_heads": module.num_heads, **zero}
+    if isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+        activation = module.activation
+        if activation is not F.relu and not isinstance(activation, nn.Module):
+            return {"activation": getattr(activation, "__name__", type(activation).__name__)}
+    return {}
 
 
 def _plain(value: Any) -> Any:

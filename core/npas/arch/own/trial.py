@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from npas.arch.footprint import Counting
 from npas.arch.own.writing import Writing
@@ -73,8 +73,8 @@ def arguments(example: object) -> Arguments:
 
 def initialise(module: nn.Module, example: object) -> None:
     """Run a module once, so that lazy layers make their parameters."""
-    with _kept(module):
-        _run(module, arguments(example))
+    with _kept(module), _afresh(module, arguments(example)) as given:
+        _run(module, given)
 
 
 def trial(
@@ -95,8 +95,8 @@ def trial(
     names = {_number(module.get_parameter(name)): name for name in (*layers, *others)}
     counting = _Reading(names)
     with _kept(module):
-        with Writing(module) as writing, counting:
-            wanted = _run(module, given)
+        with _afresh(module, given) as some, Writing(module) as writing, counting:
+            wanted = _run(module, some)
         multiplied = {name: counting.kinds[name] for name in others if name in counting.kinds}
         possible = [*layers, *multiplied]
         written = tuple(name for name in possible if name in writing.written)
@@ -116,8 +116,8 @@ def observed(module: nn.Module, example: object, observer: AbstractContextManage
     Raises:
         InvalidSpecError: it does not run on the example.
     """
-    with _kept(module), observer:
-        _run(module, arguments(example))
+    with _kept(module), _afresh(module, arguments(example)) as given, observer:
+        _run(module, given)
 
 
 def num_examples(example: object) -> int:
@@ -194,15 +194,8 @@ def _run(module: nn.Module, given: Arguments) -> Any:
 
 @contextlib.contextmanager
 def _kept(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode; its modes, buffers and torch's generator come back."""
+    """Put a module into evaluation mode; its modes and torch's generator come back."""
     modes = {inner: inner.training for inner in module.modules()}
-    lazy = nn.parameter.is_lazy
-    before = [
-        (buffers_of(inner), name, buffer, None if lazy(buffer) else buffer.clone())
-        for inner in module.modules()
-        for name, buffer in buffers_of(inner).items()
-        if buffer is not None
-    ]
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -213,11 +206,30 @@ def _kept(module: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
         for inner, mode in modes.items():
             inner.training = mode
+
+
+@contextlib.contextmanager
+def _afresh(module: nn.Module, given: Arguments) -> Iterator[Arguments]:
+    """Give copies of the tensors for one run, which may write into them; buffers come back."""
+    lazy = nn.parameter.is_lazy
+    before = [
+        (buffers_of(inner), name, buffer, None if lazy(buffer) else buffer.clone())
+        for inner in module.modules()
+        for name, buffer in buffers_of(inner).items()
+        if buffer is not None
+    ]
+    try:
+        yield tree_map_only(Tensor, _copied, given)
+    finally:
         with torch.no_grad():
             for place, name, buffer, value in before:
                 if value is not None:
                     # Only where it changed: an expanded one cannot be written to.
                     place[name] = buffer if torch.equal(buffer, value) else buffer.copy_(value)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
 @contextlib.contextmanager
@@ -250,8 +262,8 @@ def _is_same(module: nn.Module, given: Arguments, layers: Collection[str], wante
     with _plain(module, layers), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights that are not in one piece of memory
         try:
-            with Writing(module):
-                found = _run(module, given)
+            with _afresh(module, given) as some, Writing(module):
+                found = _run(module, some)
         except InvalidSpecError:
             return False
     pairs = list(zip(tree_leaves(found), tree_leaves(wanted), strict=False))

@@ -4,7 +4,6 @@ A shared network itself keeps composed weights from call to call and looks at th
 parameters; nothing of that can stand in a file.
 """
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -12,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from npas.arch.own.copying import copied
 from npas.delivery.exports._weights import GroupWeights
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel
@@ -45,7 +45,7 @@ class Unrolled(nn.Module):
             guard: let all weights that are composed depend on the input, formally.
         """
         super().__init__()
-        twin = copy.deepcopy(model).cpu().eval()
+        twin = copied(model).cpu().eval()
         self.networks = twin.networks
         pairs = zip(twin.groups.values(), twin.plan.groups, strict=True)
         self.groups = nn.ModuleList(

@@ -2,7 +2,8 @@
 
 A hidden unit is an output of one layer that only goes through what treats every unit by itself (a
 norm, an activation, a pooling, a depthwise convolution) into one other layer; a head of an
-attention is one as well. In any order of them a network says the same.
+attention is one as well. In any order of them a network says the same. A module with hooks or
+parametrizations may tell units apart, and is taken for one that mixes them.
 """
 
 import warnings
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 
-from npas.torch_internals import BATCH_NORM
+from npas.torch_internals import BATCH_NORM, has_hooks
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -122,20 +124,30 @@ class _Walk:
                 yield from self._between(node, module)
 
     def _module(self, node: fx.Node) -> nn.Module | None:
-        """Return what a node calls; None where that is no module, or weights that serve twice."""
+        """Return what a node calls; None where that is none, or one used twice or hooked."""
         if node.op != "call_module":
             return None
         module = self.modules[str(node.target)]
+        if has_hooks(module) or is_parametrized(module):
+            return None
         is_alone = self._calls[id(module)] == 1 or not any(True for _ in module.parameters())
         return module if is_alone or isinstance(module, _SINGLY) else None
+
+    def _hooked(self, node: fx.Node) -> list[str]:
+        """Return the containers of a module that have hooks: of what goes in, or comes out."""
+        parts = str(node.target).split(".")
+        paths = (".".join(parts[:depth]) for depth in range(1, len(parts)))
+        return [path for path in paths if has_hooks(self.modules[path])]
 
     def _between(self, node: fx.Node, layer: nn.Module) -> Iterator[HiddenUnits]:
         makes = Place(name=f"{node.target}.weight", dim=0)
         places, units = [makes, *_vectors(node, layer, "bias")], _outputs(layer)
-        is_flat = isinstance(layer, nn.Linear)
+        is_flat, around = isinstance(layer, nn.Linear), self._hooked(node)
         while len(node.users) == 1:
             (node,) = node.users
             module = self._module(node)
+            if module is not None and self._hooked(node) != around:
+                return
             if _reads(module, layer):
                 reads = Place(name=f"{node.target}.weight", dim=1)
                 if self._are_free([*places, reads]):
