@@ -98,29 +98,34 @@ def held(plan: Plan) -> Held:
     """Return what the file of a plan holds."""
     slots = {slot.key for group in plan.groups for slot in group.slots}
     rows: list[tuple[str, Sequence[int]]] = []
-    weights, values = plan.ledger.templates, plan.ledger.coefficients
+    weights, values, kept = plan.ledger.templates, plan.ledger.coefficients, 0
     for index, network in enumerate(plan.networks):
-        for name, kind, shape in _state(network.architecture.model_dump_json()):
+        for name, kind, shape, is_buffer in _state(network.architecture.model_dump_json()):
             if (network.name, name) in slots:
                 continue
             rows.append((f"networks.{index}.{name}", shape))
-            size = math.prod(shape)
-            weights += size if is_weight(name, kind, len(shape)) else 0
-            values += size if kind == "torch.float32" and len(shape) < 2 else 0
+            size, is_large = math.prod(shape), len(shape) > 1
+            weights += size if is_weight(name, kind, len(shape), is_buffer=is_buffer) else 0
+            values += size if kind == "torch.float32" and not is_large else 0
+            kept += size if kind == "torch.float32" and is_large and is_buffer else 0
     for group in plan.groups:
         for index, bank in enumerate(group.banks):
             rows.append((f"groups.{group.name}.templates.{index}", (bank.templates, bank.size)))
     told = json.dumps([json.loads(plan.to_json()), rows]).encode()
     coded = len(registry.imported("brotli", extra="bytes").compress(told))
     steps = 3 * (len(plan.private) + sum(len(group.banks) for group in plan.groups))
-    overhead = _FRAME_BYTES + coded + steps + math.ceil(VALUE_BYTES * values)
-    plain = 4 * (weights + values) + 200 * len(rows) + 2 * len(told)
+    overhead = _FRAME_BYTES + coded + steps + math.ceil(VALUE_BYTES * values) + 4 * kept
+    plain = 4 * (weights + values + kept) + 200 * len(rows) + 2 * len(told)
     return Held(weights=weights, overhead=overhead, plain_bytes=plain)
 
 
 @functools.lru_cache(maxsize=64)
-def _state(architecture: str) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
-    """Return name, type and shape of each tensor that a file of a network holds."""
+def _state(architecture: str) -> tuple[tuple[str, str, tuple[int, ...], bool], ...]:
+    """Return name, type, shape of each tensor of a network's file, and whether it is a buffer."""
     spec = ArchitectureSpec.model_validate_json(architecture)
-    state = arch.build_uninitialised(spec, device="meta").state_dict()
-    return tuple((name, str(each.dtype), tuple(each.shape)) for name, each in state.items())
+    network = arch.build_uninitialised(spec, device="meta")
+    buffers = {name for name, _ in network.named_buffers()}
+    return tuple(
+        (name, str(each.dtype), tuple(each.shape), name in buffers)
+        for name, each in network.state_dict().items()
+    )

@@ -5,7 +5,7 @@ many grid points there are does not matter.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,10 +69,12 @@ class Grid:
     Attributes:
         steps: of each weight; a weight of zeros has step 1.
         digits: bits that are kept of the mantissa of all other float32, 1 to 23.
+        kept: names of float32 that are not rounded.
     """
 
     steps: Mapping[str, float]
     digits: int
+    kept: Collection[str] = ()
 
     def rounded(self, name: str, tensor: Tensor) -> Tensor:
         """Return a tensor of the network as the file will have it.
@@ -83,11 +85,12 @@ class Grid:
         """
         if name in self.steps:
             return torch.round(tensor / self.steps[name]) * self.steps[name] + 0.0
-        return shortened(tensor, self.digits) if tensor.dtype == torch.float32 else tensor
+        is_value = tensor.dtype == torch.float32 and name not in self.kept
+        return shortened(tensor, self.digits) if is_value else tensor
 
     def facts(self) -> dict[str, Any]:
         """Return all of it as JSON; `Grid(**facts)` is the same."""
-        return {"steps": dict(self.steps), "digits": self.digits}
+        return {"steps": dict(self.steps), "digits": self.digits, "kept": sorted(self.kept)}
 
 
 def grid(factor: float, relative: Mapping[str, float], deviations: Mapping[str, float]) -> Grid:
