@@ -19,6 +19,7 @@ from npas.train.adjustments import Adjustments
 from npas.train.augment import Augmentation
 from npas.train.epoch import BestWeights, EpochSums
 from npas.train.examples import Batch, Examples
+from npas.train.infinite import infinite_buffers
 from npas.train.optimizer import optimizer
 from npas.train.outputs import Answers
 from npas.train.rounding import Rounding, grading
@@ -108,6 +109,7 @@ class Fitting:
         self.model, self.learned, self.held_out = model, learned, held_out
         self.answers, self.setting = answers, setting
         self.optimizer = optimizer(model, setting.spec)
+        self._infinite = infinite_buffers(model)
         self.steps = learned.num_batches(setting.spec.batch_size)
 
     def run(self, progress: Callable[[Epoch], object] | None) -> tuple[tuple[Epoch, ...], int]:
@@ -230,7 +232,8 @@ class Fitting:
     def _check_weights(self) -> None:
         """Check what the last step of an epoch left: its loss was of the weights before it."""
         for name, tensor in self._weights().items():
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            is_checked = tensor.is_floating_point() and name not in self._infinite
+            if is_checked and not bool(tensor.isfinite().all()):
                 raise self._diverged(f"{name} became infinite or NaN")
 
     def _diverged(self, what: str) -> NonFiniteLossError:

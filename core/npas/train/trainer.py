@@ -17,6 +17,7 @@ from npas.train.balance import check_balance, class_weights
 from npas.train.batches import Batches
 from npas.train.epoch import BestWeights, EpochSums, Row
 from npas.train.evaluate import evaluate
+from npas.train.infinite import infinite_buffers
 from npas.train.objective import Objective, Penalty
 from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state
 from npas.train.repeatable import precision, reproducible
@@ -50,6 +51,7 @@ class _Setting:
         device: where the model is.
         adjustments: what is done otherwise than the spec says.
         rounding: of the weights, which has a memory of its own; None: there is none.
+        infinite: buffers that hold infinities from the beginning.
     """
 
     spec: TrainingSpec
@@ -58,6 +60,7 @@ class _Setting:
     device: torch.device
     adjustments: Adjustments
     rounding: Rounding | None
+    infinite: frozenset[str]
 
 
 class Trainer:
@@ -116,6 +119,7 @@ class Trainer:
             device=where,
             adjustments=adjustments,
             rounding=rounding,
+            infinite=infinite_buffers(model),
         )
         self.model, self.optimizer = model, optimizer(model, spec)
         self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=where)
@@ -354,7 +358,8 @@ class Trainer:
     def _check_weights(self) -> None:
         """Check what the last step left behind too: its own loss was of the weights before it."""
         self._check_loss()
-        self._check_finite(self._weights().values(), "a weight or a statistic")
+        changing = [t for n, t in self._weights().items() if n not in self._setting.infinite]
+        self._check_finite(changing, "a weight or a statistic")
 
     def _check_finite(self, tensors: Iterable[Tensor], what: str) -> None:
         floating = [t for t in tensors if t.is_floating_point()]

@@ -103,11 +103,12 @@ class Coder:
         return by_gradients(found, squares)
 
     def _kept(self, tensors: Mapping[str, Tensor]) -> list[str]:
-        """Return the float32 buffers that are not rounded: those of two dimensions or more."""
+        """Return float32 buffers that are not rounded: of several dimensions, or not finite."""
         return [
             name
             for name, each in tensors.items()
-            if name in self._buffers and each.dtype == torch.float32 and each.dim() > 1
+            if name in self._buffers and each.dtype == torch.float32
+            if each.dim() > 1 or not bool(each.isfinite().all())
         ]
 
 

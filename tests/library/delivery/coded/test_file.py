@@ -151,12 +151,14 @@ class Tables(nn.Module):
         super().__init__()
         self.layer = nn.Linear(32, 40)
         self.register_buffer("places", torch.arange(64.0).view(8, 8) / 63)
+        self.register_buffer("mask", torch.full((8, 8), -math.inf).triu(1))
+        self.register_buffer("ends", torch.tensor([-math.inf, 1 / 3, math.inf]))
 
     def forward(self, x):
         return self.layer(x)
 
 
-def test_buffers_of_several_dimensions_are_kept_exactly(tmp_path):
+def test_buffers_of_several_dimensions_or_not_finite_are_kept_exactly(tmp_path):
     plan = npas.plan(Tables(), budget={"bytes": 3500}, example=torch.zeros(2, 32))
     shared = npas.share(Tables(), plan, fit=True).eval()
     npas.save(shared, tmp_path / "model")
