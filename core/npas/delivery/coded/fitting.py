@@ -1,7 +1,7 @@
 """The steps that make a file as large as it may be: one factor of them all, found by search."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Sizes:
         self,
         tensors: Mapping[str, Tensor],
         relative: Mapping[str, float],
-        kept: Collection[str] = (),
+        kept: Sequence[str] = (),
     ) -> None:
         """Measure the weights.
 
@@ -144,7 +144,7 @@ def fitted(
     note: Mapping[str, Any],
     budget: int,
     *,
-    kept: Collection[str] = (),
+    kept: Sequence[str] = (),
 ) -> Fitted:
     """Round a network so that its file is as large as it may be.
 

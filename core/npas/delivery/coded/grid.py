@@ -5,8 +5,8 @@ many grid points there are does not matter.
 """
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ LEAST_DIGITS = 5
 """Of the mantissa of what is not on a grid, beside weights of 2 to 4 bits."""
 
 _STEP_DIGITS = 4
+
+_LEAST_STEP = 1.176e-38
+"""About the smallest normal float32: what divides by a smaller one may be 0 or infinite."""
 
 
 def scales(tensors: Mapping[str, Tensor], readers: Mapping[str, float]) -> dict[str, float]:
@@ -74,7 +77,7 @@ class Grid:
 
     steps: Mapping[str, float]
     digits: int
-    kept: Collection[str] = ()
+    kept: Sequence[str] = field(default_factory=list)
 
     def rounded(self, name: str, tensor: Tensor) -> Tensor:
         """Return a tensor of the network as the file will have it.
@@ -90,7 +93,7 @@ class Grid:
 
     def facts(self) -> dict[str, Any]:
         """Return all of it as JSON; `Grid(**facts)` is the same."""
-        return {"steps": dict(self.steps), "digits": self.digits, "kept": sorted(self.kept)}
+        return {"steps": dict(self.steps), "digits": self.digits, "kept": list(self.kept)}
 
 
 def grid(factor: float, relative: Mapping[str, float], deviations: Mapping[str, float]) -> Grid:
@@ -105,7 +108,7 @@ def grid(factor: float, relative: Mapping[str, float], deviations: Mapping[str, 
     for name, scale in relative.items():
         size = deviations[name]
         step = min(max(factor * scale, FINEST * size), COARSEST * size)
-        steps[name] = float(f"{step:.{_STEP_DIGITS}g}") if step > 0 else 1.0
+        steps[name] = float(f"{max(step, _LEAST_STEP):.{_STEP_DIGITS}g}") if step > 0 else 1.0
     return Grid(steps=steps, digits=_digits(steps, deviations))
 
 
