@@ -23,6 +23,9 @@ def join(
     new ones are active and only what is theirs is trained, so that the old ones' outputs stay what
     they are, bit for bit.
 
+    A budget in bytes that the model was planned for, and how its file was coded, do not hold for
+    the result: `npas.save` writes it as it is, unless `bytes=` says otherwise.
+
     Args:
         model: from `npas.share` or `npas.load`; it is left as it is.
         architecture: of the new networks, as for `npas.plan`; a lone one is called "main". Sizes

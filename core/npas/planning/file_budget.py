@@ -20,11 +20,16 @@ from npas.spec import ArchitectureSpec
 BITS = 3.5
 """Of each weight, where the budget leaves the choice."""
 
-LEAST_BITS = 0.4
-"""Of each weight; below, hardly any would not be 0. See `npas.plans.rounding.COARSEST`."""
-
 VALUE_BYTES = 1.05
 """Of each number that is not on a grid, coded, with the fewest digits; measured, trained."""
+
+_MOST_BITS, _MOST_VALUE_BYTES, _MOST_ROW_BYTES, _MOST_FRAME_BYTES = 0.45, 1.5, 11, 550
+"""Of each weight with the coarsest steps, of each other number, of a step in the table, and of the
+frame: what trained networks of every method stayed below. A file that is expected to be smaller
+may not fit when its network is trained."""
+
+_STEP_BYTES = 3
+"""Of a step in the table, coded."""
 
 _FRAME_BYTES = 450
 """Of a file's header, digest and what a job says of itself beside the plan, coded."""
@@ -38,11 +43,15 @@ class Held:
 
     Attributes:
         weights: scalars on a grid.
-        overhead: bytes of all else, coded.
+        values: other numbers that are rounded.
+        rows: tensors on a grid.
+        overhead: bytes of all but the weights, coded.
         plain_bytes: of the file without any rounding, at most.
     """
 
     weights: int
+    values: int
+    rows: int
     overhead: int
     plain_bytes: int
 
@@ -52,8 +61,11 @@ class Held:
 
     @property
     def least_bytes(self) -> int:
-        """Of the smallest file."""
-        return self.overhead + math.ceil(LEAST_BITS * self.weights / 8)
+        """Of the smallest file, at most."""
+        weights = _MOST_BITS * self.weights / 8
+        values = (_MOST_VALUE_BYTES - VALUE_BYTES) * self.values
+        frame = (_MOST_ROW_BYTES - _STEP_BYTES) * self.rows + _MOST_FRAME_BYTES - _FRAME_BYTES
+        return self.overhead + math.ceil(weights + values) + frame
 
 
 def parameters_for(
@@ -68,14 +80,17 @@ def parameters_for(
         dense: parameters without sharing.
         held: what the file of the plan for a budget in parameters holds.
     """
-    tried = {least: smallest.bits(num_bytes)}
+    tried = {least: smallest}
     found = min(dense, max(least, int(8 * num_bytes / BITS)))
     while found not in tried and len(tried) <= _TURNS:
-        file = held(found)
-        tried[found] = file.bits(num_bytes)
+        file = tried[found] = held(found)
         spare = int(8 * (num_bytes - file.overhead) / BITS) - file.weights
         found = min(dense, max(least, found + spare))
-    fitting = {count: bits for count, bits in tried.items() if bits >= LEAST_BITS}
+    fitting = {
+        count: file.bits(num_bytes)
+        for count, file in tried.items()
+        if file.least_bytes <= num_bytes
+    }
     return min(fitting, key=lambda count: (abs(math.log(fitting[count] / BITS)), count))
 
 
@@ -98,29 +113,36 @@ def held(plan: Plan) -> Held:
     """Return what the file of a plan holds."""
     slots = {slot.key for group in plan.groups for slot in group.slots}
     rows: list[tuple[str, Sequence[int]]] = []
-    weights, values = plan.ledger.templates, plan.ledger.coefficients
+    weights, values, kept = plan.ledger.templates, plan.ledger.coefficients, 0
     for index, network in enumerate(plan.networks):
-        for name, kind, shape in _state(network.architecture.model_dump_json()):
+        for name, kind, shape, is_buffer in _state(network.architecture.model_dump_json()):
             if (network.name, name) in slots:
                 continue
             rows.append((f"networks.{index}.{name}", shape))
-            size = math.prod(shape)
-            weights += size if is_weight(name, kind, len(shape)) else 0
-            values += size if kind == "torch.float32" and len(shape) < 2 else 0
+            size, is_large = math.prod(shape), len(shape) > 1
+            weights += size if is_weight(name, kind, len(shape), is_buffer=is_buffer) else 0
+            values += size if kind == "torch.float32" and not is_large else 0
+            kept += size if kind == "torch.float32" and is_large and is_buffer else 0
     for group in plan.groups:
         for index, bank in enumerate(group.banks):
             rows.append((f"groups.{group.name}.templates.{index}", (bank.templates, bank.size)))
     told = json.dumps([json.loads(plan.to_json()), rows]).encode()
     coded = len(registry.imported("brotli", extra="bytes").compress(told))
-    steps = 3 * (len(plan.private) + sum(len(group.banks) for group in plan.groups))
-    overhead = _FRAME_BYTES + coded + steps + math.ceil(VALUE_BYTES * values)
-    plain = 4 * (weights + values) + 200 * len(rows) + 2 * len(told)
-    return Held(weights=weights, overhead=overhead, plain_bytes=plain)
+    steps = len(plan.private) + sum(len(group.banks) for group in plan.groups)
+    overhead = (
+        _FRAME_BYTES + coded + _STEP_BYTES * steps + math.ceil(VALUE_BYTES * values) + 4 * kept
+    )
+    plain = 4 * (weights + values + kept) + 200 * len(rows) + 2 * len(told)
+    return Held(weights=weights, values=values, rows=steps, overhead=overhead, plain_bytes=plain)
 
 
 @functools.lru_cache(maxsize=64)
-def _state(architecture: str) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
-    """Return name, type and shape of each tensor that a file of a network holds."""
+def _state(architecture: str) -> tuple[tuple[str, str, tuple[int, ...], bool], ...]:
+    """Return name, type, shape of each tensor of a network's file, and whether it is a buffer."""
     spec = ArchitectureSpec.model_validate_json(architecture)
-    state = arch.build_uninitialised(spec, device="meta").state_dict()
-    return tuple((name, str(each.dtype), tuple(each.shape)) for name, each in state.items())
+    network = arch.build_uninitialised(spec, device="meta")
+    buffers = {name for name, _ in network.named_buffers()}
+    return tuple(
+        (name, str(each.dtype), tuple(each.shape), name in buffers)
+        for name, each in network.state_dict().items()
+    )

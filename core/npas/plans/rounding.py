@@ -13,18 +13,21 @@ PLAIN_BITS = 32
 _MOST_TERMS = 12
 
 
-def is_weight(name: str, kind: str, num_dimensions: int) -> bool:
+def is_weight(name: str, kind: str, num_dimensions: int, *, is_buffer: bool) -> bool:
     """Tell whether a tensor of a shared network's state is put on a grid.
 
     Templates and weights of layers are. Coefficients, norms, biases and statistics are few, and
-    one that is off moves many weights.
+    one that is off moves many weights. A buffer, such as a mask, is no weight: nothing is known of
+    what an error in it costs.
 
     Args:
         name: in the state.
         kind: its type, such as "torch.float32".
         num_dimensions: of the tensor.
+        is_buffer: whether it is a buffer of a network, not a parameter.
     """
-    return kind == "torch.float32" and num_dimensions > 1 and ".coefficients." not in name
+    is_large = kind == "torch.float32" and num_dimensions > 1
+    return is_large and not is_buffer and ".coefficients." not in name
 
 
 @functools.lru_cache(maxsize=1024)

@@ -81,7 +81,12 @@ def _coded(model: SharedModel, name: str, sharing: Sequence[Part]) -> dict[str, 
         for place, (bank, *_) in enumerate(source.banks):
             if f"{prefix}{bank}" in model.origin.coded["steps"]:
                 found[f"{prefix}{place}"] = model.origin.coded["steps"][f"{prefix}{bank}"]
-    return {**model.origin.coded, "steps": found}
+    kept = [
+        f"networks.0.{tensor.removeprefix(before)}"
+        for tensor in model.origin.coded["kept"]
+        if tensor.startswith(before)
+    ]
+    return {**model.origin.coded, "steps": found, "kept": kept}
 
 
 def _copied(model: SharedModel, source: Part) -> SharedGroup:

@@ -146,7 +146,9 @@ class SharedModel(nn.Module):
         """Return one network by itself, with copies of what it reads and as little else as can be.
 
         Its weights are those that it has here, up to the rounding of a matrix product of fewer
-        rows. `npas.save` makes a file of it.
+        rows. `npas.save` makes a file of it. Where the plan is of a budget in bytes,
+        so is the member's, with the limit of the whole: if its weights are rounded anew for its
+        file, that is within this limit, so that give `bytes=` for a smaller one.
 
         Raises:
             UnknownNameError: the plan has no network of that name.

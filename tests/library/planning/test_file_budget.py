@@ -19,17 +19,25 @@ NETWORKS = (
     several("resnet-8", "wrn-10-1"),
     several("densenet-10-4"),
 )
+METHODS = [name for name in registry.names("npas.methods") if name != "auto"]
 REQUESTS = 30
+TOLD = {
+    "accuracy": 0.1234567890123456,
+    "dataset": "digits",
+    "dataset_fingerprint": "0123456789abcdef" * 4,
+    "mean": [0.4913725490196079, 0.4823529411764706, 0.4466666666666667],
+    "std": [0.2470588235294118, 0.2435294117647059, 0.2615686274509804],
+}
+"""What a job says beside the plan, about."""
 
 
 def requests():
     """Yield 30 requests: networks, a method that goes with several, and a size."""
     draw = random.Random(12)
-    methods = [name for name in registry.names("npas.methods") if name != "auto"]
     for number in range(REQUESTS):
         yield (
             NETWORKS[draw.randrange(len(NETWORKS))],
-            methods[number % len(methods)],
+            METHODS[number % len(METHODS)],
             draw.random(),
         )
 
@@ -96,6 +104,23 @@ def test_least_bytes_are_feasible_and_one_less_is_not(method):
     assert npas.plan("resnet-8", budget={"bytes": error.minimum}, method=method).file is not None
     with pytest.raises(InfeasibleBudgetError):
         npas.plan("resnet-8", budget={"bytes": error.minimum - 1}, method=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_trained_network_fits_the_least_bytes(method, tmp_path):
+    with pytest.raises(InfeasibleBudgetError) as refused:
+        npas.plan("resnet-8", budget={"bytes": 500}, method=method)
+    least = refused.value.minimum
+    plan = npas.plan("resnet-8", budget={"bytes": least}, method=method)
+    model, generator = built(plan), torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                spread = 0.7 if tensor.dim() < 2 else 0.3
+                tensor.mul_(torch.exp(spread * torch.randn(tensor.shape, generator=generator)))
+                tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator) * (spread > 0.5))
+    npas.save(model.eval(), tmp_path / "model", extra=TOLD)
+    assert os.stat(tmp_path / "model").st_size <= least
 
 
 def test_more_bytes_are_never_fewer_parameters_and_end_with_the_plain_file():

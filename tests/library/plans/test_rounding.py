@@ -31,8 +31,9 @@ def test_steps_are_within_what_is_sensible():
 
 
 def test_weights_are_templates_and_layers_not_coefficients_or_norms():
-    assert is_weight("groups.g0.templates.0", "torch.float32", 2)
-    assert is_weight("networks.0.conv.weight", "torch.float32", 4)
-    assert not is_weight("groups.g0.coefficients.0", "torch.float32", 2)
-    assert not is_weight("networks.0.norm.weight", "torch.float32", 1)
-    assert not is_weight("networks.0.index", "torch.int64", 2)
+    assert is_weight("groups.g0.templates.0", "torch.float32", 2, is_buffer=False)
+    assert is_weight("networks.0.conv.weight", "torch.float32", 4, is_buffer=False)
+    assert not is_weight("groups.g0.coefficients.0", "torch.float32", 2, is_buffer=False)
+    assert not is_weight("networks.0.norm.weight", "torch.float32", 1, is_buffer=False)
+    assert not is_weight("networks.0.index", "torch.int64", 2, is_buffer=False)
+    assert not is_weight("networks.0.mask", "torch.float32", 2, is_buffer=True)

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from npas import arch
 from npas.delivery.coded.file import FORMAT, Content
 from npas.delivery.coded.fitting import CODER, ROW_BYTES, Fitted, Sizes, fitted
 from npas.delivery.coded.grid import LEAST_DIGITS, Grid, by_gradients, scales
@@ -39,7 +41,7 @@ class Coder:
             budget: bytes of the whole file.
         """
         self.budget = budget
-        self._readers = num_readers(plan)
+        self._readers, self._buffers = num_readers(plan), _buffers(plan)
         self._note = {"plan": json.loads(plan.to_json()), "extra": _STANDIN}
 
     def fitted(
@@ -63,7 +65,8 @@ class Coder:
             MissingPackageError: brotli is not installed.
         """
         relative = self._relative(tensors, squares or {})
-        return fitted(tensors, relative, {**note, "format": FORMAT}, self.budget - reserve)
+        note, budget = {**note, "format": FORMAT}, self.budget - reserve
+        return fitted(tensors, relative, note, budget, kept=self._kept(tensors))
 
     def grid_for(
         self,
@@ -76,10 +79,12 @@ class Coder:
         on_cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
         relative = self._relative(on_cpu, squares)
         others = {name: each for name, each in on_cpu.items() if name not in relative}
-        rest = Content.of(others, Grid(steps={}, digits=LEAST_DIGITS)).num_bytes(self._note)
+        kept = self._kept(on_cpu)
+        plain = Grid(steps={}, digits=LEAST_DIGITS, kept=kept)
+        rest = Content.of(others, plain).num_bytes(self._note)
         more = more_bits / 8 * sum(on_cpu[name].numel() for name in relative)
         room = (self.budget - rest - ROW_BYTES * len(relative)) / CODER + more
-        sizes = Sizes(on_cpu, relative)
+        sizes = Sizes(on_cpu, relative, kept)
         return sizes.grid(sizes.factor_for(room))
 
     def grid_of(self, facts: Mapping[str, Any]) -> Grid:
@@ -89,9 +94,22 @@ class Coder:
     def _relative(
         self, tensors: Mapping[str, Tensor], squares: Mapping[str, float]
     ) -> dict[str, float]:
-        weights = {n: t for n, t in tensors.items() if is_weight(n, str(t.dtype), t.dim())}
+        weights = {
+            name: each
+            for name, each in tensors.items()
+            if is_weight(name, str(each.dtype), each.dim(), is_buffer=name in self._buffers)
+        }
         found = scales(weights, self._readers)
         return by_gradients(found, squares)
+
+    def _kept(self, tensors: Mapping[str, Tensor]) -> list[str]:
+        """Return float32 buffers that are not rounded: of several dimensions, or not finite."""
+        return [
+            name
+            for name, each in tensors.items()
+            if name in self._buffers and each.dtype == torch.float32
+            if each.dim() > 1 or not bool(each.isfinite().all())
+        ]
 
 
 def refitted(
@@ -113,6 +131,17 @@ def refitted(
         return None
     size = content.num_bytes(note)
     return Fitted(grid=grid, content=content, note=note, file_bytes=size, why_less="")
+
+
+def _buffers(plan: Plan) -> frozenset[str]:
+    """Return the names of the buffers of a plan's networks, as in the state."""
+    return frozenset(
+        f"networks.{index}.{name}"
+        for index, network in enumerate(plan.networks)
+        for name, _ in arch.build_uninitialised(
+            network.architecture, device="meta"
+        ).named_buffers()
+    )
 
 
 def num_readers(plan: Plan) -> dict[str, float]:

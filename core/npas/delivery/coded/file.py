@@ -176,7 +176,8 @@ class CodedFile:
         """Return what the network was rounded to; of digits, as many as the file has room for."""
         steps = {row.name: row.step for row in self.table.codes}
         room = 8 * self.table.value_planes - FLOAT_HEAD
-        return Grid(steps=steps, digits=min(MOST_DIGITS, max(1, room)))
+        kept = sorted(row.name for row in self.table.kept if row.kind == "F32")
+        return Grid(steps=steps, digits=min(MOST_DIGITS, max(1, room)), kept=kept)
 
     def tensors(self) -> dict[str, Tensor]:
         """Decode the tensors, by name.

@@ -1,8 +1,8 @@
 """The steps that make a file as large as it may be: one factor of them all, found by search."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,18 @@ class Fitted:
 class Sizes:
     """Sizes of a network's file by the factor of its steps, estimated without coding it."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], relative: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        relative: Mapping[str, float],
+        kept: Sequence[str] = (),
+    ) -> None:
         """Measure the weights.
 
         Args:
             tensors: state of the network.
             relative: steps of its weights up to a factor, see `npas.delivery.coded.grid.scales`.
+            kept: names of float32 that are not rounded.
 
         Raises:
             CheckpointError: a weight is no number.
@@ -74,11 +80,11 @@ class Sizes:
             if not bool(weight.isfinite().all()):
                 raise CheckpointError(f"a weight of {name} is not a finite number")
         self._deviations = {name: deviation(each) for name, each in self._weights.items()}
-        self._relative = dict(relative)
+        self._relative, self._kept = dict(relative), kept
 
     def grid(self, factor: float) -> Grid:
         """Return the grid for a factor."""
-        return grid(factor, self._relative, self._deviations)
+        return replace(grid(factor, self._relative, self._deviations), kept=self._kept)
 
     def range(self) -> tuple[float, float]:
         """Return the factors below and above which no step changes any more."""
@@ -137,6 +143,8 @@ def fitted(
     relative: Mapping[str, float],
     note: Mapping[str, Any],
     budget: int,
+    *,
+    kept: Sequence[str] = (),
 ) -> Fitted:
     """Round a network so that its file is as large as it may be.
 
@@ -145,14 +153,15 @@ def fitted(
         relative: steps of its weights up to a factor, see `npas.delivery.coded.grid.scales`.
         note: the plan and what lies beside it, JSON.
         budget: bytes of the whole file.
+        kept: names of float32 that are not rounded.
 
     Raises:
         CheckpointError: the file is larger with the coarsest steps; the message says how large.
         MissingPackageError: brotli is not installed.
     """
-    sizes, tries = Sizes(tensors, relative), _Tries(tensors, note, budget)
+    sizes, tries = Sizes(tensors, relative, kept), _Tries(tensors, note, budget)
     others = {name: each for name, each in tensors.items() if name not in relative}
-    rest = Content.of(others, Grid(steps={}, digits=LEAST_DIGITS)).num_bytes(note)
+    rest = Content.of(others, Grid(steps={}, digits=LEAST_DIGITS, kept=kept)).num_bytes(note)
     low, high = _search(sizes, tries, rest + ROW_BYTES * len(relative))
     if tries.best is None:
         tries.size(sizes.grid(sizes.range()[1]))
@@ -220,7 +229,7 @@ def _search_between(tries: _Tries, fine: Grid, coarse: Grid) -> None:
     for count in range(1, min(len(names), _MOST_TRIES)):
         chosen = names[:: count + 1]
         steps = {**coarse.steps, **{name: fine.steps[name] for name in chosen}}
-        tries.size(Grid(steps=steps, digits=coarse.digits))
+        tries.size(replace(coarse, steps=steps))
         if tries.is_filled(LEAST_SHARE):
             return
 

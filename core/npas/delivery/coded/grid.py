@@ -5,8 +5,8 @@ many grid points there are does not matter.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ LEAST_DIGITS = 5
 """Of the mantissa of what is not on a grid, beside weights of 2 to 4 bits."""
 
 _STEP_DIGITS = 4
+
+_LEAST_STEP = 1.176e-38
+"""About the smallest normal float32: what divides by a smaller one may be 0 or infinite."""
 
 
 def scales(tensors: Mapping[str, Tensor], readers: Mapping[str, float]) -> dict[str, float]:
@@ -69,10 +72,12 @@ class Grid:
     Attributes:
         steps: of each weight; a weight of zeros has step 1.
         digits: bits that are kept of the mantissa of all other float32, 1 to 23.
+        kept: names of float32 that are not rounded.
     """
 
     steps: Mapping[str, float]
     digits: int
+    kept: Sequence[str] = field(default_factory=list)
 
     def rounded(self, name: str, tensor: Tensor) -> Tensor:
         """Return a tensor of the network as the file will have it.
@@ -83,11 +88,12 @@ class Grid:
         """
         if name in self.steps:
             return torch.round(tensor / self.steps[name]) * self.steps[name] + 0.0
-        return shortened(tensor, self.digits) if tensor.dtype == torch.float32 else tensor
+        is_value = tensor.dtype == torch.float32 and name not in self.kept
+        return shortened(tensor, self.digits) if is_value else tensor
 
     def facts(self) -> dict[str, Any]:
         """Return all of it as JSON; `Grid(**facts)` is the same."""
-        return {"steps": dict(self.steps), "digits": self.digits}
+        return {"steps": dict(self.steps), "digits": self.digits, "kept": list(self.kept)}
 
 
 def grid(factor: float, relative: Mapping[str, float], deviations: Mapping[str, float]) -> Grid:
@@ -102,7 +108,7 @@ def grid(factor: float, relative: Mapping[str, float], deviations: Mapping[str, 
     for name, scale in relative.items():
         size = deviations[name]
         step = min(max(factor * scale, FINEST * size), COARSEST * size)
-        steps[name] = float(f"{step:.{_STEP_DIGITS}g}") if step > 0 else 1.0
+        steps[name] = float(f"{max(step, _LEAST_STEP):.{_STEP_DIGITS}g}") if step > 0 else 1.0
     return Grid(steps=steps, digits=_digits(steps, deviations))
 
 

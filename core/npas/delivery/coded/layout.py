@@ -29,6 +29,7 @@ _KINDS = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
     "F64": torch.float64,
+    "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
@@ -179,7 +180,8 @@ def _by_stream(tensors: Mapping[str, Tensor], grid: Grid) -> dict[str, list[tupl
     """Return the tensors of each stream; values of one kind lie together, which codes better."""
     found: dict[str, list[tuple[str, Tensor]]] = {"codes": [], "values": [], "kept": []}
     for name, tensor in tensors.items():
-        stream = "values" if tensor.dtype == torch.float32 else "kept"
+        is_value = tensor.dtype == torch.float32 and name not in grid.kept
+        stream = "values" if is_value else "kept"
         found["codes" if name in grid.steps else stream].append((name, tensor.detach().cpu()))
     found["values"].sort(key=lambda pair: pair[0].rpartition(".")[2])
     return found

@@ -144,6 +144,32 @@ def test_page_decodes_every_type_that_a_file_may_hold(tmp_path):
         assert found.tolist() == tensor.float().tolist()
 
 
+class Tables(nn.Module):
+    """Has a layer, and buffers that are to be what they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(32, 40)
+        self.register_buffer("places", torch.arange(64.0).view(8, 8) / 63)
+        self.register_buffer("mask", torch.full((8, 8), -math.inf).triu(1))
+        self.register_buffer("ends", torch.tensor([-math.inf, 1 / 3, math.inf]))
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_buffers_of_several_dimensions_or_not_finite_are_kept_exactly(tmp_path):
+    plan = npas.plan(Tables(), budget={"bytes": 3500}, example=torch.zeros(2, 32))
+    shared = npas.share(Tables(), plan, fit=True).eval()
+    npas.save(shared, tmp_path / "model")
+    assert is_coded(tmp_path / "model")
+    loaded = npas.load(tmp_path / "model", into=Tables())
+    for name, buffer in shared.network("main").named_buffers():
+        assert torch.equal(loaded.network("main").get_buffer(name), buffer), name
+    npas.save(loaded, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "model").read_bytes()
+
+
 def test_page_decodes_a_file_with_numpy_and_brotli_alone(saved, tmp_path):
     """To the same weights, those of a layer that mixes templates too."""
     _, path = saved

@@ -15,6 +15,7 @@ from npas.delivery.coded.grid import (
     scales,
     shortened,
 )
+from npas.delivery.coded.layout import laid_out, taken_out
 from npas.plans.rounding import COARSEST, FINEST
 
 LAWS = settings(deadline=None, derandomize=True, max_examples=200)
@@ -52,6 +53,15 @@ def test_gradients_decide_where_they_are_known():
     assert found["a"] == pytest.approx(2 * found["b"])
     assert found["a"] * found["b"] == pytest.approx(4.0)  # as large in the mean as before
     assert found["c"] == 9.0
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-38, 1e-41, 1e-44])
+def test_weights_that_are_no_normal_numbers_are_rounded(size):
+    weights = torch.tensor([-1.0, 0.5, 1.0]) * size
+    found = grid(1 / 4096, {"w": deviation(weights)}, {"w": deviation(weights)})
+    table, streams = laid_out({"w": weights}, found)
+    off = (taken_out(table, streams)["w"].double() - weights.double()).abs().max()
+    assert off <= 0.501 * found.steps["w"]
 
 
 @LAWS
