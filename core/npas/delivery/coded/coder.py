@@ -103,12 +103,12 @@ class Coder:
         return by_gradients(found, squares)
 
     def _kept(self, tensors: Mapping[str, Tensor]) -> list[str]:
-        """Return float32 buffers that are not rounded: of several dimensions, or not finite."""
+        """Return float32 buffers that are kept exactly: of several dimensions, or infinite."""
         return [
             name
             for name, each in tensors.items()
             if name in self._buffers and each.dtype == torch.float32
-            if each.dim() > 1 or not bool(each.isfinite().all())
+            if each.dim() > 1 or (bool(each.isinf().any()) and not bool(each.isnan().any()))
         ]
 
 

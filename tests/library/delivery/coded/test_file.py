@@ -158,7 +158,7 @@ class Tables(nn.Module):
         return self.layer(x)
 
 
-def test_buffers_of_several_dimensions_or_not_finite_are_kept_exactly(tmp_path):
+def test_buffers_of_several_dimensions_or_with_infinities_are_kept_exactly(tmp_path):
     plan = npas.plan(Tables(), budget={"bytes": 3500}, example=torch.zeros(2, 32))
     shared = npas.share(Tables(), plan, fit=True).eval()
     npas.save(shared, tmp_path / "model")
