@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from npas import registry
 from npas.data._arrays import Arrays, Facts
 from npas.data._npz import read_npz, read_npz_facts
-from npas.data._sampled import sampled as sampled
 from npas.data._source import Source
 from npas.errors import DataError, InvalidSpecError, UnknownNameError
 from npas.spec import DatasetSpec, ImageOptions, validation
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from npas.data._importing.importer import import_dataset as import_dataset
     from npas.data._importing.limits import ImportLimits as ImportLimits
     from npas.data._importing.report import ImportReport as ImportReport
+    from npas.data._sampled import sampled as sampled
 
 _OWNERS = {
     "Dataset": "npas.data._dataset",
@@ -36,6 +36,7 @@ _OWNERS = {
     "ImportReport": "npas.data._importing.report",
     "Inputs": "npas.data._dataset",
     "import_dataset": "npas.data._importing.importer",
+    "sampled": "npas.data._sampled",
 }
 """Names that are resolved on first use: catalogues and imports do without torch."""
 
@@ -53,6 +54,7 @@ __all__ = [
     "import_dataset",
     "load",
     "require",
+    "sampled",
 ]
 
 
