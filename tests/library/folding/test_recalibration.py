@@ -63,7 +63,7 @@ def test_no_batch_is_refused_and_changes_nothing():
 @pytest.mark.parametrize(
     ("batches", "error", "told"),
     [
-        ([(torch.ones(4, 3, 5, 5), torch.ones(4))], DataError, "is a tuple.*no labels"),
+        ([(torch.ones(4, 3, 5, 5), torch.ones(4))], DataError, "is a tuple.*without labels"),
         (torch.ones(4, 3, 5, 5), InvalidSpecError, "batches is a Tensor.*several"),
         (3, InvalidSpecError, "batches is a int.*several"),
     ],
