@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from npas.spec import BudgetSpec, JobSpec, StartSpec
+from npas.spec.start import Fit
 
 from benchmarks.conversions.settings import ConversionSetting
 
@@ -35,7 +36,7 @@ class Arm:
 
     title: str
     method: dict[str, Any]
-    fit: Literal["aligned", "activations", "weights"] | None = None
+    fit: Fit | None = None
     teacher: bool = True
     first_seed_only: bool = False
     at_full_size: bool = False

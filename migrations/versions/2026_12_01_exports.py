@@ -22,7 +22,6 @@ def upgrade() -> None:
         sa.Column("artifact", sa.Text()),
         sa.Column("facts", JSONB(none_as_null=True)),
         sa.Column("number", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True)),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=now, nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True)),

@@ -146,10 +146,9 @@ def card(
         of_file: names and values, in words.
     """
     plan = net.plan
-    own = {e.name: e.architecture.module for e in plan.networks if e.architecture.module}
-    names = ", ".join(
-        own[e.name].kind if e.name in own else e.architecture.name for e in plan.networks
-    )
+    specs = [each.architecture for each in plan.networks]
+    names = ", ".join(each.module.kind if each.module else each.name for each in specs)
+    own = any(each.module for each in specs)
     ledger = plan.ledger
     budget = f"{ledger.budget:,}" if plan.file is None else f"{plan.file.bytes:,} bytes of file"
     lines = [

@@ -11,8 +11,9 @@ from npas.errors import InvalidSpecError
 from npas.folding.recalibration import check_batch, recalibrate
 from npas.plans import Plan
 from npas.sharing.activations import input_products
-from npas.sharing.conversion import Fit, converted
+from npas.sharing.conversion import converted
 from npas.sharing.model import SharedModel, checked
+from npas.spec.start import Fit
 
 
 def convert(
@@ -30,8 +31,8 @@ def convert(
     teacher, at half of the rate.
 
     The modules are taken over, not copied: copy what is to be the teacher before. Where something
-    is refused they stay as they were. `aligned` of the result says in how many blocks units have
-    moved: none where `torch.fx` cannot trace a module.
+    is refused they stay as they were. `origin.aligned` of the result says in how many blocks units
+    have moved: none where `torch.fx` cannot trace a module.
 
     Args:
         networks: one module for a plan of one network, else modules by network name.

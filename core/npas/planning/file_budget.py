@@ -115,7 +115,7 @@ def held(plan: Plan) -> Held:
     rows: list[tuple[str, Sequence[int]]] = []
     weights, values, kept = plan.ledger.templates, plan.ledger.coefficients, 0
     for index, network in enumerate(plan.networks):
-        for name, kind, shape, is_buffer in _state(network.architecture.model_dump_json()):
+        for name, kind, shape, is_buffer in state_of(network.architecture):
             if (network.name, name) in slots:
                 continue
             rows.append((f"networks.{index}.{name}", shape))
@@ -136,9 +136,16 @@ def held(plan: Plan) -> Held:
     return Held(weights=weights, values=values, rows=steps, overhead=overhead, plain_bytes=plain)
 
 
-@functools.lru_cache(maxsize=64)
-def _state(architecture: str) -> tuple[tuple[str, str, tuple[int, ...], bool], ...]:
+_State = tuple[tuple[str, str, tuple[int, ...], bool], ...]
+
+
+def state_of(architecture: ArchitectureSpec) -> _State:
     """Return name, type, shape of each tensor of a network's file, and whether it is a buffer."""
+    return _state(architecture.model_dump_json())
+
+
+@functools.lru_cache(maxsize=64)
+def _state(architecture: str) -> _State:
     spec = ArchitectureSpec.model_validate_json(architecture)
     network = arch.build_uninitialised(spec, device="meta")
     buffers = {name for name, _ in network.named_buffers()}

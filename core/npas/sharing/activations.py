@@ -193,7 +193,7 @@ def _root(products: Tensor) -> Tensor:
 
     What is minimised is relative: its scale is of no account, and L-BFGS needs a moderate one.
     """
-    scaled = products.double() / products.double().diagonal().mean().clamp_min(1e-30)
-    values, vectors = torch.linalg.eigh(scaled)
+    exact = products.double()
+    values, vectors = torch.linalg.eigh(exact / exact.diagonal().mean().clamp_min(1e-30))
     root: Tensor = (vectors * values.clamp_min(0).sqrt()).to(products)
     return root

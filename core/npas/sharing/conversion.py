@@ -1,7 +1,7 @@
 """Networks with weights under a plan: banks as near to them as they can be."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,7 @@ from npas.sharing.alignment import align
 from npas.sharing.checks import check_finite
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel
-
-Fit = Literal["aligned", "activations", "weights"]
-"""What banks are fitted to, see `npas.spec.StartSpec`."""
+from npas.spec.start import Fit
 
 Products = Callable[[set[LayerKey]], dict[LayerKey, Tensor]]
 """Of layers, the inner products of what they read, see `npas.sharing.activations`."""

@@ -10,10 +10,11 @@ from npas.errors import DataError
 from npas.plans import Group, LayerKey, Plan
 from npas.sharing import build
 from npas.sharing.activations import input_products
-from npas.sharing.conversion import Fit, converted
+from npas.sharing.conversion import converted
 from npas.sharing.group import SharedGroup
 from npas.sharing.model import SharedModel
 from npas.sharing.sameness import check_inherits
+from npas.spec.start import Fit
 
 
 def inherited(

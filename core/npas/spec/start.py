@@ -6,6 +6,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from npas.spec.checked import Spec
 
+Fit = Literal["aligned", "activations", "weights"]
+"""What banks are fitted to, see `StartSpec.fit`."""
+
 
 class StartSpec(Spec):
     """What the networks begin with in place of random weights; or whose banks they join."""
@@ -14,7 +17,7 @@ class StartSpec(Spec):
         description="SHA-256 of a model file that a job delivered, of networks of the same "
         "layers, or of a safetensors file of the weights of the network itself"
     )
-    fit: Literal["aligned", "activations", "weights"] = Field(
+    fit: Fit = Field(
         "activations",
         description="how banks begin that the file has not: activations: hidden units are put in "
         "an order in which layers agree, then banks are fitted to the weights, and then to what "

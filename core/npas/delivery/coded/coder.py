@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npas import arch
 from npas.delivery.coded.file import FORMAT, Content
 from npas.delivery.coded.fitting import CODER, ROW_BYTES, Fitted, Sizes, fitted
 from npas.delivery.coded.grid import LEAST_DIGITS, Grid, by_gradients, scales
+from npas.planning.file_budget import state_of
 from npas.plans import Plan
 from npas.plans.rounding import is_weight
 
@@ -138,9 +138,8 @@ def _buffers(plan: Plan) -> frozenset[str]:
     return frozenset(
         f"networks.{index}.{name}"
         for index, network in enumerate(plan.networks)
-        for name, _ in arch.build_uninitialised(
-            network.architecture, device="meta"
-        ).named_buffers()
+        for name, _, _, is_buffer in state_of(network.architecture)
+        if is_buffer
     )
 
 

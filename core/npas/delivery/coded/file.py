@@ -36,8 +36,9 @@ _FREE_ABOUT, _ABOUT_PER_BYTE = 1 << 20, 256
 """Bytes of them in any file, and for each byte that they are coded in: plans are coded in 1/60 or
 more of their length."""
 
-_WEIGHTS_PER_BYTE = 64
-"""A file of so many bytes holds no more weights: the coarsest grid puts 26 into each."""
+_CONTENT_PER_BYTE = 64
+"""Bytes of decoded streams in a file, for each of its own: the coarsest grid puts 26 codes of one
+byte into each."""
 
 _DIGEST_LENGTH = 32
 _METADATA = {KEY: json.dumps({"format": FORMAT})}
@@ -116,8 +117,7 @@ class Content:
 
     def num_bytes(self, note: Mapping[str, Any]) -> int:
         """Return the bytes of the file, exactly."""
-        kinds = {n: (torch.uint8, (len(part),)) for n, part in self.parts(note).items()}
-        return tensor_file.num_bytes(kinds, _METADATA)
+        return _num_bytes(self.parts(note))
 
     def write(self, note: Mapping[str, Any], path: Path) -> None:
         """Write the file, in one step.
@@ -126,8 +126,8 @@ class Content:
             CheckpointError: no reader would expand that much.
             OSError: the disk is full, or the folder is not there or cannot be written.
         """
-        _check_expansion(self.table, self.num_bytes(note))
         parts = self.parts(note)
+        _check_expansion(self.table, _num_bytes(parts))
         tensors = {n: torch.frombuffer(bytearray(p), dtype=torch.uint8) for n, p in parts.items()}
         tensor_file.write(tensors, path, _METADATA)
 
@@ -202,6 +202,11 @@ def is_coded(path: str | os.PathLike[str]) -> bool:
     return bool(text == _METADATA[KEY])
 
 
+def _num_bytes(parts: Mapping[str, bytes]) -> int:
+    kinds = {name: (torch.uint8, (len(part),)) for name, part in parts.items()}
+    return tensor_file.num_bytes(kinds, _METADATA)
+
+
 def _most_about(coded: bytes) -> int:
     """Return the bytes that the stream that tells of the others may expand to."""
     return min(_MOST_ABOUT, _FREE_ABOUT + _ABOUT_PER_BYTE * len(coded))
@@ -214,7 +219,7 @@ def _check_expansion(table: Table, size: int) -> None:
         CheckpointError: it is more than the coarsest grid puts into it.
     """
     held = sum(table.num_bytes().values())
-    if held > _WEIGHTS_PER_BYTE * size:
+    if held > _CONTENT_PER_BYTE * size:
         raise CheckpointError(
             f"{held:,} bytes of weights are more than a coded file of {size:,} bytes may hold: of "
             "a network that is nearly all zeros, save a plain file, with bytes= as large as that"
