@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Arm:
         of: the arm that this one takes a part out of, "" for a method of its own.
         by_lot: group by random numbers in place of what gradients say.
         is_race: only the race is run: the job after it is the chosen arm's, to the byte.
+        training: what it does otherwise than the schedule of all arms.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Arm:
     of: str = ""
     by_lot: bool = False
     is_race: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 ARMS: dict[str, Arm] = {
@@ -119,13 +121,13 @@ class Setting:
 
     Attributes:
         name: folder of the stored runs.
-        architecture: of the dense network.
+        architecture: of the dense network, a name or a whole spec.
         dataset: with its limits.
         training: the schedule.
     """
 
     name: str
-    architecture: str
+    architecture: str | Mapping[str, Any]
     dataset: DatasetSpec
     training: TrainingSpec
 
@@ -188,7 +190,7 @@ def job(setting: Setting, cell: Cell) -> JobSpec:
             "budget": {"fraction": cell.budget},
             "method": method,
             "dataset": setting.dataset,
-            "training": setting.training,
+            "training": {**setting.training.model_dump(), **ARMS[cell.arm].training},
             "seed": cell.seed,
         }
     )

@@ -3,16 +3,20 @@
     python -m benchmarks.methods run                    # what is missing of the small table
     python -m benchmarks.methods report                 # docs/results.md, from the stored runs
     python -m benchmarks.methods run --size full --architecture wrn-28-10 --device cuda --threads 8
+    python -m benchmarks.methods run --suite test       # cells of several networks and datasets
 
 Stopped with Ctrl-C or killed, `run` goes on where it was. Each run is one JSON file below
 benchmarks/records/methods; delete files to have their runs made anew.
 """
 
+import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.arms import ARMS, BUDGETS, SIZES, Cell, Setting, cells, setting
 from benchmarks.plots import accuracy_svg
+from benchmarks.regret import Results, by_cell, summary
 from benchmarks.runs import Place, Record, made, missing
 from benchmarks.scores import Stored, section
 from benchmarks.stored_runs import (
@@ -24,9 +28,11 @@ from benchmarks.stored_runs import (
     place_of,
     tell_made,
 )
+from benchmarks.suite import SUITES, settings
 from benchmarks.timing import write_section
 
 STORE = ROOT / "benchmarks" / "records" / "methods"
+SUITE_STORE = ROOT / "benchmarks" / "records" / "suite"
 
 
 def run_missing(setting: Setting, cells: Sequence[Cell], place: Place, jobs: int) -> None:
@@ -61,6 +67,23 @@ def report(store: Path, page: Path) -> None:
     write_section(page, "methods", "\n\n".join(parts))
 
 
+def run_suite(args: argparse.Namespace) -> None:
+    """Make the runs of a suite that are missing, seed by seed, and tell how it goes."""
+    for seed in range(args.seeds):
+        for chosen, budgets in settings(args.suite):
+            place = replace(place_of(args, chosen), store=SUITE_STORE / args.suite / chosen.name)
+            wanted = [c for c in cells(args.arms, budgets, args.seeds) if c.seed == seed]
+            run_missing(chosen, wanted, place, args.jobs)
+
+
+def report_suites(page: Path) -> None:
+    """Write the tables of both suites into the page."""
+    for suite in SUITES:
+        found = Results.read(suite, SUITE_STORE / suite)
+        if found.cells:
+            write_section(page, f"suite-{suite}", f"{summary(found)}\n\n{by_cell(found)}")
+
+
 def main() -> None:
     """Do what the command line says."""
     parser, commands = command_line(__doc__, "methods", SIZES)
@@ -68,11 +91,16 @@ def main() -> None:
     run.add_argument("--architecture", default="wrn-16-1")
     run.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
     run.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, metavar="FRACTION")
+    run.add_argument("--suite", choices=SUITES, help="in place of --size, --dataset, --architecture")
     args = parser.parse_args()
     if args.command == "report":
         report(args.store, PAGE)
+        report_suites(PAGE)
         return
     end_as_by_ctrl_c()
+    if args.suite:
+        run_suite(args)
+        return
     chosen = setting(args.size, args.dataset, args.architecture)
     wanted = cells(args.arms, args.budgets, args.seeds)
     run_missing(chosen, wanted, place_of(args, chosen), args.jobs)

@@ -81,11 +81,13 @@ def write(path: Path, content: Record) -> None:
 
 
 def _about(setting: Setting, cell: Cell) -> Record:
+    changes = ARMS[cell.arm].training
     return {
         "arm": cell.arm,
         "fraction": cell.budget,
         "seed": cell.seed,
         "method": job(setting, cell).method.model_dump(mode="json"),
+        **({"training": dict(changes)} if changes else {}),
     }
 
 
