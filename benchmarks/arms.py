@@ -1,20 +1,14 @@
 """What `benchmarks.methods` compares: arms, settings, and the one run that each cell is."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import npas
-import numpy as np
-from npas import arch, methods, seeds
-from npas.arch.layers import Layer
-from npas.arch.matching import resolve_for
-from npas.data import facts
+from npas import methods
 from npas.plans import Plan
-from npas.plans.evidence import Evidence, Similarity
 from npas.spec import DatasetSpec, JobSpec, MethodSpec, PlanRequest, TrainingSpec
 
 SMALL = TrainingSpec(
@@ -55,7 +49,8 @@ class Arm:
         title: what it is, in the tables.
         method: its name and options, as in a request.
         of: the arm that this one takes a part out of, "" for a method of its own.
-        by_lot: group by random numbers in place of what gradients say.
+        evidence: what stands in place of what the search measures, see `benchmarks.evidence`;
+            "": nothing does.
         is_race: only the race is run: the job after it is the chosen arm's, to the byte.
         training: what it does otherwise than the schedule of all arms.
     """
@@ -63,7 +58,7 @@ class Arm:
     title: str
     method: str | dict[str, Any]
     of: str = ""
-    by_lot: bool = False
+    evidence: str = ""
     is_race: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,7 +81,31 @@ ARMS: dict[str, Arm] = {
         title="block mix, random groups",
         method={"name": "block_mix", "bins": 1},
         of="block_mix",
-        by_lot=True,
+        evidence="lots",
+    ),
+    "block_mix-positions": Arm(
+        title="block mix, plain where a weight is used most",
+        method="block_mix",
+        of="block_mix",
+        evidence="positions",
+    ),
+    "block_mix-residual": Arm(
+        title="block mix, plain where the bank cannot follow",
+        method="block_mix",
+        of="block_mix",
+        evidence="residual",
+    ),
+    "block_mix-regrouped": Arm(
+        title="block mix, regrouped in training",
+        method="block_mix",
+        of="block_mix",
+        evidence="regrouped",
+    ),
+    "block_mix-mutated": Arm(
+        title="block mix, regrouped by lot",
+        method="block_mix",
+        of="block_mix",
+        evidence="mutated",
     ),
     "random-private": Arm(
         title="random sharing, stem and classifier private",
@@ -99,7 +118,7 @@ ARMS: dict[str, Arm] = {
         of="superweights",
     ),
     "superweights-random": Arm(
-        title="SuperWeights, random groups", method="superweights", of="superweights", by_lot=True
+        title="SuperWeights, random groups", method="superweights", of="superweights", evidence="lots"
     ),
     "ssn-single": Arm(
         title="SSN, one group", method={"name": "ssn", "groups": "single"}, of="ssn"
@@ -209,23 +228,3 @@ def first_plan(setting: Setting, cell: Cell, data_folder: Path | None) -> Plan:
         NpasError: there is no such method or option.
     """
     return npas.plan(job(setting, cell), data_folder=data_folder)
-
-
-def lots(setting: Setting, seed: int, data_folder: Path | None) -> Evidence:
-    """Return evidence of which nothing was measured: uniform numbers in place of it."""
-    spec = job(setting, Cell(arm=DENSE, budget=1.0, seed=seed))
-    networks = resolve_for(spec.members(), facts(spec.dataset, data_folder))
-    classes: dict[str, list[Layer]] = defaultdict(list)
-    for layer in arch.layer_table(networks).layers:
-        classes[layer.kernel_class].append(layer)
-    draw = np.random.default_rng(seeds.number("lots", seed))
-    found = []
-    for layers in classes.values():
-        upper = np.triu(draw.uniform(-1, 1, (len(layers), len(layers))), 1)
-        cosine = upper + upper.T + np.eye(len(layers))
-        names = tuple(layer.key for layer in layers)
-        energy = tuple(draw.uniform(0, 1, len(names)).tolist())
-        found.append(
-            Similarity(layers=names, cosine=tuple(map(tuple, cosine.tolist())), energy=energy)
-        )
-    return Evidence(batches=1, classes=tuple(found))

@@ -19,7 +19,9 @@ from npas.jobs.resume import ResumeFile
 from npas.run import run
 from npas.train import Command, saved
 
-from benchmarks.arms import ARMS, Cell, Setting, first_plan, job, lots, plan_digest
+from benchmarks.arms import ARMS, Cell, Setting, first_plan, job, plan_digest
+from benchmarks.evidence import KINDS
+from benchmarks.regrouping import measured, mutated
 from benchmarks.pool import each_made
 
 Record = dict[str, Any]
@@ -30,6 +32,7 @@ _KEPT = (
 )  # fmt: skip
 _CURVE = ("stage", "epoch", "train_loss", "train_accuracy", "seconds")
 _SECONDS_BETWEEN_SAVES = 120
+_EVIDENCE = {**KINDS, "regrouped": measured, "mutated": mutated}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +152,7 @@ def make(setting: Setting, cell: Cell, place: Place, stopping: Any) -> Record | 
 
 
 def _trained(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path) -> Record | None:
-    states = saved(folder / "state")
+    states, kind = saved(folder / "state"), ARMS[cell.arm].evidence
     outcome = run(
         job(setting, cell),
         folder=folder,
@@ -158,7 +161,7 @@ def _trained(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path)
         resume_from=states[0] if states else None,
         device=place.device,
         checkpoint_seconds=_SECONDS_BETWEEN_SAVES,
-        evidence=lots(setting, cell.seed, place.data) if ARMS[cell.arm].by_lot else None,
+        evidence=_EVIDENCE[kind](setting, cell, place.data) if kind else None,
     )
     if not outcome.finished:
         return None

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from npas.spec import DatasetSpec, TrainingSpec
 
-from benchmarks.arms import BUDGETS, Cell, Setting, cells, job, lots
+from benchmarks.arms import BUDGETS, Cell, Setting, cells, job
+from benchmarks.evidence import lots
 from benchmarks.methods import STORE, report, run_missing
 from benchmarks.plots import accuracy_svg
 from benchmarks.runs import Place, make, missing
@@ -114,9 +115,10 @@ def test_runner_tells_runs_of_older_plans_and_arms_that_do_not_exist(
 
 
 def test_random_groups_are_the_seeds_and_cover_every_layer() -> None:
-    one, other = (lots(SMALLEST, seed, None) for seed in (0, 1))
+    first, second = (Cell(arm="block_mix", budget=0.5, seed=seed) for seed in (0, 1))
+    one, other = (lots(SMALLEST, cell, None) for cell in (first, second))
 
-    assert one == lots(SMALLEST, 0, None)
+    assert one == lots(SMALLEST, first, None)
     assert one != other
     assert all(row[i] == 1 for s in one.classes for i, row in enumerate(s.cosine))
 
