@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import npas
-from npas import methods
+from npas import arch, methods
 from npas.plans import Plan
 from npas.spec import DatasetSpec, JobSpec, MethodSpec, PlanRequest, TrainingSpec
 
@@ -53,6 +53,7 @@ class Arm:
             "": nothing does.
         is_race: only the race is run: the job after it is the chosen arm's, to the byte.
         training: what it does otherwise than the schedule of all arms.
+        scale: of the network's channels; the budget stays that of the setting's network.
     """
 
     title: str
@@ -61,6 +62,7 @@ class Arm:
     evidence: str = ""
     is_race: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
+    scale: float = 1.0
 
 
 ARMS: dict[str, Arm] = {
@@ -118,7 +120,10 @@ ARMS: dict[str, Arm] = {
         of="superweights",
     ),
     "superweights-random": Arm(
-        title="SuperWeights, random groups", method="superweights", of="superweights", evidence="lots"
+        title="SuperWeights, random groups",
+        method="superweights",
+        of="superweights",
+        evidence="lots",
     ),
     "ssn-single": Arm(
         title="SSN, one group", method={"name": "ssn", "groups": "single"}, of="ssn"
@@ -127,6 +132,15 @@ ARMS: dict[str, Arm] = {
         title="SSN, random groups", method={"name": "ssn", "groups": "random"}, of="ssn"
     ),
     "auto": Arm(title="auto", method="auto", is_race=True),
+}
+WIDE = 1.41
+"""Times as many channels: twice the multiply-adds, nearly."""
+
+ARMS |= {
+    f"{name}-wide": replace(
+        ARMS[name], title=f"{ARMS[name].title}, {WIDE:g} times as wide", of=name, scale=WIDE
+    )
+    for name in ("block_mix-depth", "random", "random-private", "soft_sharing", "ssn", "uniform")
 }
 DENSE = "dense"
 """The arm without a budget."""
@@ -195,18 +209,29 @@ def cells(arms: Sequence[str], budgets: Sequence[float], seeds: int) -> list[Cel
     return found
 
 
-def job(setting: Setting, cell: Cell) -> JobSpec:
+def job(setting: Setting, cell: Cell, data_folder: Path | None = None) -> JobSpec:
     """Return a cell as a request, the same that a user would send.
 
     A method that draws lots draws those of the cell's seed.
+
+    Args:
+        setting: that it is of.
+        cell: to be run.
+        data_folder: where its dataset is; None: the library's default.
     """
     method = MethodSpec.model_validate(ARMS[cell.arm].method)
     if "seed" in methods.find(method.name).Options.model_fields:
         method = MethodSpec(name=method.name, **method.options, seed=cell.seed)
+    architecture: str | Mapping[str, Any] = setting.architecture
+    budget: dict[str, Any] = {"fraction": cell.budget}
+    if (scale := ARMS[cell.arm].scale) != 1:
+        budget = {"parameters": int(cell.budget * dense_size(setting, data_folder))}
+        known = arch.as_spec(architecture).model_dump(exclude_defaults=True)
+        architecture = {**known, "options": {**known.get("options", {}), "scale": scale}}
     return JobSpec.model_validate(
         {
-            "architecture": setting.architecture,
-            "budget": {"fraction": cell.budget},
+            "architecture": architecture,
+            "budget": budget,
             "method": method,
             "dataset": setting.dataset,
             "training": {**setting.training.model_dump(), **ARMS[cell.arm].training},
@@ -227,4 +252,10 @@ def first_plan(setting: Setting, cell: Cell, data_folder: Path | None) -> Plan:
         InfeasibleBudgetError: the arm cannot be made so small.
         NpasError: there is no such method or option.
     """
-    return npas.plan(job(setting, cell), data_folder=data_folder)
+    return npas.plan(job(setting, cell, data_folder), data_folder=data_folder)
+
+
+def dense_size(setting: Setting, data_folder: Path | None) -> int:
+    """Return the trainable parameters of the setting's network without sharing."""
+    cell = Cell(arm=DENSE, budget=1.0, seed=0)
+    return first_plan(setting, cell, data_folder).ledger.dense

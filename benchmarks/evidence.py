@@ -28,7 +28,7 @@ from npas.tasks import loss
 from npas.train import Command, Trainer
 from torch import Tensor
 
-from benchmarks.arms import DENSE, Cell, Setting, first_plan, job
+from benchmarks.arms import Cell, Setting, first_plan, job
 
 Key = tuple[str, str]
 MOMENTS = 4
@@ -41,8 +41,8 @@ SOLVER_STEPS = 15
 """Of conjugate gradients: what is left of the residual then moves no layer's place."""
 
 
-def _networks(setting: Setting, seed: int, data: Path | None) -> tuple[NetworkSpec, ...]:
-    spec = job(setting, Cell(arm=DENSE, budget=1.0, seed=seed))
+def _networks(setting: Setting, cell: Cell, data: Path | None) -> tuple[NetworkSpec, ...]:
+    spec = job(setting, cell, data)
     return resolve_for(spec.members(), facts(spec.dataset, data))
 
 
@@ -73,7 +73,7 @@ def evidence_of(
 def lots(setting: Setting, cell: Cell, data: Path | None) -> Evidence:
     """Return evidence of which nothing was measured: uniform numbers in place of it."""
     draw = np.random.default_rng(seeds.number("lots", cell.seed))
-    layers = arch.layer_table(_networks(setting, cell.seed, data)).layers
+    layers = arch.layer_table(_networks(setting, cell, data)).layers
 
     def cosine(count: int) -> np.ndarray:
         upper = np.triu(draw.uniform(-1, 1, (count, count)), 1)
@@ -85,7 +85,7 @@ def lots(setting: Setting, cell: Cell, data: Path | None) -> Evidence:
 
 def positions(setting: Setting, cell: Cell, data: Path | None) -> Evidence:
     """Return multiply-adds as energy: for each scalar, the places where it is used."""
-    networks = _networks(setting, cell.seed, data)
+    networks = _networks(setting, cell, data)
     layers = arch.layer_table(networks).layers
     macs: dict[Key, float] = {}
     for network in networks:
@@ -123,7 +123,7 @@ KINDS: Mapping[str, Callable[[Setting, Cell, Path | None], Evidence]] = {
 def context_of(setting: Setting, cell: Cell, data: Path | None) -> RunContext:
     """Return what a job of a cell is done with."""
     return prepared(
-        job(setting, cell),
+        job(setting, cell, data),
         evidence=None,
         folder=Path(tempfile.gettempdir()) / "npas-evidence",
         data_folder=data,
@@ -162,20 +162,16 @@ def trainer_of(
 
 def advance(trainer: Trainer, until: int) -> None:
     """Train up to a step."""
-    trainer.train(
-        after_step=lambda: Command.CONTINUE, after_epoch=lambda _: None, until=until
-    )
+    trainer.train(after_step=lambda: Command.CONTINUE, after_epoch=lambda _: None, until=until)
 
 
 def _batches(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
     for index in range(BATCHES):
-        images, labels = trainer.batches.get(0, index)
+        images, labels = trainer.batches.get(0, index % trainer.steps_per_epoch)
         yield trainer.inputs(images), labels
 
 
-def _unfollowed(
-    model: SharedModel, batches: Iterator[tuple[Tensor, Tensor]]
-) -> dict[Key, float]:
+def _unfollowed(model: SharedModel, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[Key, float]:
     """Return the squared length of each layer's gradient that its banks cannot follow."""
     sums: dict[Key, Tensor] = {}
     planned = arch.planned_layers(model.plan)

@@ -35,8 +35,8 @@ STORE = ROOT / "benchmarks" / "records" / "methods"
 SUITE_STORE = ROOT / "benchmarks" / "records" / "suite"
 
 
-def run_missing(setting: Setting, cells: Sequence[Cell], place: Place, jobs: int) -> None:
-    """Make the runs that are not stored yet, and tell how it goes.
+def run_missing(setting: Setting, cells: Sequence[Cell], place: Place, jobs: int) -> bool:
+    """Make the runs that are not stored yet, and tell how it goes; False after Ctrl-C.
 
     Raises:
         SystemExit: the stored runs are of another schedule or other images.
@@ -44,7 +44,7 @@ def run_missing(setting: Setting, cells: Sequence[Cell], place: Place, jobs: int
     check_setting(setting, place)
     wanted, notes = missing(setting, cells, place)
     print(f"{setting.name}: {len(wanted)} runs to make of {len(cells)}", *notes, sep="\n  ")
-    tell_made(made(setting, wanted, place, jobs), len(wanted), _told)
+    return tell_made(made(setting, wanted, place, jobs), len(wanted), _told)
 
 
 def _told(record: Record) -> str:
@@ -73,7 +73,8 @@ def run_suite(args: argparse.Namespace) -> None:
         for chosen, budgets in settings(args.suite):
             place = replace(place_of(args, chosen), store=SUITE_STORE / args.suite / chosen.name)
             wanted = [c for c in cells(args.arms, budgets, args.seeds) if c.seed == seed]
-            run_missing(chosen, wanted, place, args.jobs)
+            if not run_missing(chosen, wanted, place, args.jobs):
+                return
 
 
 def report_suites(page: Path) -> None:
@@ -91,7 +92,9 @@ def main() -> None:
     run.add_argument("--architecture", default="wrn-16-1")
     run.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
     run.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, metavar="FRACTION")
-    run.add_argument("--suite", choices=SUITES, help="in place of --size, --dataset, --architecture")
+    run.add_argument(
+        "--suite", choices=SUITES, help="in place of --size, --dataset, --architecture"
+    )
     args = parser.parse_args()
     if args.command == "report":
         report(args.store, PAGE)

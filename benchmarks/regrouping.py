@@ -69,7 +69,7 @@ def _searched(
             other = _plan(context, layers, freed)
             begun = copy.deepcopy(model) if freed == kept else model.regroup(other)
             results.append((*_trained(context, begun, round_), freed))
-        loss, model, kept = min(results, key=lambda result: result[0])
+        _, model, kept = min(results, key=lambda result: result[0])
     return _evidence(layers, kept)
 
 

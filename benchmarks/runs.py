@@ -19,10 +19,10 @@ from npas.jobs.resume import ResumeFile
 from npas.run import run
 from npas.train import Command, saved
 
-from benchmarks.arms import ARMS, Cell, Setting, first_plan, job, plan_digest
+from benchmarks.arms import ARMS, Cell, Setting, dense_size, first_plan, job, plan_digest
 from benchmarks.evidence import KINDS
-from benchmarks.regrouping import measured, mutated
 from benchmarks.pool import each_made
+from benchmarks.regrouping import measured, mutated
 
 Record = dict[str, Any]
 
@@ -83,13 +83,13 @@ def write(path: Path, content: Record) -> None:
     unfinished.replace(path)
 
 
-def _about(setting: Setting, cell: Cell) -> Record:
+def _about(setting: Setting, cell: Cell, data: Path | None) -> Record:
     changes = ARMS[cell.arm].training
     return {
         "arm": cell.arm,
         "fraction": cell.budget,
         "seed": cell.seed,
-        "method": job(setting, cell).method.model_dump(mode="json"),
+        "method": job(setting, cell, data).method.model_dump(mode="json"),
         **({"training": dict(changes)} if changes else {}),
     }
 
@@ -110,8 +110,8 @@ def missing(setting: Setting, cells: Sequence[Cell], place: Place) -> tuple[list
             plan = first_plan(setting, cell, place.data)
         except InfeasibleBudgetError as error:
             facts = {"minimum": error.minimum, "budget": error.budget}
-            facts["dense"] = first_plan(setting, _dense(cell), place.data).ledger.dense
-            write(path, _about(setting, cell) | facts | {"status": "infeasible"})
+            facts["dense"] = dense_size(setting, place.data)
+            write(path, _about(setting, cell, place.data) | facts | {"status": "infeasible"})
             continue
         except NpasError as error:
             note = f"{cell.arm} cannot be run: {error}"
@@ -125,18 +125,18 @@ def missing(setting: Setting, cells: Sequence[Cell], place: Place) -> tuple[list
     return wanted, [f"{note} ({count} runs)" for note, count in notes.items()]
 
 
-def _dense(cell: Cell) -> Cell:
-    return Cell(arm="dense", budget=1.0, seed=cell.seed)
-
-
 def make(setting: Setting, cell: Cell, place: Place, stopping: Any) -> Record | None:
     """Make one run, going on where it was paused, and store its record; None: paused again."""
     torch.set_num_threads(place.threads)
     folder = place.work / setting.name / cell.name
     ear, started = Ear(stopping), time.process_time()
     plan = first_plan(setting, cell, place.data)
-    facts = {"plan": plan_digest(plan), "minimum": plan.minimum, "dense": plan.dense}
-    content = _about(setting, cell) | facts | {"budget": plan.ledger.budget}
+    facts = {
+        "plan": plan_digest(plan),
+        "minimum": plan.minimum,
+        "dense": dense_size(setting, place.data),
+    }
+    content = _about(setting, cell, place.data) | facts | {"budget": plan.ledger.budget}
     work = _raced if ARMS[cell.arm].is_race else _trained
     try:
         found = work(setting, cell, place, ear, folder)
@@ -154,7 +154,7 @@ def make(setting: Setting, cell: Cell, place: Place, stopping: Any) -> Record | 
 def _trained(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path) -> Record | None:
     states, kind = saved(folder / "state"), ARMS[cell.arm].evidence
     outcome = run(
-        job(setting, cell),
+        job(setting, cell, place.data),
         folder=folder,
         listener=ear,
         data_folder=place.data,
@@ -174,7 +174,7 @@ def _trained(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path)
 
 def _raced(setting: Setting, cell: Cell, place: Place, ear: Ear, folder: Path) -> Record | None:
     """Race only: what a job does after its race is the winner's run, to the byte."""
-    spec, states = job(setting, cell), saved(folder / "state")
+    spec, states = job(setting, cell, place.data), saved(folder / "state")
     context = prepared(
         spec,
         evidence=None,

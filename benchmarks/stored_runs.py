@@ -100,10 +100,13 @@ def check_setting(setting: Setting, place: Place) -> None:
 
 def tell_made(
     made: Iterable[tuple[Named, Record]], wanted: int, told: Callable[[Record], str]
-) -> None:
+) -> bool:
     """Take records as they are made, and tell each with the minutes that are left.
 
     Ctrl-C ends it with a message: what was in progress goes on another time.
+
+    Returns:
+        False after Ctrl-C.
 
     Args:
         made: each with its cell.
@@ -120,6 +123,8 @@ def tell_made(
             )
     except KeyboardInterrupt:
         print("stopped; the same command goes on")
+        return False
+    return True
 
 
 def end_as_by_ctrl_c() -> None:

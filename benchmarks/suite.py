@@ -16,12 +16,12 @@ from benchmarks.arms import SMALL, Setting
 PIXELS = 16
 """Height and width of the images: a quarter of the work of 32, so that a run takes a minute."""
 
-IMAGES = 5_000
-"""Training images, the first ones. All 10,000 test images count."""
+IMAGES, EPOCHS = 3_000, 8
+"""Training images, the first ones, and how often they are seen. All 10,000 test images count."""
 
-_SGD = SMALL
-_ADAMW = SMALL.model_copy(
-    update={"optimizer": "adamw", "learning_rate": 0.002, "weight_decay": 0.05}
+_SGD = SMALL.model_copy(update={"epochs": EPOCHS})
+_ADAMW = _SGD.model_copy(
+    update={"optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.05}
 )
 _ADAMW_FAST = _ADAMW.model_copy(update={"learning_rate": 0.005})
 SCHEDULES: Mapping[str, TrainingSpec] = {
@@ -64,13 +64,13 @@ SUITES: Mapping[str, tuple[SuiteCell, ...]] = {
         ("resnet-14", "cifar10", 0.1),
         ("densenet-16-12", "cifar10", 0.5),
         ("tiny-24-4", "cifar10", 0.25),
-        ("vit-4-64-2", "cifar10", 0.1),
+        ("vit-4-48-2", "cifar10", 0.1),
         ("wrn-16-1", "fashion-mnist", 0.05),
     ),
     "test": _cells(
         *(
             (network, "cifar10", budget)
-            for network in ("wrn-16-2", "resnet-20", "densenet-22-12", "tiny-36-6", "vit-6-64-2")
+            for network in ("wrn-16-2", "resnet-20", "densenet-19-12", "tiny-30-4", "vit-6-48-2")
             for budget in (0.25, 0.1)
         ),
         ("resnet-20", "fashion-mnist", 0.25),

@@ -14,7 +14,7 @@ from npas.sharing import build
 from npas.spec import DatasetSpec, TrainingSpec
 
 from benchmarks import evidence
-from benchmarks.arms import ARMS, Cell, Setting, first_plan
+from benchmarks.arms import ARMS, Cell, Setting, dense_size, first_plan
 from benchmarks.evidence import KINDS, evidence_of
 from benchmarks.regret import Results, by_cell, summary
 from benchmarks.regrouping import measured, mutated
@@ -179,3 +179,10 @@ def test_energies_alone_let_all_layers_agree():
     layers = arch.layer_table(networks).layers
     found = evidence_of(layers, {layer.key: 1.0 for layer in layers})
     assert {value for each in found.classes for row in each.cosine for value in row} <= {0.0, 1.0}
+
+
+def test_wide_arms_spend_the_budget_of_the_network_as_it_is():
+    plan = first_plan(TINY, replace(CELL, arm="random-wide"), None)
+    dense = dense_size(TINY, None)
+    assert plan.ledger.total <= plan.ledger.budget == int(0.4 * dense)
+    assert plan.ledger.dense > 1.8 * dense

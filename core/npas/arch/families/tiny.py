@@ -22,6 +22,8 @@ from npas.spec import ArchitectureSpec
 FIRST, SECOND = 3, 5
 """Channels of the two stages, for each group of the convolution between them."""
 
+MOST_GROUPS = 1024
+
 
 class ChannelNorm(nn.Module):
     """LayerNorm over the channels of every pixel."""
@@ -103,7 +105,7 @@ class TinyFamily(SmallImageFamily):
     title = "Small modern network: gates and depthwise kernels of three sizes"
     example = "tiny-48-6"
     form = "tiny-{}-{}"
-    depth = (2, 0, 1, 100)
+    depth = (2, 0, 1, 50)
 
     def names(self) -> list[str]:
         """Return the published size, and some of ours."""
@@ -112,14 +114,14 @@ class TinyFamily(SmallImageFamily):
     def read(self, spec: ArchitectureSpec) -> tuple[int, ...]:
         """Return the blocks of a stage and the first stage's channels; see `SmallImageFamily`."""
         width, depth = self._numbers(spec.name) or (0, 0)
-        allowed = min(3072, max(FIRST, FIRST * round(width / FIRST))), 2 * min(
-            50, max(1, round(depth / 2))
-        )
+        step, rest, least, most = self.depth
+        blocks = rest + step * max(least, min(most, round((depth - rest) / step)))
+        allowed = FIRST * max(1, min(MOST_GROUPS, round(width / FIRST))), blocks
         if allowed != (width, depth):
             raise InvalidSpecError(
-                f"{spec.name}: the width must be a multiple of {FIRST}, from {FIRST} to 3072, then "
-                f"an even number of blocks from 2 to 100; the nearest is "
-                f"{self.form.format(*allowed)}",
+                f"{spec.name}: the width must be a multiple of {FIRST}, from {FIRST} to "
+                f"{FIRST * MOST_GROUPS}, then an even number of blocks, from {step * least} to "
+                f"{step * most}; the nearest is {self.form.format(*allowed)}",
                 field="/architecture/name",
             )
         return depth // 2, width
