@@ -21,9 +21,9 @@ IMAGES, EPOCHS = 3_000, 8
 
 _SGD = SMALL.model_copy(update={"epochs": EPOCHS})
 _ADAMW = _SGD.model_copy(
-    update={"optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.05}
+    update={"optimizer": "adamw", "learning_rate": 0.0005, "weight_decay": 0.05}
 )
-_ADAMW_FAST = _ADAMW.model_copy(update={"learning_rate": 0.005})
+_ADAMW_FAST = _ADAMW.model_copy(update={"learning_rate": 0.01})
 SCHEDULES: Mapping[str, TrainingSpec] = {
     "wrn": _SGD,
     "resnet": _SGD,
