@@ -1,12 +1,11 @@
 """How far arms are from the best one, over the cells of a suite: regret, rank, paired leads."""
 
-import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.arms import ARMS, DEFAULT, DENSE
-from benchmarks.scores import Score, Stored, score, t95
+from benchmarks.scores import Score, Stored, score
 from benchmarks.suite import SUITES, SuiteCell, setting_of
 from benchmarks.timing import table
 
@@ -88,15 +87,6 @@ class Results:
         return score(leads)
 
 
-def mean(values: Sequence[float]) -> str:
-    """Return the mean of fractions in percent points, with the 95 % interval over cells."""
-    middle = statistics.fmean(values)
-    if len(values) < 2:
-        return f"{100 * middle:.1f}"
-    half = t95(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{100 * middle:.1f} ± {100 * half:.1f}"
-
-
 def summary(results: Results, against: str = DEFAULT) -> str:
     """Return the table of all arms: cells, mean regret, mean rank, what `against` is ahead by."""
     rows = []
@@ -107,7 +97,7 @@ def summary(results: Results, against: str = DEFAULT) -> str:
             [
                 ARMS[arm].title,
                 str(len(regrets)),
-                mean(regrets),
+                found.text() if (found := score(regrets)) else "-",
                 f"{statistics.fmean(ranks):.1f}" if ranks else "-",
                 lead.text(signed=True) if lead else "-",
             ]

@@ -55,7 +55,7 @@ class Block(nn.Module):
     def __init__(self, num_channels: int) -> None:
         super().__init__()
         quarter = max(1, num_channels // 4)
-        self.parts = (num_channels - 3 * quarter, quarter, quarter, quarter)
+        self.parts = [num_channels - 3 * quarter, quarter, quarter, quarter]
         self.small = _depthwise(quarter, 3)
         self.large = _depthwise(quarter, 7)
         self.wide = _depthwise(quarter, 7, dilation=3)
@@ -66,7 +66,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same."""
-        same, small, large, wide = x.split(self.parts, dim=1)
+        same, small, large, wide = torch.split(x, self.parts, dim=1)
         blurred = F.avg_pool2d(wide, 3, stride=1, padding=1)
         mixed = [same, self.small(small), self.large(large), self.wide(blurred)]
         gate, value = self.expand(self.norm(torch.cat(mixed, 1))).chunk(2, dim=1)
