@@ -31,8 +31,12 @@ of 32: learning rates 0.05, 0.1 and 0.2 with shifts by 4 pixels 59.0, 60.4 and 6
 FULL = TrainingSpec(cutout=16, validation_fraction=0, keep="last")
 """The founding papers' schedule: 200 epochs, all training images, the last epoch counts."""
 
+TENTH = FULL.model_copy(update={"epochs": 20})
+"""The same in a tenth of the epochs, of a tenth of the images: does the command run to its end?"""
+
 SIZES: dict[str, tuple[TrainingSpec, int | None, int | None]] = {
     "small": (SMALL, 5000, 10_000),
+    "tenth": (TENTH, 5000, 10_000),
     "full": (FULL, None, None),
 }
 """Schedule, training images and test images; None: all."""
@@ -71,6 +75,11 @@ ARMS: dict[str, Arm] = {
     "random": Arm(title="random sharing", method="random"),
     "uniform": Arm(title="uniform sharing", method="uniform"),
     "soft_sharing": Arm(title="soft sharing", method="soft_sharing"),
+    "soft_sharing-2": Arm(
+        title="soft sharing, 2 templates",
+        method={"name": "soft_sharing", "templates": 2},
+        of="soft_sharing",
+    ),
     "ssn": Arm(title="SSN, learned groups", method={"name": "ssn", "groups": "learned"}),
     "superweights": Arm(title="SuperWeights", method="superweights"),
     "block_mix": Arm(title="block mix, by gradients", method="block_mix"),
