@@ -80,7 +80,7 @@ def create_app(*, chores: Sequence[Callable[[], BackgroundLoop]] = CHORES) -> Fa
         *(plans.PlanBody, job_changes.JobPatch, dataset_shapes.DatasetRequest),
         *(descendants.JobMergePatch, descendants.Continuation, ExportSpec),
     )
-    openapi.complete(app, models=(*bodies, Plan, Report, schemas.Estimate))
+    openapi.complete(app, models=(*bodies, Plan, Report, schemas.Estimate, schemas.Offer))
     app.add_middleware(OwnOrigin)
     app.add_middleware(RequestContext)  # the outermost: refusals have an id, too
     return app

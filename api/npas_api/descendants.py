@@ -262,9 +262,25 @@ def _continued(session: Session, job: Job, wish: Continuation) -> JobSpec:
     document = lineage.asked_again(job) | changes
     if "networks" in changes:
         document.pop("architecture", None)
+    if lineage.is_of_sizes(job):
+        document = _of_the_winner(document, plan)
     if wish.epochs is not None:
         document["training"] = document["training"] | {"epochs": wish.epochs}
     return checked(JobSpec, document)
+
+
+def _of_the_winner(document: Json, plan: Plan) -> Json:
+    """Return the request of a job that raced sizes, for the network that won: none is raced again.
+
+    A budget stays a part of the dense size of the network that was asked for.
+    """
+    budget = BudgetSpec.model_validate(document["budget"])
+    if budget.fraction is not None:
+        count = max(1, budget.resolve(plan.dense))
+        document = document | {"budget": {"parameters": count}}
+    dropped = ("search", "limits", "architecture", "networks")
+    kept = {name: value for name, value in document.items() if name not in dropped}
+    return kept | {"networks": _networks(plan)}
 
 
 def _networks(plan: Plan) -> list[Json]:

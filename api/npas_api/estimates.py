@@ -8,7 +8,6 @@ from npas_store.database import reading
 from npas_store.estimates import Knowledge
 
 from npas_api import schemas
-from npas_api.planning import Planned
 
 FRESH_SECONDS = 5.0
 """Measurements that are older are read again."""
@@ -30,7 +29,6 @@ class Estimator:
             self._known = known
         return known[1].estimate(work)
 
-    def beside_plan(self, planned: Planned) -> str:
-        """Return a plan and its estimate, as JSON in which the plan is the same text as alone."""
-        told = schemas.Estimate.model_validate(self.estimate(planned.work))
-        return f'{{"plan":{planned.plan},"estimate":{told.model_dump_json()}}}'
+    def told(self, work: Workload) -> str:
+        """Return the estimate of a job, as the JSON of an answer."""
+        return schemas.Estimate.model_validate(self.estimate(work)).model_dump_json()

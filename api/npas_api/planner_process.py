@@ -26,7 +26,7 @@ from npas.delivery import exporting, frontier_picture
 from npas.errors import InfeasibleBudgetError, NpasError
 from npas.jobs import admission, continuation
 from npas.jobs.weighing import weigh
-from npas.planning import planner
+from npas.planning import offers, planner
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.spec import JobSpec, PlanRequest
@@ -63,6 +63,11 @@ def _weight(asked: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     return {"plan": plan.to_json(), "work": weigh(spec, plan, folder).as_json()}
 
 
+def _offered(asked: Mapping[str, Any], folder: Path | None) -> list[dict[str, Any]]:
+    request = PlanRequest.model_validate_json(asked["request"])
+    return [offer.as_json() for offer in offers.offered(request, data_folder=folder)]
+
+
 def _frontier(asked: Mapping[str, Any], folder: Path | None) -> str:
     del folder
     return frontier_picture.frontier_svg(**json.loads(asked["request"]))
@@ -85,6 +90,7 @@ QUESTIONS: Mapping[str, Callable[[Mapping[str, Any], Path | None], Any]] = {
     "plan": _plan,
     "job": _job,
     "weight": _weight,
+    "offered": _offered,
     "datasets": _datasets,
     "frontier": _frontier,
     "export": _export,

@@ -162,6 +162,14 @@ class Planner:
         start = str(blobs.path(spec.start.checkpoint)) if spec.start and is_joining else None
         return Planned.of(await self._ask("weight", spec.model_dump_json(), spec, start=start))
 
+    async def offered(self, request: PlanRequest) -> list[dict[str, Any]]:
+        """Return the sizes that a request offers, see `npas.planning.offers`; see `plan`."""
+        if request.dataset is not None:
+            await run_in_threadpool(datasets.require_ready, request.dataset.name)
+        asked = request.model_dump_json(include=set(PlanRequest.model_fields))
+        found: list[dict[str, Any]] = await self._ask("offered", asked, request)
+        return found
+
     async def picture(self, title: str, marks: Sequence[Mapping[str, Any]]) -> str:
         """Return the picture of a frontier, see `npas.delivery.frontier_picture`; see `plan`."""
         asked = json.dumps({"title": title, "marks": list(marks)})

@@ -1,5 +1,6 @@
 """Plans: /v1/plans says what a job would get without making it, /v1/jobs/{id}/plan what it got."""
 
+import json
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -37,16 +38,21 @@ _DOCUMENT: Responses = {
         "content": {content_negotiation.JSON: {"schema": schema_of(Plan)}},
     }
 }
-_WITH_ESTIMATE = {
+_WITH_MORE = {
     "type": "object",
-    "required": ["plan", "estimate"],
-    "properties": {"plan": schema_of(Plan), "estimate": schema_of(schemas.Estimate)},
+    "required": ["plan"],
+    "properties": {
+        "plan": schema_of(Plan),
+        "estimate": schema_of(schemas.Estimate),
+        "offered": {"type": "array", "items": schema_of(schemas.Offer)},
+    },
 }
 _EITHER: Responses = {
     200: {
-        "description": "The plan; with `estimate`, an object of it and the estimate of its job.",
+        "description": "The plan; with `estimate` or `offered`, an object of it and what is told "
+        "beside it.",
         "content": {
-            content_negotiation.JSON: {"schema": {"anyOf": [schema_of(Plan), _WITH_ESTIMATE]}}
+            content_negotiation.JSON: {"schema": {"anyOf": [schema_of(Plan), _WITH_MORE]}}
         },
     }
 }
@@ -59,6 +65,10 @@ class DryRunQuery(BaseModel):
 
     estimate: bool = Field(
         False, description="answer {plan, estimate}: what the job would take; wants a dataset"
+    )
+    offered: bool = Field(
+        False,
+        description="answer {plan, offered}: the sizes of the network that its search may choose",
     )
 
 
@@ -110,17 +120,27 @@ async def make_plan(
     """
     planner = request.app.state.planner
     is_joining = wanted.start is not None and wanted.start.join
-    if not query.estimate and not is_joining:
+    beside: dict[str, str] = {}
+    if query.estimate or is_joining:
+        job = _job(wanted)
+        if is_joining:
+            await run_in_threadpool(_check_start, job)
+        planned = await while_awaited(request, planner.weigh(job))
+        plan = planned.plan
+        if query.estimate:
+            estimator = request.app.state.estimator
+            beside["estimate"] = await run_in_threadpool(estimator.told, planned.work)
+    else:
         plan = await while_awaited(request, planner.plan(wanted))
-        return Response(plan, media_type=content_negotiation.JSON)
-    job = _job(wanted)
-    if is_joining:
-        await run_in_threadpool(_check_start, job)
-    planned = await while_awaited(request, planner.weigh(job))
-    if not query.estimate:
-        return Response(planned.plan, media_type=content_negotiation.JSON)
-    told = await run_in_threadpool(request.app.state.estimator.beside_plan, planned)
-    return Response(told, media_type=content_negotiation.JSON)
+    if query.offered:
+        beside["offered"] = json.dumps(await while_awaited(request, planner.offered(wanted)))
+    return Response(_together(plan, beside), media_type=content_negotiation.JSON)
+
+
+def _together(plan: str, beside: dict[str, str]) -> str:
+    """Return a plan and what is told beside it, JSON in which the plan is the same as alone."""
+    told = "".join(f',"{name}":{text}' for name, text in beside.items())
+    return f'{{"plan":{plan}{told}}}' if told else plan
 
 
 def _check_start(spec: JobSpec) -> None:

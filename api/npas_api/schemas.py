@@ -66,6 +66,19 @@ class Estimate(Shape):
     reason: str | None = Field(description="why seconds are not known")
 
 
+class Offer(Shape):
+    """A size of a network that a search may choose, at the budget of the request."""
+
+    network: str = Field(description="in words")
+    architecture: dict[str, Any] = Field(description="as a request has it")
+    parameters: int = Field(description="of the plan by the method that was asked for")
+    dense_parameters: int = Field(description="of this size without sharing")
+    macs: int = Field(description="multiply-adds for one example")
+    activation_bytes: int = Field(
+        description="most bytes of activations at once for one example, in float32"
+    )
+
+
 class JobUrls(Shape):
     """Where the parts of a job are, relative to the server."""
 

@@ -51,6 +51,26 @@ class Estimate(Answer):
     reason: str | None = None
 
 
+class Offer(Answer):
+    """A size of a network that a search may choose, at the budget of the request.
+
+    Attributes:
+        network: in words.
+        architecture: as a request has it.
+        parameters: of the plan by the method that was asked for.
+        dense_parameters: of this size without sharing.
+        macs: multiply-adds for one example.
+        activation_bytes: most bytes of activations at once for one example, in float32.
+    """
+
+    network: str
+    architecture: dict[str, Any]
+    parameters: int
+    dense_parameters: int
+    macs: int
+    activation_bytes: int
+
+
 class Job(Answer):
     """A job as it was when asked. Treat a state you do not know as not ended: see is_terminal.
 

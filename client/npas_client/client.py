@@ -24,7 +24,7 @@ from npas.delivery.ensemble_report import EnsembleReport
 from npas.plans import Plan
 
 from npas_client import download, errors, stream
-from npas_client.answers import Artifact, Deletion, Estimate, Event, Found, Job
+from npas_client.answers import Artifact, Deletion, Estimate, Event, Found, Job, Offer
 from npas_client.datasets import DatasetCalls
 from npas_client.descendants import DescendantCalls
 from npas_client.exports import ExportCalls
@@ -114,6 +114,20 @@ class Client(SweepCalls, DescendantCalls, DatasetCalls, ExportCalls):
         query = {"estimate": "true"}
         answer = self._send("POST", "/v1/plans", json=dict(spec), params=query)
         return Estimate.model_validate(answer.json()["estimate"])
+
+    def offered(self, request: Mapping[str, Any]) -> list[Offer]:
+        """Return the sizes of a network that a job may choose, first the one asked for.
+
+        Args:
+            request: with "search": {"scale": true}; see POST /v1/plans.
+
+        Raises:
+            InfeasibleBudgetError: the budget holds no size.
+            InvalidRequestError: something else in the request is wrong.
+        """
+        query = {"offered": "true"}
+        answer = self._send("POST", "/v1/plans", json=dict(request), params=query)
+        return [Offer.model_validate(each) for each in answer.json()["offered"]]
 
     def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Make a job and return at once.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from npas.jobs.fitting import fit as fit
     from npas.jobs.listener import Listener as Listener
     from npas.jobs.listener import NullListener as NullListener
+    from npas.planning.offers import offered as offered
     from npas.planning.planner import plan as plan
     from npas.plans import Plan as Plan
     from npas.plans.comparison import compare as compare
@@ -56,6 +57,7 @@ _OWNERS = {
     "fold": "npas.folding.fold",
     "load": "npas.delivery.checkpoint",
     "loops": "npas.folding.loops",
+    "offered": "npas.planning.offers",
     "plan": "npas.planning.planner",
     "recalibrate": "npas.folding.recalibration",
     "save": "npas.delivery.checkpoint",

@@ -67,6 +67,8 @@ class InfeasibleBudgetError(NpasError, ValueError):
         unshared: trainable parameters of the minimum that `unshared` keeps private; 0 where it
             would be no lower without.
         unit: "parameters" or "bytes".
+        network: whose minimum it is, where several sizes were tried: the one that goes lowest; ""
+            where there was one.
     """
 
     code = "infeasible_budget"
@@ -80,14 +82,16 @@ class InfeasibleBudgetError(NpasError, ValueError):
         alternatives: Mapping[str, int],
         unshared: int = 0,
         unit: str = "parameters",
+        network: str = "",
     ) -> None:
-        self.unit = unit
+        self.unit, self.network = unit, network
         self.method, self.budget, self.minimum = method, budget, minimum
         self.alternatives, self.unshared = dict(alternatives), unshared
         lower = {name: least for name, least in alternatives.items() if least < minimum}
         others = ", ".join(f"{name} {least:,}" for name, least in sorted(lower.items()))
         super().__init__(
             f"a budget of {budget:,} {unit} is below the minimum of {method}, {minimum:,}"
+            + (f" on {network}, of all sizes that are offered the lowest" if network else "")
             + (f" ({unshared:,} of them kept private by unshared)" if unshared else "")
             + f"; raise it to at least {minimum:,}"
             + (", or keep fewer layers unshared" if unshared else "")

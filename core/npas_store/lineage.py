@@ -30,6 +30,12 @@ def joined(job: Job) -> Json:
     return start if start.get("join") else {}
 
 
+def is_of_sizes(job: Job) -> bool:
+    """Tell whether a job searched sizes of its network: what it delivered may be of another."""
+    search: Json = job.spec.get("search") or {}
+    return bool(search.get("scale"))
+
+
 def is_retryable(job: Job) -> bool:
     """Tell whether a job ended without success, or before it had done all it was asked for."""
     return is_terminal(job.state) and (job.state != "succeeded" or job.reason is not None)

@@ -8,7 +8,7 @@ import npas
 import npas.data
 import pytest
 from npas import registry
-from npas.delivery.report import TrialReport
+from npas.delivery.race_report import TrialReport
 from npas.errors import (
     CheckpointError,
     InfeasibleBudgetError,

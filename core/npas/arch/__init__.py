@@ -30,6 +30,10 @@ class Family(Protocol):
     the spec, and works under the meta device. A family whose networks answer for each cell of an
     image, not for the whole, has an attribute `task` of "cells". One whose networks read token
     numbers has `reads` of "tokens", and says by `num_tokens(spec)` how many there are.
+
+    A family whose networks come in other widths or depths says by `other_sizes(spec)` which there
+    are beside that of a resolved spec: specs for the same images and classes, always in the same
+    order. Without it, a network is of one size.
     """
 
     title: str
@@ -94,6 +98,16 @@ def family_name(spec: ArchitectureSpec) -> str:
     family = family_of(spec)
     names = (name for name, each in known_families().items() if each is family)
     return next(names, spec.name)
+
+
+def other_sizes(spec: ArchitectureSpec) -> tuple[ArchitectureSpec, ...]:
+    """Return the other sizes of a network's family, see `Family`; none where it has but one.
+
+    Args:
+        spec: resolved.
+    """
+    family: Any = family_of(spec)
+    return tuple(family.other_sizes(spec)) if hasattr(family, "other_sizes") else ()
 
 
 def task_of_family(family: Family) -> TaskName:

@@ -42,6 +42,28 @@ class ModuleCost:
     peak_bytes: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunningCost:
+    """What a network takes to answer for one example, its weights at hand.
+
+    Attributes:
+        macs: multiply-adds of convolutions and matrix products.
+        activation_bytes: most bytes of activations that are in memory at once, in float32.
+    """
+
+    macs: int
+    activation_bytes: int
+
+
+def running_cost(spec: ArchitectureSpec) -> RunningCost:
+    """Return what a resolved network takes to run; what `npas.profile` adds up of `costs`."""
+    rows = costs(spec)
+    return RunningCost(
+        macs=sum(row.macs for row in rows),
+        activation_bytes=max(row.peak_bytes for row in rows),
+    )
+
+
 def costs(spec: ArchitectureSpec) -> tuple[ModuleCost, ...]:
     """Return what the modules of a network cost, in the order in which they return; kept.
 

@@ -1,6 +1,7 @@
 """What is told of a finished job: report.json, and `result` in the service."""
 
 from npas.delivery.ensemble_report import EnsembleReport
+from npas.delivery.race_report import RaceReport
 from npas.delivery.report_part import Part
 from npas.delivery.start_report import StartReport
 from npas.plans import Ledger
@@ -66,50 +67,6 @@ class PlanOutline(Part):
     templates: int
     rows: int
     moved: int
-
-
-class Candidate(Part):
-    """A method that was raced: its name with options, and what its plan has."""
-
-    method: str
-    parameters: int
-
-
-class TrialReport(Part):
-    """One short training; see `npas.jobs.bracket.Trial`."""
-
-    candidate: int
-    epochs: int
-    steps: int
-    nll: float | None
-    score: float | None
-    seconds: float
-
-
-class RaceReport(Part):
-    """How the method was chosen.
-
-    Attributes:
-        request: what tells the job from others.
-        method: the winner, with its options.
-        why: the choice and its reason, a sentence.
-        candidates: whose plans fit the budget.
-        trials: all short trainings; `candidate` is a place in `candidates`.
-        infeasible: the minimum of each method that does not fit the budget.
-        epochs: of all trainings of the race.
-        share_of_training: its epochs over those of the training.
-        seconds: that it took.
-    """
-
-    request: str
-    method: str
-    why: str
-    candidates: tuple[Candidate, ...]
-    trials: tuple[TrialReport, ...]
-    infeasible: dict[str, int]
-    epochs: int
-    share_of_training: float
-    seconds: float
 
 
 class DistillationReport(Part):

@@ -5,7 +5,8 @@ from pathlib import Path
 from npas import data
 from npas.delivery.together import check_corrupted
 from npas.jobs import continuation, distillation, memory
-from npas.jobs.start import check_teacher, is_joining, trained
+from npas.jobs.start import check_sizes, check_teacher, is_joining, trained
+from npas.planning.offers import dearest
 from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
@@ -42,6 +43,7 @@ def admit(
         TooLargeError: the training does not fit the memory.
     """
     check_teacher(spec)
+    check_sizes(spec)
     if not is_joining(spec):  # else it depends on the file how many there are
         check_ensemble(spec.training, len(spec.members()))
     known = data.require(spec.dataset, folder)
@@ -58,5 +60,6 @@ def admit(
     check_corrupted(spec.corrupted_images, len(plan.networks), known)
     distillation.require(spec.training, known, folder)
     if memory_bytes is not None:
-        memory.require_room(spec, plan, known, memory_bytes)
+        largest = plan if problem.limits is None else dearest(problem)
+        memory.require_room(spec, largest, known, memory_bytes)
     return plan

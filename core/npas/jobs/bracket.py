@@ -6,21 +6,20 @@ to a longer training, until one is left. Differences: every training starts anew
 schedule of its own length, since a network in the middle of a long schedule says little about its
 end, and lengths grow faster than the field shrinks, for the same reason; candidates are compared
 by the negative log likelihood of held-out training images, which tells them apart on fewer images
-than accuracy does. The test images are never looked at.
+than accuracy does. The test images are never looked at. Where sizes are raced, trainings are as
+much shorter as it takes for the multiply-adds of the race to stay within its share.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
-from npas.delivery.report import RaceReport, TrialReport
-from npas.errors import InfeasibleBudgetError
+from npas.arch.costs import running_cost
+from npas.delivery.race_report import RaceReport, TrialReport
+from npas.jobs.candidates import Candidate, called, entered
 from npas.methods import Contest
-from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
-from npas.plans import Plan
-from npas.spec import MethodSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,40 +73,25 @@ def rungs(candidates: int, epochs: int, rules: Contest) -> list[tuple[int, int]]
     return found
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
-    """A method that may win."""
+def affordable(macs: Sequence[int], epochs: int, rules: Contest) -> list[tuple[int, int]]:
+    """Return the rounds of `rungs`, with trainings so short that larger networks cost no more.
 
-    method: MethodSpec
-    plan: Plan
+    Whoever stays in the race, all of it takes at most `share` of the multiply-adds of training
+    every candidate for all epochs; but for trainings of fewer than 1 / `share` epochs, where one
+    epoch of each is more than that.
 
-
-def entered(problem: PlanningProblem, contest: Contest) -> tuple[list[Candidate], dict[str, int]]:
-    """Return the methods that fit the budget, and the minimum of each that does not, by name.
-
-    A method whose plan is another's already is left out.
+    Args:
+        macs: multiply-adds of each candidate for one image.
+        epochs: of the training that follows the race.
+        rules: of the race.
     """
-    found: list[Candidate] = []
-    seen: set[str] = set()
-    infeasible: dict[str, int] = {}
-    for method in contest.methods:
-        try:
-            plan = solve(problem.under(method))
-        except InfeasibleBudgetError as error:
-            infeasible[method.name] = error.minimum
-            continue
-        asked = {"version": 1, "method": "", "options": {}, "minimum": 0}
-        content = plan.model_copy(update=asked).to_json()
-        if content not in seen:
-            seen.add(content)
-            found.append(Candidate(method=method, plan=plan))
-    return found, infeasible
-
-
-def called(method: MethodSpec) -> str:
-    """Return a method and its options in words."""
-    options = ", ".join(f"{key} {value}" for key, value in sorted(method.options.items()))
-    return f"{method.name} ({options})" if options else method.name
+    dear = sorted(macs, reverse=True)
+    most = rules.share * epochs * sum(dear)
+    for longest in range(max(1, round(rules.share * epochs)), 0, -1):
+        found = rungs(len(dear), epochs, replace(rules, share=longest / epochs))
+        if sum(length * sum(dear[:size]) for size, length in found) <= most:
+            break
+    return found
 
 
 class Bracket:
@@ -129,7 +113,11 @@ class Bracket:
         """
         self._problem, self._epochs = problem, epochs
         self.candidates, self._infeasible = entered(problem, contest)
-        self.rungs = rungs(len(self.candidates), epochs, contest)
+        macs = [each.cost.macs for each in self.candidates if each.cost is not None]
+        if macs:
+            self.rungs = affordable(macs, epochs, contest)
+        else:
+            self.rungs = rungs(len(self.candidates), epochs, contest)
         self.trials: dict[tuple[int, int], Trial] = {}
 
     @property
@@ -174,9 +162,9 @@ class Bracket:
         Args:
             facts: of this race, or of its beginning.
         """
-        mine = [_entry(each) for each in self.candidates]
+        mine = [_mark(each.entry()) for each in self.candidates]
         for told in facts.trials:
-            entry = facts.candidates[told.candidate].model_dump()
+            entry = _mark(facts.candidates[told.candidate].model_dump())
             if entry in mine:
                 trial = Trial.of(told, candidate=mine.index(entry))
                 self.trials[trial.candidate, trial.epochs] = trial
@@ -184,28 +172,48 @@ class Bracket:
     def why(self) -> str:
         """Return the choice and its reason as a sentence."""
         winner = self.winner
-        name = called(winner.method)
+        name, kind = winner.told, "method" if winner.cost is None else "candidate"
         if not self.rungs:
-            reason = f"{name} is the only method that fits the budget"
+            reason = f"{name} is the only {kind} that fits the budget"
         elif not self.trials:
             reason = f"{name}: stopped before anything was raced"
         else:
-            reason = self._comparison(name)
+            reason = self._comparison(name, f"{kind}s")
+        if winner.cost is not None:
+            reason += self._running(winner)
         if winner.plan.groups:
             return reason
         if winner.plan.networks == self._problem.networks:
             return f"do not share: the network as it is fits the budget, and {reason}"
-        return f"do not share: a narrower network is better here, and {reason}"
+        other = "a narrower network" if winner.cost is None else "another size of the network"
+        return f"do not share: {other} is better here, and {reason}"
 
-    def _comparison(self, name: str) -> str:
+    def _running(self, winner: Candidate) -> str:
+        """Return what the winner's network takes to run, as the end of a sentence."""
+        assert winner.cost is not None
+        (asked,) = self._problem.networks
+        own = running_cost(asked.architecture)
+        told = (
+            f"; {winner.network} takes {winner.cost.macs:,} multiply-adds and "
+            f"{winner.cost.activation_bytes:,} bytes of activations for an image"
+        )
+        if winner.plan.networks == self._problem.networks:
+            return f"{told}, and is the network that was asked for"
+        return (
+            f"{told}, {winner.cost.macs / own.macs:.2f} and "
+            f"{winner.cost.activation_bytes / own.activation_bytes:.2f} times those of "
+            f"{asked.architecture.told}, which was asked for"
+        )
+
+    def _comparison(self, name: str, kind: str) -> str:
         for size, epochs in reversed(self.rungs):
             ranking = self.ranking(epochs)
             if len(ranking) == size:
                 first, second = (self.trials[c, epochs] for c in ranking[:2])
-                other = called(self.candidates[second.candidate].method)
+                other = self.candidates[second.candidate].told
                 return (
                     f"{name} had the lowest loss on held-out training images in the last round of "
-                    f"{size} methods, epochs: {epochs}: {shown(first)}, before {other}, "
+                    f"{size} {kind}, epochs: {epochs}: {shown(first)}, before {other}, "
                     f"{shown(second)}"
                 )
         return f"{name} is taken, as no round of the race was completed"
@@ -221,12 +229,24 @@ class Bracket:
             "request": request,
             "method": called(self.winner.method),
             "why": self.why(),
-            "candidates": [_entry(each) for each in self.candidates],
+            "candidates": [each.entry() for each in self.candidates],
             "trials": [asdict(trial) for trial in trials],
             "infeasible": self._infeasible,
             "epochs": self.epochs,
             "share_of_training": round(sum(trial.epochs for trial in trials) / self._epochs, 4),
             "seconds": round(sum(trial.seconds for trial in trials), 3),
+            **self._sizes(),
+        }
+
+    def _sizes(self) -> dict[str, Any]:
+        """Return the fields of a report that are of a race of sizes."""
+        macs = [each.cost.macs for each in self.candidates if each.cost is not None]
+        if not macs:
+            return {}
+        spent = sum(trial.epochs * macs[trial.candidate] for trial in self.trials.values())
+        return {
+            "network": self.winner.network,
+            "share_of_all": round(spent / (self._epochs * sum(macs)), 4),
         }
 
 
@@ -235,9 +255,9 @@ def shown(trial: Trial) -> str:
     return "diverged" if trial.nll is None else f"{trial.nll:.3f}"
 
 
-def _entry(candidate: Candidate) -> Mapping[str, Any]:
-    """Return the fields of a report that tell a candidate from the others."""
-    return {"method": called(candidate.method), "parameters": candidate.plan.ledger.total}
+def _mark(entry: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what tells a candidate from the others, of its entry in a report."""
+    return entry["method"], entry["parameters"], entry.get("network")
 
 
 def _loss(trial: Trial) -> float:

@@ -13,8 +13,8 @@ from npas.data import Dataset, Inputs
 from npas.jobs.continuation import going_on
 from npas.jobs.folder import make
 from npas.jobs.listener import Listener
-from npas.jobs.start import Start, check_teacher, named
-from npas.planning.problem import PlanningProblem
+from npas.jobs.start import Start, check_sizes, check_teacher, named
+from npas.planning.problem import Networks, PlanningProblem
 from npas.plans import Plan
 from npas.plans.evidence import Evidence
 from npas.spec import JobSpec, MethodSpec
@@ -85,10 +85,18 @@ class RunContext:
         """Return the context with what is planned changed, the networks as they are."""
         return replace(self, problem=problem)
 
-    def raced(self, winner: MethodSpec) -> Self:
-        """Return the context of what follows a race."""
+    def raced(self, winner: MethodSpec, networks: Networks) -> Self:
+        """Return the context of what follows a race.
+
+        Args:
+            winner: the method.
+            networks: of the winner's plan; where sizes were raced, they are the job's from now on.
+        """
         spec = self.spec.model_copy(update={"method": winner})
-        return replace(self, spec=spec, problem=self.problem.under(winner), first_version=1)
+        problem = self.problem.under(winner)
+        if problem.limits is not None:
+            problem = problem.sized(networks)
+        return replace(self, spec=spec, problem=problem, first_version=1)
 
 
 def prepared(
@@ -126,6 +134,7 @@ def prepared(
     began = None if start is None else Start.read(start, problem.networks)
     spec = named(spec, began)
     check_teacher(spec)
+    check_sizes(spec)
     is_on = began is not None and evidence is None
     plan = going_on(began, spec, problem, accepted) if began is not None and is_on else None
     return RunContext(

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from npas import arch, methods, recipes
 from npas.errors import NpasError, OutdatedPlanError, PlanError
+from npas.planning import sizes
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.spec import JobSpec, NetworkSpec
@@ -34,9 +35,8 @@ def check_promise(
         raise PlanError(f"the plan is of stage {plan.stage!r}; a job is promised one to train")
     if plan.method != spec.method.name:
         raise PlanError(f"the plan is of method {plan.method}, the job's is {spec.method.name}")
-    planned = [(network.name, network.architecture.name) for network in plan.networks]
-    asked = [(network.name, network.architecture.name) for network in problem.networks]
-    if planned != asked:
+    planned, asked = _names(plan.networks), _names(problem.networks)
+    if planned != asked and planned not in _other_names(problem):
         raise PlanError(f"the plan is for the networks {planned}, the job asks for {asked}")
     if changed := "; ".join(_changes(plan.networks, problem.networks)):
         raise OutdatedPlanError(
@@ -45,6 +45,17 @@ def check_promise(
     _check_options(plan, spec, problem)
     _check_budget(plan, problem)
     _check_layers(plan, problem)
+
+
+def _names(networks: Sequence[NetworkSpec]) -> list[tuple[str, str]]:
+    return [(network.name, network.architecture.name) for network in networks]
+
+
+def _other_names(problem: PlanningProblem) -> list[list[tuple[str, str]]]:
+    """Return the names of the sizes that are offered where the one asked for is too large."""
+    if problem.limits is None:
+        return []
+    return [_names(size.base) for size in sizes.others(problem)]
 
 
 def _check_options(plan: Plan, spec: JobSpec, problem: PlanningProblem) -> None:

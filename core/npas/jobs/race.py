@@ -9,7 +9,8 @@ from npas import methods
 from npas.errors import NonFiniteLossError
 from npas.jobs import bracket, identity, resume
 from npas.jobs.beginning import beginning
-from npas.jobs.bracket import Bracket, Candidate, Trial
+from npas.jobs.bracket import Bracket, Trial
+from npas.jobs.candidates import Candidate, called
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext, StageName
 from npas.jobs.distillation import own_epochs
@@ -58,7 +59,7 @@ def race(context: RunContext, resume_file: ResumeFile | None, *, accepted: Plan 
         InfeasibleBudgetError: there is no accepted plan, and none fits the budget.
         DataError: the dataset is not what the file is of.
     """
-    contest = context.problem.method.contest(context.problem.options)
+    contest = context.problem.contest
     if contest is None:
         if resume_file is not None and resume_file.stage is StageName.RACE:
             raise resume.another_request()
@@ -83,10 +84,12 @@ def race(context: RunContext, resume_file: ResumeFile | None, *, accepted: Plan 
         ours.bracket.restore(resume_file.race)
     command = ours.run()
     winner = ours.bracket.winner
+    is_paused = command is Command.PAUSE
+    after = context if is_paused else context.raced(winner.method, winner.plan.networks)
     return Raced(
-        context=context if command is Command.PAUSE else context.raced(winner.method),
+        context=after,
         command=command,
-        plan=accepted if command is Command.PAUSE else winner.plan,
+        plan=accepted if is_paused else winner.plan,
         report=ours.report(),
     )
 
@@ -95,7 +98,7 @@ def _over(context: RunContext, resume_file: ResumeFile) -> Raced:
     """Return a race from a file of what came after it."""
     began = resume_file.job.revisions.first
     return Raced(
-        context=context.raced(methods.written(began)),
+        context=context.raced(methods.written(began), began.networks),
         plan=began,
         report=resume_file.state.facts["race"],
         resume=resume_file,
@@ -221,16 +224,15 @@ class Race:
         return Command.FINISH if is_over else command
 
     def _tell_winner(self) -> None:
-        winner = {"method": bracket.called(self.bracket.winner.method)}
-        self._context.listener.event("chosen", self.bracket.why(), winner)
+        self._context.listener.event("chosen", self.bracket.why(), _about(self.bracket.winner))
 
     def _tell(self, trial: Trial) -> None:
-        name = bracket.called(self.bracket.candidates[trial.candidate].method)
+        candidate = self.bracket.candidates[trial.candidate]
         found = "diverged" if trial.nll is None else f"loss {bracket.shown(trial)}"
         self._context.listener.event(
             "raced",
-            f"{name}, epochs: {trial.epochs}: {found}",
-            {"method": name, **asdict(trial)},
+            f"{candidate.told}, epochs: {trial.epochs}: {found}",
+            {**_about(candidate), **asdict(trial)},
         )
 
     def _save(self) -> None:
@@ -238,6 +240,12 @@ class Race:
         state = State(tensors={}, facts={**about, **self.report()})
         resume.save(state, self._context, self.bracket.steps)
         self._clock.saved()
+
+
+def _about(candidate: Candidate) -> dict[str, Any]:
+    """Return what events say of a candidate."""
+    method = {"method": called(candidate.method)}
+    return method if candidate.cost is None else {**method, "network": candidate.network}
 
 
 def _ignored(row: Row) -> None:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from torch import Tensor
 
 from npas import train
-from npas.delivery.report import AdjustmentReport, RaceReport
+from npas.delivery.race_report import RaceReport
+from npas.delivery.report import AdjustmentReport
 from npas.errors import CheckpointError, DataError
 from npas.jobs import identity
 from npas.jobs.context import RunContext, StageName

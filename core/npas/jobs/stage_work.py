@@ -1,19 +1,21 @@
 """Counts what the stages of a job compute: how many passes, of which networks."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 
 from npas.data import Facts
 from npas.delivery.deliver import RECALIBRATION_IMAGES
 from npas.delivery.together import WAYS, num_corrupted
-from npas.jobs.bracket import rungs
+from npas.jobs.bracket import affordable, rungs
 from npas.jobs.context import StageName
 from npas.jobs.distillation import own_epochs
 from npas.jobs.passes import Pass, composing, one_pass
 from npas.jobs.start import is_joining, trained
 from npas.jobs.workload import EVALUATION, StageWork
 from npas.methods import Contest
-from npas.planning.planner import own_minimum
+from npas.planning.planner import offered, own_minimum
 from npas.planning.problem import PlanningProblem
+from npas.planning.sizes import cost_of
 from npas.plans import Plan
 from npas.spec import JobSpec, NetworkSpec, TrainingSpec
 from npas.train.adjustments import IMAGES_AT_ONCE
@@ -52,7 +54,7 @@ class StageCounter:
         """
         self._plan, self._problem, self._spec, self._facts = plan, problem, spec, facts
         self._trained = trained(spec, plan)
-        self._contest = None if is_joining(spec) else problem.method.contest(problem.options)
+        self._contest = None if is_joining(spec) else problem.contest
         self.batch = largest_batch(facts.num_train, spec.training, validation=facts.num_validation)
         self._composing = composing(plan, [network.name for network in self._trained])
         self._teacher = one_pass(teacher, batch=self.batch)
@@ -90,20 +92,36 @@ class StageCounter:
         return images if own else images - held_out, held_out
 
     def _contestants(self, contest: Contest) -> list[PlanningProblem]:
-        """Return the problem under each method that is raced: those that fit the budget."""
+        """Return the problem of each size under each method that fits the budget."""
         is_in_bytes = self._problem.file_bytes is not None
         budget = self._plan.ledger.budget if is_in_bytes else self._problem.budget
-        methods = map(self._problem.under, contest.methods)
-        return [each for each in methods if budget is None or own_minimum(each) <= budget]
+        sizes = offered(self._problem)
+        tried = [size.under(method) for size in sizes for method in contest.methods]
+        return [each for each in tried if budget is None or own_minimum(each) <= budget]
 
     def _race(self, contest: Contest) -> StageWork:
-        """Return the work of a race in which no two methods make the same plan."""
-        rounds = rungs(len(self._contestants(contest)), self._training.epochs, contest)
+        """Return the work of a race in which no two candidates make the same plan.
+
+        Who stays in it is not known: of several sizes each is trained for its part of all epochs.
+        """
+        raced, asked = self._contestants(contest), self._training.epochs
+        if self._problem.limits is None:
+            rounds = rungs(len(raced), asked, contest)
+        else:
+            rounds = affordable([cost_of(each).macs for each in raced], asked, contest)
         epochs = sum(size * length for size, length in rounds)
         fraction = max(self._training.validation_fraction, contest.held_out)
         graded = sum(size for size, _ in rounds) * self._split(fraction)[1]
-        dense = self._problem.networks
-        return self._stage(StageName.RACE, dense, epochs, fraction, graded=graded)
+        bases = [self._problem.networks]
+        if self._problem.limits is not None:
+            bases = [each.base for each in raced]
+        shares = zip(_divided(epochs, len(bases)), _divided(graded, len(bases)), strict=True)
+        return _sum(
+            [
+                self._stage(StageName.RACE, base, length, fraction, graded=images)
+                for base, (length, images) in zip(bases, shares, strict=True)
+            ]
+        )
 
     def _stage(
         self,
@@ -189,3 +207,15 @@ class StageCounter:
 def _num_evaluated(images: int) -> int:
     """Return in how many batches images are graded."""
     return -(-images // IMAGES_AT_ONCE)
+
+
+def _divided(count: int, parts: int) -> list[int]:
+    """Return a count in parts that are as equal as whole numbers can be."""
+    return [count // parts + (index < count % parts) for index in range(parts)]
+
+
+def _sum(works: Sequence[StageWork]) -> StageWork:
+    """Return the work of one stage, of its parts."""
+    counts = [field.name for field in fields(StageWork) if field.name != "stage"]
+    totals = {name: sum(getattr(each, name) for each in works) for name in counts}
+    return StageWork(stage=works[0].stage, **totals)

@@ -138,6 +138,20 @@ def check_teacher(spec: JobSpec) -> None:
         )
 
 
+def check_sizes(spec: JobSpec) -> None:
+    """Check that a job that searches sizes begins with random weights.
+
+    Raises:
+        InvalidSpecError: it starts from a file, whose weights are of one size.
+    """
+    if spec.start is not None and spec.size_limits is not None:
+        raise InvalidSpecError(
+            "search.scale offers networks of other sizes, and the weights of a start are of one: "
+            "leave search out, or start",
+            field="/search",
+        )
+
+
 def named(spec: JobSpec, start: Start | None) -> JobSpec:
     """Return a job that names the file it starts from.
 

@@ -16,7 +16,7 @@ from npas.arch.layers import Layer, LayerTable
 from npas.errors import InvalidSpecError
 from npas.plans import Group, Plan, PlanVersion, Stage
 from npas.plans.evidence import CoefficientAgreement, Evidence, EvidenceKind
-from npas.spec import MethodSpec, NetworkSpec, Spec, validation
+from npas.spec import AUTO, MethodSpec, NetworkSpec, Spec, validation
 
 EVIDENCE_BATCHES = 10
 """Mini-batches whose gradients are compared; the released code's single one is noisy."""
@@ -237,6 +237,14 @@ def find(name: str) -> Method:
     """
     module = registry.load("npas.methods", name, kind="method", field="/method")
     return cast(Method, module.METHOD)
+
+
+def default_contest() -> Contest:
+    """Return the race of all methods, by the rules that it has where nothing else is said."""
+    auto = find(AUTO)
+    contest = auto.contest(auto.Options())
+    assert contest is not None
+    return contest
 
 
 def checked_options(method: Method, spec: MethodSpec) -> Spec:

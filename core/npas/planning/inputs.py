@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from torch import nn
@@ -21,11 +21,14 @@ from npas.spec import (
     ArchitectureSpec,
     BudgetSpec,
     DatasetSpec,
+    LimitsSpec,
     MethodSpec,
     NetworkSpec,
     PlanRequest,
+    SearchSpec,
+    Spec,
 )
-from npas.spec.validation import FORMS, told
+from npas.spec.validation import FORMS, first_of, told
 
 Planned = (
     str
@@ -37,6 +40,9 @@ Planned = (
     | Mapping[str, nn.Module]
 )
 Budget = int | Mapping[str, float | str] | BudgetSpec
+Search = Mapping[str, Any] | SearchSpec
+Limits = Mapping[str, Any] | LimitsSpec
+_Read = TypeVar("_Read", bound=Spec)
 
 
 def problem(
@@ -49,13 +55,19 @@ def problem(
     unshared: Sequence[str],
     share_embeddings: bool,
     example: object = None,
+    search: Search | None = None,
+    limits: Limits | None = None,
     options: Mapping[str, Any],
 ) -> PlanningProblem:
     """Return the problem that the arguments of `npas.plan` describe; raises what `plan` does."""
     if isinstance(architecture, PlanRequest):
-        if budget is not None or dataset is not None or unshared or share_embeddings or options:
-            raise InvalidSpecError("a request has its own budget, dataset and method options")
+        beside = (budget, dataset, search, limits)
+        if any(each is not None for each in beside) or unshared or share_embeddings or options:
+            raise InvalidSpecError(
+                "a request has its own budget, dataset, search, limits and method options"
+            )
         return PlanningProblem.of(architecture, dataset_facts(architecture.dataset, data_folder))
+    bounds = size_limits(search, limits)
     found = networks(architecture, example)
     known = dataset_facts(dataset, data_folder)
     if known is not None and any(each.architecture.module for each in found):
@@ -72,6 +84,7 @@ def problem(
         asked=_method_spec(method, options),
         budget=limit,
         share_embeddings=share_embeddings,
+        limits=bounds,
     )
 
 
@@ -104,6 +117,35 @@ def dataset_facts(dataset: str | DatasetSpec | None, folder: Path | str | None) 
     except ValidationError as error:
         message = f"not a dataset: {dataset!r} ({error.errors()[0]['msg']})"
         raise InvalidSpecError(message, field="/dataset") from error
+
+
+def size_limits(search: Search | None, limits: Limits | None) -> LimitsSpec | None:
+    """Return what bounds the sizes that are offered; None: no other than the one asked for.
+
+    Raises:
+        InvalidSpecError: a value that is not allowed, or limits without a search.
+    """
+    wanted = None if search is None else _read(SearchSpec, search, "/search")
+    bounds = None if limits is None else _read(LimitsSpec, limits, "/limits")
+    if wanted is not None and wanted.scale:
+        return bounds or LimitsSpec()
+    if bounds is not None:
+        raise InvalidSpecError(
+            'limits are of the sizes that a search offers: give search={"scale": True} too, or '
+            "leave limits out",
+            field="/limits",
+        )
+    return None
+
+
+def _read(kind: type[_Read], given: object, field: str) -> _Read:
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        found = first_of(error, given, within=field)
+        raise InvalidSpecError(
+            f"{field[1:]}: {found}; {FORMS[kind.__name__]}", field=found.pointer
+        ) from error
 
 
 def check(evidence: object, stage: object, share_embeddings: object) -> None:

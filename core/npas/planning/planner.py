@@ -2,16 +2,16 @@
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from npas import arch, methods, registry
 from npas.arch.layers import Layer, LayerTable
-from npas.errors import InfeasibleBudgetError
-from npas.planning import file_budget, inputs
-from npas.planning.inputs import Budget, Planned
+from npas.errors import InfeasibleBudgetError, InvalidSpecError
+from npas.planning import file_budget, inputs, sizes
+from npas.planning.inputs import Budget, Limits, Planned, Search
 from npas.planning.problem import PlanningProblem
 from npas.planning.scale import at_scale
 from npas.plans import Ledger, Plan, PrivateLayer, Stage, check_plan
@@ -36,6 +36,8 @@ def plan(
     unshared: Sequence[str] = (),
     share_embeddings: bool = False,
     example: object = None,
+    search: Search | None = None,
+    limits: Limits | None = None,
     **options: Any,
 ) -> Plan:
     """Decide which layers share which parameters.
@@ -58,6 +60,11 @@ def plan(
         example: what a module's forward takes: `(x,)`, or a mapping of keywords; of several
             modules, by network. The module is run on it once, to find what it reads and whether
             it runs on generated weights. None: it is not run.
+        search: {"scale": True}: a network of another size of the family is planned where the
+            budget or the limits do not hold the one asked for; `npas.offered` lists all that may
+            be, and a job races them.
+        limits: what a network that is offered may take to run: {"macs": ..., "activation_bytes":
+            ...}; left out: twice the multiply-adds of the one asked for.
         **options: options of the method.
 
     Returns:
@@ -86,6 +93,8 @@ def plan(
         unshared=unshared,
         share_embeddings=share_embeddings,
         example=example,
+        search=search,
+        limits=limits,
         options=options,
     )
     made = solve(problem, evidence=evidence, stage=stage)
@@ -99,15 +108,81 @@ def solve(
 ) -> Plan:
     """Return the plan of a problem; see `plan`, which warns of options that do nothing in it.
 
+    Where other sizes of the network may be planned, it is that of the one asked for if the budget
+    and the limits hold it, else of the first that they do.
+
     Raises:
         PlanError: the evidence is of other networks.
         InfeasibleBudgetError: the budget is below the method's minimum, which is in the error.
+        InvalidSpecError: no size is within the limits, or evidence is given beside them.
     """
+    if problem.limits is not None:
+        if evidence is not None:
+            raise InvalidSpecError(
+                "evidence is of one network: leave search out, or the evidence", field="/search"
+            )
+        problem = next(_fitting(problem))
     if problem.file_bytes is None:
         return _solved(problem, evidence, stage)
     count = _parameters_for(replace(problem, file_bytes=None), problem.file_bytes)
     made = _solved(replace(problem, budget=count), evidence, stage)
     return made.model_copy(update={"file": file_budget.recorded(made, problem.file_bytes)})
+
+
+def offered(problem: PlanningProblem) -> tuple[PlanningProblem, ...]:
+    """Return the problem of each size that is offered, first that of the network asked for.
+
+    Args:
+        problem: with limits; without any, it offers itself alone.
+
+    Raises:
+        InfeasibleBudgetError: the budget is below the minimum of every size within the limits.
+        InvalidSpecError: no size is within the limits.
+    """
+    if problem.limits is None:
+        return (problem,)
+    return sizes.spread(list(_fitting(problem)))
+
+
+def _fitting(problem: PlanningProblem) -> Iterator[PlanningProblem]:
+    """Yield the problem of each size that is within the limits and that the budget holds.
+
+    Raises:
+        InfeasibleBudgetError: there is none; the minimum in it is the lowest of all sizes.
+        InvalidSpecError: no size is within the limits.
+    """
+    is_in_bytes = problem.file_bytes is not None
+    limit = problem.file_bytes if is_in_bytes else problem.budget
+    assert limit is not None
+    lowest: tuple[int, PlanningProblem] | None = None
+    refused: InvalidSpecError | None = None
+    is_any = False
+    for size in sizes.within(problem):
+        try:
+            least = _least_of_budget(size)
+        except InvalidSpecError as error:  # such as an option that names layers of another size
+            if size.size is None:
+                raise
+            refused = error
+            continue
+        if least <= limit:
+            is_any = True
+            yield size
+        elif lowest is None or least < lowest[0]:
+            lowest = least, size
+    if not is_any and lowest is not None:
+        refuse = _infeasible_file if is_in_bytes else _infeasible
+        network = lowest[1].base[0].architecture.told
+        raise refuse(lowest[1], limit, lowest[0], network=network)
+    if not is_any and refused is not None:
+        raise refused
+
+
+def _least_of_budget(problem: PlanningProblem) -> int:
+    """Return the least budget of a method, in what the problem's counts."""
+    if problem.file_bytes is None:
+        return minimum(problem)
+    return _smallest(replace(problem, file_bytes=None)).least_bytes
 
 
 def _solved(problem: PlanningProblem, evidence: Evidence | None, stage: Stage) -> Plan:
@@ -131,7 +206,7 @@ def _parameters_for(problem: PlanningProblem, num_bytes: int) -> int:
         num_bytes,
         least=minimum(problem),
         smallest=smallest,
-        dense=problem.free(problem.networks).dense,
+        dense=problem.free(problem.base).dense,
         held=lambda count: file_budget.held(
             _solved(replace(problem, budget=count), None, "train")
         ),
@@ -248,7 +323,9 @@ def _allocate(asked: PlanningProblem, evidence: Evidence | None, stage: Stage) -
     )
 
 
-def _infeasible(problem: PlanningProblem, budget: int, least: int) -> InfeasibleBudgetError:
+def _infeasible(
+    problem: PlanningProblem, budget: int, least: int, *, network: str = ""
+) -> InfeasibleBudgetError:
     """Return the refusal, with the minimum of every method and the part `unshared` has in it."""
     asked = problem.asked
     others = [name for name in registry.names("npas.methods") if name != asked.name]
@@ -262,10 +339,13 @@ def _infeasible(problem: PlanningProblem, budget: int, least: int) -> Infeasible
         minimum=least,
         alternatives={name: minimum(problem.under(MethodSpec(name=name))) for name in others},
         unshared=unshared if is_lower else 0,
+        network=network,
     )
 
 
-def _infeasible_file(problem: PlanningProblem, budget: int, least: int) -> InfeasibleBudgetError:
+def _infeasible_file(
+    problem: PlanningProblem, budget: int, least: int, *, network: str = ""
+) -> InfeasibleBudgetError:
     """Return the refusal of a budget in bytes, with the least of every method."""
     names = [name for name in registry.names("npas.methods") if name != problem.asked.name]
     others = {name: problem.under(MethodSpec(name=name)) for name in names}
@@ -275,4 +355,5 @@ def _infeasible_file(problem: PlanningProblem, budget: int, least: int) -> Infea
         minimum=least,
         alternatives={name: _smallest(each).least_bytes for name, each in others.items()},
         unit="bytes",
+        network=network,
     )

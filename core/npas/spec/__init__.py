@@ -39,6 +39,8 @@ from npas.spec.module import ModuleLayer as ModuleLayer
 from npas.spec.module import ModuleSpec as ModuleSpec
 from npas.spec.module import ModuleTensor as ModuleTensor
 from npas.spec.module import Role as Role
+from npas.spec.search import LimitsSpec as LimitsSpec
+from npas.spec.search import SearchSpec as SearchSpec
 from npas.spec.start import StartSpec as StartSpec
 from npas.spec.training import DistillationSpec as DistillationSpec
 from npas.spec.training import TrainingSpec as TrainingSpec
@@ -124,6 +126,12 @@ class PlanRequest(Spec):
         description="layers that keep their own weights: kinds, roles, or patterns of names",
     )
     share_embeddings: bool = Field(False, description="whether embeddings may share, too")
+    search: SearchSpec | None = Field(
+        None, description="what is searched beside who shares what; left out: nothing"
+    )
+    limits: LimitsSpec | None = Field(
+        None, description="what a network that the search offers may take to run"
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_network(self) -> Self:
@@ -138,6 +146,22 @@ class PlanRequest(Spec):
                 "npas.declare(module, example)"
             )
         return self
+
+    @model_validator(mode="after")
+    def _limits_of_a_search(self) -> Self:
+        if self.limits is not None and self.size_limits is None:
+            raise ValueError(
+                'limits are of the sizes that a search offers: give search {"scale": true} too, '
+                "or leave limits out"
+            )
+        return self
+
+    @property
+    def size_limits(self) -> LimitsSpec | None:
+        """What bounds the sizes that are offered; None: no other than the one asked for."""
+        if self.search is None or not self.search.scale:
+            return None
+        return self.limits or LimitsSpec()
 
     def members(self) -> tuple[NetworkSpec, ...]:
         """Return the networks; a lone architecture is called "main"."""

@@ -71,6 +71,15 @@ class ArchitectureSpec(Spec):
             )
         return self
 
+    @property
+    def told(self) -> str:
+        """The network in words: its name and the options that were given."""
+        options = ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.options.items()
+        )
+        return f"{self.name} ({options})" if options else self.name
+
 
 class NetworkSpec(Spec):
     """One network of a job, under a name of its own."""

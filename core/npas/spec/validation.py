@@ -27,8 +27,10 @@ FORMS = {
     "DatasetSpec": 'give a name, such as "digits", or {"name": "digits"} and its options',
     "DistillationSpec": 'give "dense", "checkpoint:NAME", or {"teacher": "dense"} and its options',
     "EnsembleSpec": 'give an object of options, such as {"mutual": 0.5}',
+    "LimitsSpec": 'give an object, such as {"macs": 50000000} or {"activation_bytes": 400000}',
     "MethodSpec": 'give a name, such as "block_mix", or {"name": "block_mix"} and its options',
     "NetworkSpec": 'give {"name": "a", "architecture": "wrn-16-2"}',
+    "SearchSpec": 'give an object, such as {"scale": true}',
     "TrainingSpec": 'give an object of options, such as {"epochs": 20}',
 }
 """By the name of a model: how it may be written."""

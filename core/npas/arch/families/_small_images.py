@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field
@@ -10,12 +11,19 @@ from npas.arch.layers import Role, RoleOf
 from npas.errors import InvalidSpecError
 from npas.spec import ArchitectureSpec, Spec
 
+MAX_SCALE = 8
+
+WIDTHS = (1.0, 0.7, 1.4, 2.0, 2.8)
+"""Of other sizes of a network, by its own: steps of half an octave, each about twice the
+multiply-adds of the one before. 1.4, not the root of 2: with its channels rounded, the next
+wider network then stays within twice, and that of wrn-28-10 has the stages of wrn-28-14."""
+
 
 class ScaleOptions(Spec):
     """The option of every such family."""
 
     scale: float = Field(
-        1.0, gt=0, le=8, description="multiplies every channel count, rounded, at least 1"
+        1.0, gt=0, le=MAX_SCALE, description="multiplies every channel count, rounded, at least 1"
     )
 
 
@@ -54,6 +62,22 @@ class ScaledFamily:
         """Return the spec with its scale multiplied."""
         options = {**spec.options, "scale": scale_of(spec) * factor}
         return spec.model_copy(update={"options": options})
+
+    def other_sizes(self, spec: ArchitectureSpec) -> tuple[ArchitectureSpec, ...]:
+        """Return the other widths at this depth, then all widths at the depths beside it."""
+        found = []
+        for name in (spec.name, *self.other_depths(spec)):
+            named = spec.model_copy(update={"name": name})
+            for width in WIDTHS:
+                if (name, width) == (spec.name, 1.0) or scale_of(spec) * width > MAX_SCALE:
+                    continue
+                found.append(named if width == 1.0 else self.narrower(named, width))
+        return tuple(found)
+
+    def other_depths(self, spec: ArchitectureSpec) -> Sequence[str]:
+        """Return the names of the networks beside this one in depth; none by default."""
+        del spec
+        return ()
 
     def role_of(self, spec: ArchitectureSpec) -> RoleOf | None:  # noqa: ARG002 - of any size
         """Return the papers' roles: the first block of a stage is a transition."""
@@ -106,6 +130,21 @@ class SmallImageFamily(ScaledFamily):
                 field="/architecture/name",
             )
         return num_steps, *near
+
+    def other_depths(self, spec: ArchitectureSpec) -> Sequence[str]:
+        """Return the names with about two thirds and three halves of the blocks, if allowed."""
+        num_steps, *others = self.read(spec)
+        fewer = min(num_steps - 1, math.floor(num_steps / 1.5 + 0.5))
+        more = max(num_steps + 1, math.floor(num_steps * 1.5 + 0.5))
+        _, _, least, most = self.rule(spec)
+        return [
+            self.called(spec, steps, others) for steps in (fewer, more) if least <= steps <= most
+        ]
+
+    def called(self, spec: ArchitectureSpec, num_steps: int, others: Sequence[int]) -> str:
+        """Return the name of what `read` would return of it."""
+        step, rest, _, _ = self.rule(spec)
+        return self.form.format(rest + step * num_steps, *others)
 
 
 def residual_roles(name: str) -> tuple[Role, str]:

@@ -8,6 +8,7 @@ and depthwise kernels of several sizes (as in Ding et al., "Scaling Up Your Kern
 the width of the first, and half of the blocks. Axis letters: B batch, C channels, H, W.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -125,6 +126,10 @@ class TinyFamily(SmallImageFamily):
                 field="/architecture/name",
             )
         return depth // 2, width
+
+    def called(self, spec: ArchitectureSpec, num_steps: int, others: Sequence[int]) -> str:  # noqa: ARG002 - of any
+        """Return the name: the width comes first."""
+        return self.form.format(*others, 2 * num_steps)
 
     def build(self, spec: ArchitectureSpec) -> nn.Module:
         """Return the network; InvalidSpecError for numbers that are not allowed."""

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import nn
 
 from npas import registry
+from npas.arch.families._small_images import MAX_SCALE, WIDTHS
 from npas.arch.layers import RoleOf
 from npas.errors import InvalidSpecError
 from npas.spec import ArchitectureSpec, Spec
@@ -122,6 +123,11 @@ class TorchvisionFamily:
         width = float(spec.options.get("width_mult") or 1.0)
         options = {**spec.options, "width_mult": width * factor}
         return spec.model_copy(update={"options": options})
+
+    def other_sizes(self, spec: ArchitectureSpec) -> tuple[ArchitectureSpec, ...]:
+        """Return the other widths of MobileNetV2; the builders of the others know none."""
+        found = [each for width in WIDTHS if width != 1.0 if (each := self.narrower(spec, width))]
+        return tuple(each for each in found if float(each.options["width_mult"]) <= MAX_SCALE)
 
     def role_of(self, spec: ArchitectureSpec) -> RoleOf | None:  # noqa: ARG002 - general rule
         """Return None: the general rule."""
