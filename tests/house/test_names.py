@@ -43,6 +43,7 @@ NAMED_ELSEWHERE: dict[tuple[str, str], str] = {
     ("core/npas/spec/__init__.py", "block_mix"): "the default method of a request",
     ("core/npas/spec/__init__.py", "superweights"): "the default method of the first release",
     ("core/npas/planning/planner.py", "block_mix"): "the default of npas.plan",
+    ("core/npas/planning/offers.py", "block_mix"): "the default of npas.offered",
     (
         "core/npas/methods/superweights.py",
         "block_mix",

@@ -6,7 +6,7 @@ from npas import data
 from npas.delivery.together import check_corrupted
 from npas.jobs import continuation, distillation, memory
 from npas.jobs.start import check_sizes, check_teacher, is_joining, trained
-from npas.planning.offers import dearest
+from npas.planning.offers import plans_of
 from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
@@ -60,6 +60,6 @@ def admit(
     check_corrupted(spec.corrupted_images, len(plan.networks), known)
     distillation.require(spec.training, known, folder)
     if memory_bytes is not None:
-        largest = plan if problem.limits is None else dearest(problem)
-        memory.require_room(spec, largest, known, memory_bytes)
+        plans = [plan] if problem.limits is None else plans_of(problem)
+        memory.require_room(spec, memory.neediest(spec, plans, known), known, memory_bytes)
     return plan

@@ -174,7 +174,8 @@ class Bracket:
         winner = self.winner
         name, kind = winner.told, "method" if winner.cost is None else "candidate"
         if not self.rungs:
-            reason = f"{name} is the only {kind} that fits the budget"
+            bounds = "the budget" if winner.cost is None else "the budget and the limits"
+            reason = f"{name} is the only {kind} that fits {bounds}"
         elif not self.trials:
             reason = f"{name}: stopped before anything was raced"
         else:

@@ -1,6 +1,6 @@
 """Who races: methods, each on the networks as they are, or on every size that is offered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from npas import methods
 from npas.arch.costs import RunningCost, running_cost
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
 from npas.methods import Contest, Method
-from npas.planning.planner import offered, solve
+from npas.planning.planner import fitting_sizes, solve
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.spec import MethodSpec
@@ -62,9 +62,8 @@ def called(method: MethodSpec) -> str:
 def entered(problem: PlanningProblem, contest: Contest) -> tuple[list[Candidate], dict[str, int]]:
     """Return the candidates that fit the budget, and the minimum of each method that does not.
 
-    All methods on the network that was asked for come first, then those on each other size. Left
-    out is a plan that is another's already; and, since a method that sets the width itself does so
-    from any width, what such a method plans for a second network of the same depth.
+    All methods on the network that was asked for come first, then those on each other size. A plan
+    that is another's already is left out.
 
     Returns:
         candidates; the minimum by name, of several sizes the lowest.
@@ -73,11 +72,10 @@ def entered(problem: PlanningProblem, contest: Contest) -> tuple[list[Candidate]
         InfeasibleBudgetError: sizes are offered, and the budget holds none of them.
         InvalidSpecError: no size is within the limits.
     """
-    found: list[Candidate] = []
-    seen: set[object] = set()
+    tried: list[Candidate] = []
     infeasible: dict[str, int] = {}
     is_sized = problem.limits is not None
-    for size in offered(problem):
+    for size in fitting_sizes(problem):
         for method in contest.methods:
             try:
                 plan = solve(size.under(method))
@@ -89,23 +87,34 @@ def entered(problem: PlanningProblem, contest: Contest) -> tuple[list[Candidate]
                 if size.size is None:
                     raise
                 continue
-            marks = _marks(plan, is_sized=is_sized)
-            if not marks & seen:
-                seen |= marks
-                found.append(_candidate(method, plan, is_sized=is_sized))
+            cost = running_cost(plan.networks[0].architecture) if is_sized else None
+            tried.append(Candidate(method=method, plan=plan, cost=cost))
+    found = _different(_widest(tried) if is_sized else tried)
     raced = {each.method.name for each in found} if is_sized else set()
     return found, {name: least for name, least in infeasible.items() if name not in raced}
 
 
-def _candidate(method: MethodSpec, plan: Plan, *, is_sized: bool) -> Candidate:
-    cost = running_cost(plan.networks[0].architecture) if is_sized else None
-    return Candidate(method=method, plan=plan, cost=cost)
+def _widest(tried: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates, of a method that sets the width itself one for each depth.
+
+    It comes to the same width from every network that is wider; from one that is narrower than the
+    budget allows, it comes to less.
+    """
+    places: dict[object, int] = {}
+    for place, each in enumerate(tried):
+        is_own = type(methods.find(each.method.name)).networks_for is not Method.networks_for
+        layers = tuple(layer.layer for layer in each.plan.private)
+        key = (called(each.method), layers) if is_own else place
+        known = places.setdefault(key, place)
+        if each.plan.ledger.total > tried[known].plan.ledger.total:
+            places[key] = place
+    return [tried[place] for place in sorted(places.values())]
 
 
-def _marks(plan: Plan, *, is_sized: bool) -> set[object]:
-    """Return what no other candidate may have in common with a plan."""
-    asked = {"version": 1, "method": "", "options": {}, "minimum": 0}
-    marks: set[object] = {plan.model_copy(update=asked).to_json()}
-    if is_sized and type(methods.find(plan.method)).networks_for is not Method.networks_for:
-        marks.add((plan.method, tuple(layer.layer for layer in plan.private)))
-    return marks
+def _different(tried: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates, each plan once, whatever its method is called."""
+    found: dict[str, Candidate] = {}
+    for each in tried:
+        asked = {"version": 1, "method": "", "options": {}, "minimum": 0}
+        found.setdefault(each.plan.model_copy(update=asked).to_json(), each)
+    return list(found.values())

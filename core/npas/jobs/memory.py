@@ -101,6 +101,17 @@ def _num_learned(plan: Plan, names: Sequence[str]) -> int:
     return plan.ledger.total - (num_read(plan, others) if others else 0)
 
 
+def neediest(spec: JobSpec, plans: Sequence[Plan], facts: Facts) -> Plan:
+    """Return the plan whose training needs the most memory; of equal ones the first.
+
+    Args:
+        spec: the job.
+        plans: at least one, any of which it may come to.
+        facts: of the job's dataset.
+    """
+    return max(plans, key=lambda plan: estimate(spec, plan, facts).total)
+
+
 def require_room(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> None:
     """Check that a training fits.
 

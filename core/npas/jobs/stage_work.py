@@ -13,7 +13,7 @@ from npas.jobs.passes import Pass, composing, one_pass
 from npas.jobs.start import is_joining, trained
 from npas.jobs.workload import EVALUATION, StageWork
 from npas.methods import Contest
-from npas.planning.planner import offered, own_minimum
+from npas.planning.planner import fitting_sizes, own_minimum
 from npas.planning.problem import PlanningProblem
 from npas.planning.sizes import cost_of
 from npas.plans import Plan
@@ -95,7 +95,7 @@ class StageCounter:
         """Return the problem of each size under each method that fits the budget."""
         is_in_bytes = self._problem.file_bytes is not None
         budget = self._plan.ledger.budget if is_in_bytes else self._problem.budget
-        sizes = offered(self._problem)
+        sizes = fitting_sizes(self._problem)
         tried = [size.under(method) for size in sizes for method in contest.methods]
         return [each for each in tried if budget is None or own_minimum(each) <= budget]
 

@@ -27,7 +27,7 @@ from npas.jobs.resume_size import resume_file_bytes
 from npas.jobs.stage_work import StageCounter
 from npas.jobs.start import trained
 from npas.jobs.workload import Workload
-from npas.planning.offers import dearest
+from npas.planning.offers import plans_of
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.spec import JobSpec, NetworkSpec
@@ -70,12 +70,12 @@ def weigh(spec: JobSpec, plan: Plan, folder: Path | None = None) -> Workload:
     )
     is_folded = problem.method.fold_at(problem.options) is not None
     delivered = _MODEL_FILES * model * (2 if is_folded else 1)
-    largest = plan if problem.limits is None else dearest(problem)
+    plans = [plan] if problem.limits is None else plans_of(problem)
     return Workload(
         kind=kind_of(plan, training, running),
         family=family_of(plan, training),
         stages=tuple(counter.stages()),
-        memory_bytes=memory.estimate(spec, largest, known).total,
+        memory_bytes=max(memory.estimate(spec, each, known).total for each in plans),
         file_bytes=model,
         resume_bytes=resume,
         disk_bytes=_RESUME_FILES * resume + delivered + _SMALL_FILES,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from npas.arch.costs import running_cost
-from npas.planning import inputs, planner, sizes
+from npas.planning import inputs, planner
 from npas.planning.inputs import Budget, Limits, Planned
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
@@ -109,7 +109,7 @@ def offered(
         limits=limits,
         options=options,
     )
-    return tuple(map(offer_of, planner.offered(problem)))
+    return tuple(map(offer_of, planner.fitting_sizes(problem)))
 
 
 def offer_of(problem: PlanningProblem) -> Offer:
@@ -129,10 +129,6 @@ def offer_of(problem: PlanningProblem) -> Offer:
     )
 
 
-def dearest(problem: PlanningProblem) -> Plan:
-    """Return the plan of the offered size that takes the most multiply-adds to run.
-
-    Args:
-        problem: with limits.
-    """
-    return planner.solve(max(planner.offered(problem), key=lambda size: sizes.cost_of(size).macs))
+def plans_of(problem: PlanningProblem) -> tuple[Plan, ...]:
+    """Return the plan of each size that a problem offers, by the method that was asked for."""
+    return tuple(map(planner.solve, planner.fitting_sizes(problem)))

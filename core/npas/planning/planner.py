@@ -129,7 +129,7 @@ def solve(
     return made.model_copy(update={"file": file_budget.recorded(made, problem.file_bytes)})
 
 
-def offered(problem: PlanningProblem) -> tuple[PlanningProblem, ...]:
+def fitting_sizes(problem: PlanningProblem) -> tuple[PlanningProblem, ...]:
     """Return the problem of each size that is offered, first that of the network asked for.
 
     Args:

@@ -170,6 +170,21 @@ def _narrower_is_smaller_or_not_offered(family: Family) -> None:
             assert sizes[0] < sizes[1], f"{name}: {sizes[0]} at half the width of {sizes[1]}"
 
 
+def _other_sizes_answer_for_the_same_images(family: Family) -> None:
+    """Each is a network of its own family, always in the same order, and none is there twice."""
+    spec = _resolved(family.example)
+    found = arch.other_sizes(spec)
+    assert found == arch.other_sizes(spec), "two lists for one network"
+    texts = [arch.resolve(each).model_dump_json() for each in (spec, *found)]
+    assert len(set(texts)) == len(texts), "a size is there twice"
+    for each in found:
+        assert arch.family_of(each) is family, f"{each.told} is of another family"
+        sizes = [(s.num_classes, s.input_channels, s.input_size) for s in (each, spec)]
+        assert sizes[0] == sizes[1], f"{each.told} is for other images"
+        dense = _table(arch.resolve(each)).dense, _table(spec).dense
+        assert dense[0] != dense[1], f"{each.told} is of the same size"
+
+
 FAMILY_LAWS: dict[str, Callable[[Family], None]] = {
     "names belong to one family": _names_belong_to_one_family,
     "the seed alone decides": _the_seed_alone_decides,
@@ -180,5 +195,6 @@ FAMILY_LAWS: dict[str, Callable[[Family], None]] = {
     "names are planned": _names_are_planned,
     "a shared network learns and comes back": _a_shared_network_learns_and_comes_back,
     "narrower is smaller or not offered": _narrower_is_smaller_or_not_offered,
+    "other sizes answer for the same images": _other_sizes_answer_for_the_same_images,
 }
 """Promises of a family, by name."""
