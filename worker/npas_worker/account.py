@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from npas.jobs import devices
 from npas.jobs.workload import Workload
-from npas_store import estimates, jobs, machine, measurements
+from npas_store import estimates, jobs, lineage, machine, measurements
 from npas_store.settings import settings
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -57,8 +57,10 @@ class Account:
         held, own = measurements.seconds_held(session, self._job_id, self._claim_number)
         work = Workload.of(job.estimate["work"])
         facts = self._stopwatch.measured(work)
-        # What a loss made the training do otherwise is not how fast its kind is.
-        if facts["steps"] >= estimates.LEAST_STEPS and not job.adjustments:
+        # What a loss made the training do otherwise, or a race of sizes made another network do, is
+        # not how fast its kind is.
+        is_its_kind = not job.adjustments and not lineage.is_of_sizes(job)
+        if facts["steps"] >= estimates.LEAST_STEPS and is_its_kind:
             is_alone = is_whole and job.claim_number == 1
             facts |= {
                 "memory_bytes": memory,
