@@ -330,39 +330,6 @@ def test_continue_takes_the_winner_of_a_race(submit, client, deliver_network):
     assert client.get(job["urls"]["plan"]).text == won.to_json()
 
 
-@pytest.mark.parametrize("budget", [None, {"fraction": 0.5}])
-def test_continue_trains_the_network_that_won_a_race_of_sizes(
-    submit, client, deliver_network, budget
-):
-    parent = submit(method="uniform", search={"scale": True}, limits={"macs": 10**9})
-    asked = npas.plan("resnet-8", budget={"fraction": 1.0}, method="dense", dataset="digits")
-    offers = npas.offered(
-        "resnet-8", budget={"fraction": 0.75}, method="uniform", dataset="digits"
-    )
-    won = offers[-1].plan
-    assert won.networks[0].architecture.name != "resnet-8"
-    with transaction() as session:
-        plans.record(session, parent["id"], 1, won.to_json())
-    deliver_network()
-    wish = {"epochs": 1} if budget is None else {"epochs": 1, "budget": budget}
-    job = client.post(parent["urls"]["continue"], json=wish)
-    assert job.status_code == 202, job.text
-    spec, plan = (
-        job.json()["spec"],
-        npas.Plan.from_json(client.get(job.json()["urls"]["plan"]).text),
-    )
-    assert spec.keys() & {"search", "limits", "architecture"} == set()
-    assert plan.networks == won.networks
-    if budget is None:
-        assert plan == won
-    else:
-        assert plan.ledger.budget == asked.dense // 2
-    copy = client.post(parent["urls"]["clone"], json={"seed": 1}).json()
-    assert (copy["spec"]["search"], copy["spec"]["limits"]) == ({"scale": True}, {"macs": 10**9})
-    plain = client.post(parent["urls"]["clone"], json={"search": None, "limits": None})
-    assert plain.json()["spec"].keys() & {"search", "limits"} == set()
-
-
 @pytest.mark.parametrize("body", [{}, {"epochs": 0}, {"epochs": 1, "seed": 2}, {"budget": {}}])
 def test_continue_refuses_what_it_cannot_use(submit, client, deliver_network, body):
     parent = submit()

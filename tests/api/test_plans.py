@@ -65,43 +65,6 @@ def test_plan_of_a_method_that_a_race_will_choose_has_the_lowest_minimum(client)
     assert f"minimum of auto, {plan.minimum:,}" in answer.text
 
 
-def test_plan_lists_the_sizes_that_a_search_offers(client, asked):
-    import npas
-
-    request = {key: asked[key] for key in ("architecture", "budget", "dataset")}
-    request |= {"method": "uniform", "search": {"scale": True}, "limits": {"macs": 1_200_000}}
-    answer = client.post("/v1/plans", params={"offered": True}, json=request)
-    assert answer.status_code == 200, answer.text
-    offers = npas.offered(PlanRequest.model_validate(request))
-    assert answer.json()["offered"] == [offer.as_json() for offer in offers]
-    assert len(offers) > 1
-    assert all(offer.macs <= 1_200_000 for offer in offers)
-    alone = client.post("/v1/plans", json=request).text
-    assert answer.text.startswith(f'{{"plan":{alone},"offered":[')
-    both = client.post("/v1/plans", params={"offered": True, "estimate": True}, json=request)
-    assert both.json().keys() == {"plan", "estimate", "offered"}
-    again = {**request, "architecture": offers[-1].as_json()["architecture"]}
-    assert client.post("/v1/plans", json=again).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("changes", "pointer", "told"),
-    [
-        ({"limits": {"macs": 1}}, "/limits", "the fewest macs are"),
-        ({"search": None, "limits": {"macs": 9}}, "", "give search"),
-        ({"limits": {"bytes": 9}}, "/limits/bytes", "there is no such field"),
-        ({"search": True}, "/search", "give an object"),
-        ({"budget": 10}, "/budget", "of all sizes that are offered the lowest"),
-        ({"start": {"checkpoint": 64 * "0"}}, None, ""),
-    ],
-)
-def test_search_of_sizes_that_cannot_be_is_refused(client, asked, changes, pointer, told):
-    answer = client.post("/v1/jobs", json={**asked, "search": {"scale": True}, **changes})
-    assert answer.status_code in (409, 422), answer.text
-    assert told in answer.text
-    assert pointer is None or answer.json()["errors"][0]["pointer"] == pointer
-
-
 HEAD = [{"kind": "pool", "function": "global"}, {"kind": "linear"}]
 
 

@@ -28,7 +28,6 @@ TESTED_BY = {
     "core/npas/arch/own/sameness.py": "tests/library/own/test_files.py",
     "core/npas/arch/own/tensors.py": "tests/library/own/test_files.py",
     "core/npas/command.py": "tests/packaging/test_wheel.py",
-    "core/npas/arch/costs.py": "tests/library/delivery/test_profiles.py",
     "core/npas/delivery/exports/safetensors.py": "tests/library/exports/test_exports.py",
     "core/npas/delivery/exports/torch_export.py": "tests/library/exports/test_exports.py",
     "core/npas_local/confinement.py": "tests/local/test_checking.py",
