@@ -57,8 +57,8 @@ class Account:
         held, own = measurements.seconds_held(session, self._job_id, self._claim_number)
         work = Workload.of(job.estimate["work"])
         facts = self._stopwatch.measured(work)
-        # What a loss made the training do otherwise, or what a network of another size took, is not
-        # how fast its kind is.
+        # What a loss made the training do otherwise, or what another size of the network took, is
+        # not how fast its kind is.
         is_its_kind = not job.adjustments and not lineage.is_of_sizes(job)
         if facts["steps"] >= estimates.LEAST_STEPS and is_its_kind:
             is_alone = is_whole and job.claim_number == 1
