@@ -28,9 +28,11 @@ def _nested(rng: Random) -> Any:
 
 
 def _several(rng: Random) -> Any:
-    """Return a budget that says more than one thing."""
+    """Return a budget that says more than one thing; a device may say its bytes beside it."""
     whole = {"parameters": 5000, "fraction": 0.5, "bytes": 9000, "device": "nano-33-ble"}
     names = rng.sample(_FIELDS, rng.choice((2, 2, 3, 4)))
+    if {*names} == {"bytes", "device"}:
+        names[0] = "fraction"
     return {name: whole[name] for name in names}
 
 
