@@ -43,7 +43,8 @@ def moved(clip_norm: float | None, length: float) -> float:
         rounding=None,
         clip_norm=clip_norm,
     )
-    apart = [(a - b).square().sum() for a, b in zip(model.parameters(), before, strict=True)]
+    after = [each.detach() for each in model.parameters()]
+    apart = [(a - b).square().sum() for a, b in zip(after, before, strict=True)]
     return float(torch.stack(apart).sum().sqrt()) / (1e-3 * length)
 
 
