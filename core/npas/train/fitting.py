@@ -227,8 +227,8 @@ class Fitting:
         ((name, images), *others), labels = batch.inputs.items(), batch.labels
         if others or images.dim() != 4 or labels.dim() > 1:
             raise InvalidSpecError(
-                f"{', '.join(asked)} are for one input of images (N, C, H, W) with one label "
-                "each: leave them out"
+                f"{', '.join(asked)}: these are for one input of images (N, C, H, W) with one "
+                "label each: leave them out"
             )
         change = Augmentation(
             crop_padding=0 if spec.crop_padding == "auto" else spec.crop_padding,
