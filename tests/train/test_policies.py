@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from npas import seeds
-from npas.errors import InvalidSpecError
+from npas import registry, seeds
+from npas.errors import InvalidSpecError, MissingPackageError
 from npas.spec import TrainingSpec
 from npas.train import augment
 from npas.train.policies import BINS, OPERATIONS, RAND, TRIVIAL, Policy
@@ -118,6 +118,15 @@ def test_small_images_are_moved_no_farther_than_their_side() -> None:
     assert bool((found == 5).all())
     found = OPERATIONS["translate_x"].change(batch, torch.full((12,), 0.5), TRIVIAL, (5,))
     assert torch.equal(found[..., 4:], batch[..., :4])
+
+
+def test_missing_package_is_named_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry, "is_installed", lambda package: package != "torchvision")
+    augment.check(TrainingSpec(), "classes", 3)
+    with pytest.raises(MissingPackageError, match=r"npas\[vision\]"):
+        augment.check(TrainingSpec(augment="rand"), "classes", 3)
 
 
 def test_channels_and_cells_that_do_not_suit_are_refused() -> None:
