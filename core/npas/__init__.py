@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from npas.folding.conversion import convert as convert
     from npas.folding.fold import fold as fold
     from npas.folding.loops import loops as loops
-    from npas.folding.recalibration import recalibrate as recalibrate
     from npas.folding.similarity import similarity as similarity
     from npas.jobs.fitting import fit as fit
     from npas.jobs.listener import Listener as Listener
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from npas.spec import JobSpec as JobSpec
     from npas.spec import NetworkSpec as NetworkSpec
     from npas.train import Command as Command
+    from npas.train.recalibration import recalibrate as recalibrate
 
 _OWNERS = {
     "ArchitectureSpec": "npas.spec",
@@ -59,7 +59,7 @@ _OWNERS = {
     "loops": "npas.folding.loops",
     "offered": "npas.planning.offers",
     "plan": "npas.planning.planner",
-    "recalibrate": "npas.folding.recalibration",
+    "recalibrate": "npas.train.recalibration",
     "save": "npas.delivery.checkpoint",
     "share": "npas.sharing.model",
     "similarity": "npas.folding.similarity",

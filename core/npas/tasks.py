@@ -33,14 +33,19 @@ class Task(Protocol):
 
 
 class Classes:
-    """One class for an image: targets int64 `(N,)`, logits `(N, K)`, accuracy."""
+    """One class for an image: targets int64 `(N,)`, logits `(N, K)`, accuracy.
+
+    Of images that are mixed, targets are the shares of the classes in them, float `(N, K)`, and
+    an answer is right that names the class with the largest share.
+    """
 
     name: TaskName = "classes"
     metric: Metric = "accuracy"
 
     def hits(self, log_p: Tensor, targets: Tensor) -> Tensor:
         """Return the images that are right, and all images."""
-        right = (log_p.argmax(dim=1) == targets).sum().double()
+        wanted = targets if targets.dim() == 1 else targets.argmax(dim=1)
+        right = (log_p.argmax(dim=1) == wanted).sum().double()
         return torch.stack([right, right.new_tensor(len(targets))])
 
 
@@ -65,8 +70,8 @@ TASKS: dict[TaskName, Task] = {"classes": Classes(), "cells": Cells()}
 
 
 def task_of(targets: Tensor) -> Task:
-    """Return the task that these targets are of: labels `(N,)`, or masks `(N, S, S)`."""
-    return TASKS["classes" if targets.dim() == 1 else "cells"]
+    """Return the task of targets: labels `(N,)`, shares `(N, K)`, or masks `(N, S, S)`."""
+    return TASKS["classes" if targets.dim() < 3 else "cells"]
 
 
 def loss(
@@ -76,15 +81,31 @@ def loss(
 
     Args:
         logits: of one network.
-        targets: as the dataset has them.
+        targets: as the dataset has them; or, of mixed images, shares of the classes, float
+            `(N, K)`: then the loss is the mean of those of the classes by their shares.
         smoothing: share of the probability that is spread over all classes, 0 to below 1.
         weights: how often an image of each class counts, `(K,)`; None: once.
     """
-    answers, wanted = logits.float(), targets.long()
+    answers = logits.float()
+    if targets.is_floating_point():
+        return _of_shares(answers, targets, smoothing, weights)
+    wanted = targets.long()
     if weights is None:
         return functional.cross_entropy(answers, wanted, label_smoothing=smoothing)
     each = functional.cross_entropy(answers, wanted, label_smoothing=smoothing, reduction="none")
     return (weights[wanted] * each).mean()
+
+
+def _of_shares(
+    answers: Tensor, shares: Tensor, smoothing: float, weights: Tensor | None
+) -> Tensor:
+    if weights is None:
+        return functional.cross_entropy(answers, shares, label_smoothing=smoothing)
+    log_p = functional.log_softmax(answers, dim=1)
+    counted = weights * shares
+    right = (counted * log_p).sum(dim=1)
+    spread = counted.sum(dim=1) * log_p.mean(dim=1)
+    return -((1 - smoothing) * right + smoothing * spread).mean()
 
 
 def mean_log_probs(logits: dict[str, Tensor], *, temperature: float = 1.0) -> Tensor:

@@ -70,3 +70,32 @@ def test_the_same_place_draws_the_same() -> None:
 
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_random_erasing_fills_one_rectangle_in_about_so_many_images() -> None:
+    draw = seeds.generator("large")
+    images = torch.randint(100, 256, (300, 3, 20, 20), generator=draw).byte()
+    erasing = Augmentation(
+        crop_padding=0, flip=False, cutout=0, fill=(9, 8, 7), random_erasing=0.4
+    )
+    erased = erasing(images, seeds.generator(0))
+    areas, ratios = [], []
+    for before, after in zip(images, erased, strict=True):
+        changed = (after != before).any(dim=0)
+        rows, columns = changed.any(dim=1), changed.any(dim=0)
+        assert torch.equal(changed, rows[:, None] & columns[None, :])
+        if changed.any():
+            assert after[:, changed].unique(dim=1).flatten().tolist() == [9, 8, 7]
+            areas.append(float(changed.double().mean()))
+            ratios.append(float(rows.sum() / columns.sum()))
+    assert 90 < len(areas) < 150
+    assert 0.01 < min(areas) < 0.05
+    assert 0.28 < max(areas) < 0.36
+    assert min(ratios) < 0.6
+    assert max(ratios) > 1.6
+
+
+def test_random_erasing_of_all_and_of_none() -> None:
+    always = Augmentation(crop_padding=0, flip=False, cutout=0, fill=(0, 0, 0), random_erasing=1.0)
+    erased = always(IMAGES, seeds.generator(0))
+    assert bool((erased != IMAGES).flatten(1).any(dim=1).all())

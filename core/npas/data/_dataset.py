@@ -31,7 +31,7 @@ class Inputs:
         """Return float32 `(N, C, input_size, input_size)`.
 
         Args:
-            images: uint8 `(N, C, S, S)`, on any device.
+            images: uint8 `(N, C, S, S)`, or float of the same range, on any device.
         """
         mean, std = (
             torch.tensor(values, device=images.device).view(1, -1, 1, 1)

@@ -20,7 +20,6 @@ from npas.ensembles.ladder import LADDER, Ladder, by_cost
 from npas.errors import CheckpointError
 from npas.folding.fold import fold
 from npas.folding.loops import Looped
-from npas.folding.recalibration import recalibrate
 from npas.folding.similarity import History
 from npas.methods import planned_by
 from npas.plans import Plan
@@ -29,6 +28,7 @@ from npas.spec import JobSpec
 from npas.train import Row
 from npas.train.confusion import confusion
 from npas.train.evaluate import Evaluation, evaluate
+from npas.train.recalibration import recalibrate
 
 MEASURED = 0.1234567890123456
 """Stands for a number that is measured: most are written in so many digits."""
@@ -320,6 +320,7 @@ def _report(result: Result, graded: Evaluation, path: Path) -> dict[str, Any]:
         "file_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "versions": _versions(),
+        **({"test_size": spec.training.test_size} if spec.training.test_size else {}),
         **({"truncated": True} if result.truncated else {}),
         **({"adjustments": result.adjusted} if result.adjusted else {}),
     }

@@ -310,8 +310,11 @@ def _random_input(shared: SharedModel) -> Tensor:
     Raises:
         InvalidSpecError: its plan does not say what it reads.
     """
+    spec, tested = shared.plan.networks[0].architecture, shared.extra.get("input_size")
+    if isinstance(tested, int) and spec.input_size is not None and tested > spec.input_size:
+        spec = spec.model_copy(update={"input_size": tested})  # the size that its grade is of
     try:
-        return arch.example_input(shared.plan.networks[0].architecture, num_examples=2)
+        return arch.example_input(spec, num_examples=2)
     except InvalidSpecError as error:
         raise InvalidSpecError(
             f"{error.message}: give example=, its input as a tensor or several"

@@ -62,7 +62,7 @@ def model_file_bytes(plan: Plan, state: Sequence[Stored], spec: JobSpec, facts: 
         "dataset_fingerprint": _DIGEST,
         "mean": channels,
         "std": channels,
-        "input_size": plan.networks[0].architecture.input_size,
+        "input_size": spec.training.test_size or plan.networks[0].architecture.input_size,
         "seed": spec.seed,
     }
     names = [network.name for network in plan.networks]

@@ -275,6 +275,7 @@ class Report(Part):
         nll: negative log likelihood, nats; None where it is no number.
         ece: expected calibration error, 0 to 1.
         test_images: that it was graded on.
+        test_size: their height and width, where they are tested larger than trained; else None.
         validation_accuracy: of the epoch that was delivered; None without held-out images.
         best_epoch: whose weights were delivered; 0: none was finished.
         epochs: asked for.
@@ -323,6 +324,7 @@ class Report(Part):
     nll: float | None
     ece: float | None
     test_images: int
+    test_size: int | None = None
     validation_accuracy: float | None
     best_epoch: int
     epochs: int

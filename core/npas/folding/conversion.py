@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from npas.arch.own.copying import copied
 from npas.errors import InvalidSpecError
-from npas.folding.recalibration import check_batch, recalibrate
 from npas.plans import Plan
 from npas.sharing.activations import input_products
 from npas.sharing.conversion import converted
 from npas.sharing.model import SharedModel, checked
 from npas.spec.start import Fit
+from npas.train.recalibration import check_batch, recalibrate
 
 
 def convert(

@@ -14,6 +14,7 @@ from npas.spec import JobSpec
 from npas.train import augment
 from npas.train.balance import check_balance
 from npas.train.ensemble import check_ensemble
+from npas.train.sizes import check_test_size
 
 
 def admit(
@@ -41,6 +42,7 @@ def admit(
         StartError: the start's file is not there, cannot be used, or is of other networks.
         InfeasibleBudgetError: the budget is below the method's minimum.
         TooLargeError: the training does not fit the memory.
+        MissingPackageError: an optional package that an option needs is not installed.
     """
     check_teacher(spec)
     check_sizes(spec)
@@ -55,7 +57,8 @@ def admit(
     check_ensemble(spec.training, len(trained(spec, plan)))
     if start is not None:
         continuation.check_suits(start, plan, spec, problem)
-    augment.check(spec.training, known.task)
+    augment.check(spec.training, known.task, known.input_channels)
+    check_test_size(spec.training, plan.networks, known.task)
     check_balance(spec.training, known.task)
     check_corrupted(spec.corrupted_images, len(plan.networks), known)
     distillation.require(spec.training, known, folder)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from npas.data import sampled
-from npas.folding.recalibration import recalibrate
 from npas.jobs.context import RunContext
 from npas.jobs.start import begun, is_joining
 from npas.plans import Plan
 from npas.sharing.model import SharedModel
+from npas.train.recalibration import recalibrate
 
 NORM_IMAGES, FIT_IMAGES, IMAGES_AT_ONCE = 2000, 1000, 100
 """Training images that statistics are measured with, that banks are fitted to, and that are run

@@ -19,6 +19,7 @@ from npas.plans import Plan
 from npas.plans.evidence import Evidence
 from npas.spec import JobSpec, MethodSpec
 from npas.train import UNCHANGED, Adjustments
+from npas.train.sizes import check_test_size, graded_inputs
 
 
 class StageName(StrEnum):
@@ -76,6 +77,11 @@ class RunContext:
     def inputs(self) -> Inputs:
         """What turns the dataset's images into what the networks read."""
         return self.dataset.inputs(input_size=self.problem.networks[0].architecture.input_size)
+
+    @property
+    def graded_inputs(self) -> Inputs:
+        """What turns them into what the networks read where they are graded."""
+        return graded_inputs(self.spec.training, self.inputs)
 
     def is_time_over(self) -> bool:
         """Tell whether the request's time limit is reached."""
@@ -137,6 +143,8 @@ def prepared(
     check_sizes(spec)
     is_on = began is not None and evidence is None
     plan = going_on(began, spec, problem, accepted) if began is not None and is_on else None
+    tested = problem.networks if plan is None else plan.networks
+    check_test_size(spec.training, tested, dataset.task)
     return RunContext(
         spec=spec,
         problem=problem,

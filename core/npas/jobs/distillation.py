@@ -24,6 +24,7 @@ from npas.spec import DistillationSpec, NetworkSpec, Spec, TrainingSpec
 from npas.tasks import TaskName
 from npas.train import Row, Trainer
 from npas.train.evaluate import evaluate
+from npas.train.sizes import graded_inputs
 from npas.train.teacher import Teacher
 
 
@@ -78,7 +79,7 @@ class Teaching:
             DataError: the file is missing or damaged, does not fit the dataset, or its network
                 cannot answer.
         """
-        self.spec = training.distillation
+        self.spec, self._training = training.distillation, training
         self._dataset, self._inputs, self._device = dataset, inputs, device
         self.teacher: Teacher | None = None
         self._facts: dict[str, Any] = {}
@@ -147,11 +148,16 @@ class Teaching:
                 self.teacher.model,
                 self._dataset.x_test,
                 self._dataset.y_test,
-                inputs=self.teacher.inputs,
+                inputs=self._graded_inputs(self.teacher),
                 batch_size=images_at_once,
                 device=self._device,
             ).score
         return {**self.spec.model_dump(mode="json"), **found, "accuracy": graded}
+
+    def _graded_inputs(self, teacher: Teacher) -> Inputs:
+        """Return what a teacher reads where it is graded; one of the job as the job's networks."""
+        is_own = teacher.inputs == self._inputs and _file_name(self.spec) is None
+        return graded_inputs(self._training, teacher.inputs) if is_own else teacher.inputs
 
     def _ready(self, model: nn.Module, inputs: Inputs) -> None:
         self._facts["parameters"] = checkpoint.num_parameters(model)

@@ -99,6 +99,7 @@ def fit(
         class_weights=_class_weights(spec, learned, loss, where),
         teacher=_teacher(teacher, model, loss),
         distillation=spec.distillation or DistillationSpec(),
+        are_mixed=_are_mixed(spec, loss),
     )
     fitting = Fitting(model, learned, held_out, answers, setting)
     with reproducible(), _evaluating(teacher):
@@ -127,6 +128,17 @@ def _spec(options: dict[str, Any], teacher: object) -> TrainingSpec:
         ) from error
     if spec.ensemble != EnsembleSpec():
         raise InvalidSpecError("ensemble is for jobs: leave it out", field="/training/ensemble")
+    if spec.augment != "none":
+        raise InvalidSpecError(
+            f"augment {spec.augment!r} changes bytes, which only a job's images are: "
+            'give augment="none"',
+            field="/training/augment",
+        )
+    if spec.test_size is not None:
+        raise InvalidSpecError(
+            "test_size is for jobs: leave it out, and give validation and test of that size",
+            field="/training/test_size",
+        )
     if spec.distillation is None:
         return spec
     if teacher is None or "teacher" in spec.distillation.model_fields_set:
@@ -221,6 +233,18 @@ def _parts(
     if len(training) < 2:
         raise DataError(f"train has {len(learned)} examples, too few to hold some out; give more")
     return learned.of(training), learned.of(held_out)
+
+
+def _are_mixed(spec: TrainingSpec, loss: Loss | None) -> bool:
+    """Return whether labels are mixed, which cross-entropy alone understands."""
+    is_wanted = spec.mixup > 0 or spec.cutmix > 0
+    if is_wanted and loss is not None:
+        raise InvalidSpecError(
+            "mixup and cutmix mix the labels of classes: leave them out, or leave out loss, which "
+            "is then cross-entropy",
+            field="/training/mixup" if spec.mixup else "/training/cutmix",
+        )
+    return is_wanted
 
 
 def _class_weights(

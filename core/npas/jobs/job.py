@@ -113,7 +113,7 @@ def _deliver(
         spec=context.spec,
         plan=record.plan,
         dataset=context.dataset,
-        inputs=context.inputs,
+        inputs=context.graded_inputs,
         device=context.device,
         training=TrainingResult(
             search_rows=search_rows,
@@ -183,7 +183,7 @@ def _graded(context: RunContext, model: nn.Module) -> float:
         model,
         context.dataset.x_test,
         context.dataset.y_test,
-        inputs=context.inputs,
+        inputs=context.graded_inputs,
         device=context.device,
     ).score
 

@@ -39,7 +39,7 @@ class Memory:
 
     Attributes:
         weights: parameters with gradients and the optimiser's memory; composed weights with
-            gradients.
+            gradients; averaged parameters, and the weights composed of them.
         activations: what the forward pass of one batch keeps for the backward pass.
         dataset: images as they are held.
     """
@@ -76,7 +76,8 @@ def estimate(spec: JobSpec, plan: Plan, facts: Facts) -> Memory:
     images = facts.num_train + facts.num_validation + facts.num_test
     pixels = facts.input_channels * facts.input_size**2 * images
     needed = Memory(
-        weights=_BYTES * (composed + learned + plan.ledger.total + (_copies(spec) - 1) * own),
+        weights=_BYTES * (composed + learned + plan.ledger.total + (_copies(spec) - 1) * own)
+        + (_BYTES * (composed + plan.ledger.total) if spec.training.average else 0),
         activations=_activations(running, spec, batch),
         dataset=pixels,
     )
@@ -158,8 +159,11 @@ def _most(spec: JobSpec, plan: Plan, facts: Facts, limit_bytes: int) -> int:
 
 
 def _copies(spec: JobSpec) -> int:
-    """Return how often a parameter is there: its value, its gradient, what the optimiser keeps."""
-    return 3 if spec.training.optimizer == "sgd" else 4
+    """Return how often a parameter is there: its value, its gradient, what the optimiser keeps.
+
+    Muon keeps as much of matrices as SGD does, and of little else more.
+    """
+    return 3 if spec.training.optimizer in ("sgd", "muon") else 4
 
 
 def _activations(networks: Sequence[NetworkSpec], spec: JobSpec, batch: int) -> int:

@@ -6,7 +6,15 @@ from fractions import Fraction
 
 from npas.arch.footprint import footprint
 from npas.plans import Plan
+from npas.recipes import matrices_in
 from npas.spec import NetworkSpec
+from npas.train.muon import matrix_shape
+
+_ITERATIONS = 5
+"""Of Muon, in a step."""
+
+_OPERATIONS = 3 * _ITERATIONS + 8
+"""Of a step of Muon for a matrix."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,3 +67,24 @@ def composing(plan: Plan, names: Collection[str]) -> Pass:
         operations=sum(len(group.slots) + 2 * len(group.banks) for group in groups),
         kept_bytes=4 * sum(group.num_dense for group in groups),
     )
+
+
+def orthogonalising(plan: Plan) -> Pass:
+    """Return what a step of Muon computes beside that of other optimisers, for a plan.
+
+    Of a matrix with m rows or columns, and n of the others, n the more, each of its iterations
+    multiplies m x n by n x m, m x m by itself, and m x m by m x n.
+    """
+    counted = [
+        (bank.templates, shape)
+        for group in plan.groups
+        for bank, shapes in zip(group.banks, matrices_in(group), strict=True)
+        for shape in shapes
+    ]
+    own = (matrix_shape("weight", layer.shape) for layer in plan.private)
+    counted += [(1, shape) for shape in own if shape is not None]
+    macs = 0
+    for count, shape in counted:
+        m, n = sorted(shape)
+        macs += count * _ITERATIONS * (2 * m * m * n + m**3)
+    return Pass(macs=macs, operations=sum(count for count, _ in counted) * _OPERATIONS)

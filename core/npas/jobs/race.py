@@ -158,12 +158,13 @@ class Race:
             )
             if command is not Command.CONTINUE:
                 return command
+            trainer.load_best()  # the average, if there is one
             images, labels = trainer.batches.validation
             graded = evaluate(
                 trainer.model,
                 images,
                 labels,
-                inputs=trainer.inputs,
+                inputs=trainer.graded_inputs,
                 batch_size=trainer.adjustments.images_at_once,
                 device=trainer.device,
             )

@@ -7,11 +7,15 @@ from dataclasses import replace
 import torch
 
 from npas import tensor_file
+from npas.arch import layer_table
 from npas.arch.footprint import Stored
+from npas.arch.layers import EMBEDDING
 from npas.folding.similarity import MOST_GROUPS, MOST_LAYERS, comparable
 from npas.jobs.context import StageName
 from npas.plans import Plan
+from npas.recipes import matrices_in
 from npas.spec import TrainingSpec
+from npas.train.muon import matrix_shape
 from npas.train.state import FORMAT
 
 _ROW = {
@@ -32,6 +36,7 @@ _FACTS_CHARACTERS = 2000
 """All other facts: digests, names, seconds."""
 
 _REMEMBERED = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq", "step")}
+_AVERAGED = "average/"
 
 
 def resume_file_bytes(
@@ -56,7 +61,7 @@ def resume_file_bytes(
         plans: versions of the plan that the job has at its end.
     """
     tensors = [
-        *_of_trainer(state, training, keeps_best=is_validated and training.keep == "best"),
+        *_of_trainer(plan, state, training, keeps_best=is_validated and training.keep == "best"),
         *(replace(each, name=f"{StageName.TEACH}/{each.name}") for each in teacher),
         *_history(plan, training.epochs),
     ]
@@ -69,21 +74,53 @@ def resume_file_bytes(
 
 
 def _of_trainer(
-    state: Sequence[Stored], training: TrainingSpec, *, keeps_best: bool
+    plan: Plan, state: Sequence[Stored], training: TrainingSpec, *, keeps_best: bool
 ) -> Iterator[Stored]:
-    """Yield weights, what the optimiser remembers, and the best weights so far."""
+    """Yield weights, what the optimiser remembers, the best weights so far, and the average."""
     yield Stored(name="sums", dtype=torch.float64, shape=(4,), is_trained=False)
-    slots = _REMEMBERED["sgd" if training.optimizer == "sgd" else "adam"]
-    if training.optimizer == "sgd" and training.momentum == 0:
-        slots = ()
+    matrices = _matrices(plan, state) if training.optimizer == "muon" else set()
+    statistics = _statistics(state)
     for each in state:
         yield replace(each, name=f"model/{each.name}")
         if keeps_best:
             yield replace(each, name=f"best/{each.name}")
-        for slot in slots if each.is_trained else ():
+        if training.average is not None and each.name not in statistics:
+            yield replace(each, name=f"{_AVERAGED}{each.name}")
+        for slot in _slots(each, training, matrices) if each.is_trained else ():
             shape = () if slot == "step" else each.shape
             name = f"optimizer/{slot}/{each.name}"
             yield Stored(name=name, dtype=each.dtype, shape=shape, is_trained=False)
+
+
+def _slots(each: Stored, training: TrainingSpec, matrices: set[str]) -> Sequence[str]:
+    """Return what the optimiser remembers of a tensor."""
+    if training.optimizer == "sgd":
+        return _REMEMBERED["sgd"] if training.momentum else ()
+    return _REMEMBERED["sgd" if each.name in matrices else "adam"]
+
+
+def _statistics(state: Sequence[Stored]) -> set[str]:
+    """Return the names of buffers: what is not trained, but for networks that stay as they are."""
+    names = ("running_mean", "running_var", "num_batches_tracked")
+    return {each.name for each in state if each.name.rpartition(".")[2] in names}
+
+
+def _matrices(plan: Plan, state: Sequence[Stored]) -> set[str]:
+    """Return the names of what Muon moves, see `npas.train.muon`."""
+    found = set()
+    for group in plan.groups:
+        shapes = enumerate(matrices_in(group))
+        found |= {f"groups.{group.name}.templates.{index}" for index, own in shapes if own}
+    places = {network.name: index for index, network in enumerate(plan.networks)}
+    table = layer_table(plan.networks, embeddings=True).layers
+    tables = {
+        f"networks.{places[each.network]}.{each.name}" for each in table if each.kind == EMBEDDING
+    }
+    for each in state:
+        name = each.name.rpartition(".")[2]
+        if not each.name.startswith("groups.") and matrix_shape(name, each.shape) is not None:
+            found |= {each.name} - tables
+    return found
 
 
 def _history(plan: Plan, epochs: int) -> Iterator[Stored]:

@@ -9,7 +9,7 @@ from npas.delivery.together import WAYS, num_corrupted
 from npas.jobs.bracket import affordable, rungs
 from npas.jobs.context import StageName
 from npas.jobs.distillation import own_epochs
-from npas.jobs.passes import Pass, composing, one_pass
+from npas.jobs.passes import Pass, composing, one_pass, orthogonalising
 from npas.jobs.start import is_joining, trained
 from npas.jobs.workload import EVALUATION, StageWork
 from npas.methods import Contest
@@ -19,8 +19,10 @@ from npas.planning.sizes import cost_of
 from npas.plans import Plan
 from npas.spec import JobSpec, NetworkSpec, TrainingSpec
 from npas.train.adjustments import IMAGES_AT_ONCE
+from npas.train.averaging import STATISTICS_BATCH, STATISTICS_IMAGES
 from npas.train.batches import largest_batch, num_batches, num_held_out
 from npas.train.ensemble import chances, num_trained
+from npas.train.sizes import at_test_size
 
 _TAUGHT = (StageName.SEARCH, StageName.TRAIN)
 _PASSES = 3  # a step is a forward pass and a backward pass, which computes twice as much
@@ -57,6 +59,7 @@ class StageCounter:
         self._contest = None if is_joining(spec) else problem.contest
         self.batch = largest_batch(facts.num_train, spec.training, validation=facts.num_validation)
         self._composing = composing(plan, [network.name for network in self._trained])
+        self._moving = orthogonalising(plan) if spec.training.optimizer == "muon" else Pass()
         self._teacher = one_pass(teacher, batch=self.batch)
 
     def stages(self) -> Iterator[StageWork]:
@@ -70,7 +73,7 @@ class StageCounter:
         if self.search_epochs:
             yield self._stage(StageName.SEARCH, shared, self.search_epochs, held_out)
         yield self._stage(StageName.TRAIN, shared, self._training.epochs, held_out)
-        yield self._evaluation(one_pass(self._plan.networks, batch=self.batch))
+        yield self._evaluation(self._graded_pass(self._plan.networks))
 
     @property
     def _training(self) -> TrainingSpec:
@@ -146,28 +149,39 @@ class StageCounter:
         """
         images, held_out = self._split(fraction)
         steps = epochs * num_batches(images, self._training.batch_size)
-        batches = epochs * _num_evaluated(held_out)
-        all_of_them = one_pass(networks, batch=self.batch)
+        measured = epochs * self._num_measured(name, images)
+        batches = epochs * _num_evaluated(held_out) + measured // STATISTICS_BATCH
+        all_of_them = self._graded_pass(networks)
         likely = chances(self._training.ensemble, len(networks))
         trained = one_pass(networks, batch=self.batch, chances=likely)
-        learned, looked_at = _PASSES * epochs * images, epochs * held_out + graded
+        learned, looked_at = _PASSES * epochs * images, epochs * held_out + graded + measured
         teacher = self._teaching(len(networks)) if name in _TAUGHT else Pass()
         made = self._composing if is_shared else Pass()
+        moved = self._moving if is_shared else Pass()
         return StageWork(
             stage=name,
             steps=steps,
             operations=_PASSES * steps * (trained.operations + made.operations)
             + batches * all_of_them.operations
-            + steps * teacher.operations,
+            + steps * (teacher.operations + moved.operations),
             macs=learned * trained.macs
             + looked_at * all_of_them.macs
-            + _PASSES * steps * made.macs
+            + steps * (_PASSES * made.macs + moved.macs)
             + epochs * images * teacher.macs,
             kept_bytes=learned * trained.kept_bytes
             + looked_at * all_of_them.kept_bytes
             + _PASSES * steps * made.kept_bytes
             + epochs * images * teacher.kept_bytes,
         )
+
+    def _graded_pass(self, networks: Sequence[NetworkSpec]) -> Pass:
+        """Return what networks compute of images that they are graded on."""
+        return one_pass(at_test_size(self._training, networks), batch=self.batch)
+
+    def _num_measured(self, name: StageName, images: int) -> int:
+        """Return how many of so many images the statistics of averaged weights are measured on."""
+        is_averaged = self._training.average is not None and name is not StageName.SEARCH
+        return min(images, STATISTICS_IMAGES) if is_averaged else 0
 
     def _teaching(self, networks: int) -> Pass:
         """Return what the teacher computes of an image of every batch of a step."""

@@ -51,8 +51,16 @@ def teacher_trainer(context: RunContext, model: nn.Module) -> Trainer:
 
 
 def search_trainer(context: RunContext, record: Record) -> Trainer:
-    """Return the trainer of the search: brief, with the full learning rate throughout."""
-    changes = {"epochs": search_epochs(context), "schedule": "step", "milestones": ()}
+    """Return the trainer of the search: brief, with the full learning rate throughout.
+
+    Nothing is averaged: it is measured on the weights that gradients are of.
+    """
+    changes = {
+        "epochs": search_epochs(context),
+        "schedule": "step",
+        "milestones": (),
+        "average": None,
+    }
     brief = context.spec.training.model_copy(update=changes)
     return _shared(context, record, brief, StageName.SEARCH)
 

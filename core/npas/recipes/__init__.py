@@ -17,6 +17,8 @@ from npas.plans import Group, Slot
 from npas.recipes._composer import BankInit as BankInit
 from npas.recipes._composer import Composer as Composer
 from npas.recipes._composer import Joinable as Joinable
+from npas.recipes._composer import MatrixShape as MatrixShape
+from npas.recipes._composer import OfMatrices as OfMatrices
 from npas.recipes._composer import Reader as Reader
 from npas.recipes._composer import Unrolled as Unrolled
 from npas.recipes._part import BankPart as BankPart
@@ -135,3 +137,13 @@ def with_layer(group: Group, slot: Slot) -> Group | None:
     except PlanError:
         return None
     return found
+
+
+def matrices_in(group: Group) -> Sequence[Sequence[MatrixShape]]:
+    """Return for each bank of a group the matrices of a template; none where it has no such form.
+
+    Raises:
+        PlanError: no such recipe, or the group's banks are not what its slots need.
+    """
+    composer = find(group.recipe)(group)
+    return composer.matrices() if isinstance(composer, OfMatrices) else [()] * len(group.banks)

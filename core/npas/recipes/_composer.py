@@ -121,6 +121,21 @@ class Unrolled(Protocol):
         """
 
 
+MatrixShape = tuple[int, int]
+"""Outputs, and all else: inputs and taps of a kernel together."""
+
+
+@runtime_checkable
+class OfMatrices(Protocol):
+    """What RECIPE(group) returns where templates are weights, or blocks of weights."""
+
+    def matrices(self) -> Sequence[Sequence[MatrixShape]]:
+        """Return for each bank the matrices that lie one after another in each template.
+
+        They are all of the template; none, where a bank holds something else.
+        """
+
+
 class Joinable(Composer, Protocol):
     """What RECIPE(group) returns where layers can join a group later."""
 

@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 
 from npas.errors import PlanError
 from npas.plans import Bank, Group, Slot
-from npas.recipes import BankInit, BankPart, Part, Reader, settings_of
+from npas.recipes import BankInit, BankPart, MatrixShape, Part, Reader, settings_of
 from npas.recipes._buffers import buffer, rows_of
 from npas.recipes._memory_format import in_order, out_of_order, shaped
 from npas.recipes._part import part_by_rows
@@ -100,6 +100,11 @@ class Loop:
         self._weights_LD = buffer(self._weights_LD, shape, templates[0])
         torch.mm(scaled_LK, in_order(templates[0], self._shape), out=self._weights_LD)
         return [shaped(row, self._shape) for row in self._weights_LD]
+
+    def matrices(self) -> Sequence[Sequence[MatrixShape]]:
+        """Return the shape of the distinct weights, and none of scalars; see `OfMatrices`."""
+        own = [(self._shape[0], math.prod(self._shape[1:]))]
+        return [own, []][: len(self._group.banks)]
 
     def unrolled(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights by plain operations; see `Unrolled`."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from npas.errors import PlanError
 from npas.plans import Group, Slot
-from npas.recipes import BankInit, Part, check, settings_of
+from npas.recipes import BankInit, MatrixShape, Part, check, settings_of
 from npas.recipes._buffers import buffer, rows_of
 from npas.recipes._growth import with_own_rows
 from npas.recipes._memory_format import in_order, out_of_order, shaped
@@ -44,6 +44,11 @@ class Mix:
         mixed(mixing_LK, ordered_KD, self._weights_LD, ends=self._group.joined)
         rows = zip(self._weights_LD.unbind(), self._shapes, strict=True)
         return [shaped(row, shape) for row, shape in rows]
+
+    def matrices(self) -> Sequence[Sequence[MatrixShape]]:
+        """Return the shape of a template, which is that of the weights; see `OfMatrices`."""
+        shape = self._shapes[0]
+        return [[(shape[0], math.prod(shape[1:]))]]
 
     def unrolled(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights by plain operations; see `Unrolled`."""

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from npas.errors import PlanError
 from npas.plans import Group, Slot, blocks
-from npas.recipes import BankInit, Part, check, settings_of
+from npas.recipes import BankInit, MatrixShape, Part, check, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._growth import with_own_rows
 from npas.recipes._memory_format import are_last, in_order, out_of_order, shaped
@@ -152,6 +152,11 @@ class Nest:
                 for piece, place in bank.places(block_D, weights[slot], self._shapes[slot]):
                     place.copy_(piece)
         return weights
+
+    def matrices(self) -> Sequence[Sequence[MatrixShape]]:
+        """Return the rectangles of each bank, which lie one after another; see `OfMatrices`."""
+        shapes = [[bank.shape_of(rect) for rect in bank.rects] for bank in self._banks]
+        return [[(shape[0], math.prod(shape[1:])) for shape in own] for own in shapes]
 
     def unrolled(self, templates: Sequence[Tensor], mixing: Sequence[Tensor]) -> list[Tensor]:
         """Return the weights by plain operations; see `Unrolled`."""

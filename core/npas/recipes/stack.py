@@ -21,7 +21,7 @@ from torch import Tensor
 from npas.errors import PlanError
 from npas.plans import Group, Slot
 from npas.plans.blocks import MOST_PADDING, num_blocks
-from npas.recipes import BankInit, BankPart, Part, Reader, settings_of
+from npas.recipes import BankInit, BankPart, MatrixShape, Part, Reader, settings_of
 from npas.recipes._buffers import buffer
 from npas.recipes._chance import shuffled_rows
 from npas.recipes._growth import grown
@@ -126,6 +126,11 @@ class Stack:
         ordered_KD = self._ordered(templates_KD)
         mixed_MD = mixed(mixing_MK, ordered_KD, self._mixed_MD, ends=ends)
         return [self._laid_out(slot, mixed_MD) for slot in range(len(self._shapes))]
+
+    def matrices(self) -> Sequence[Sequence[MatrixShape]]:
+        """Return the block, none where its scalars are shuffled; see `OfMatrices`."""
+        block = self._block
+        return [[(block[0], math.prod(block[1:]))] if self._shuffle is None else []]
 
     def unrolled(
         self, templates: Sequence[Tensor], mixing: Sequence[Tensor]

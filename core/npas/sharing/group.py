@@ -186,6 +186,13 @@ class SharedGroup(nn.Module):
         """Return in which memory format the weights are made."""
         return cast(Layout, self.get_submodule(_LAYOUT))
 
+    def matrices(self) -> Sequence[Sequence[recipes.MatrixShape]]:
+        """Return for each bank the matrices of a template; none where it has no such form."""
+        composer = self._composer
+        if isinstance(composer, recipes.OfMatrices):
+            return composer.matrices()
+        return [()] * len(self.templates)
+
     def _rows(self, index: int) -> Tensor:
         """Return which rows of a bank's coefficients its readers take, (M,), int64."""
         return self.get_buffer(_rows_name(index))

@@ -21,6 +21,7 @@ from npas.spec.architecture import DECLARED as DECLARED
 from npas.spec.architecture import DECLARED_GRAPH as DECLARED_GRAPH
 from npas.spec.architecture import ArchitectureSpec as ArchitectureSpec
 from npas.spec.architecture import NetworkSpec as NetworkSpec
+from npas.spec.averaging import AveragingSpec as AveragingSpec
 from npas.spec.budget import BudgetSpec as BudgetSpec
 from npas.spec.checked import Spec as Spec
 from npas.spec.dataset import DatasetSpec as DatasetSpec

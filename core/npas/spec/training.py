@@ -5,9 +5,18 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from npas.spec.averaging import AveragingSpec
 from npas.spec.checked import Spec
 from npas.spec.ensemble import EnsembleSpec
 from npas.spec.limits import Auto
+from npas.spec.presets import filled
+
+_OF_OPTIMIZER: Mapping[str, Mapping[str, Any]] = {
+    "adam": {"learning_rate": 0.001},
+    "adamw": {"learning_rate": 0.001},
+    "muon": {"learning_rate": 0.001, "momentum": 0.95},
+}
+"""Defaults that an optimiser has of its own."""
 
 
 class DistillationSpec(Spec):
@@ -41,16 +50,36 @@ class DistillationSpec(Spec):
 class TrainingSpec(Spec):
     """How to train. The defaults are those of the founding papers for CIFAR."""
 
+    recipe: Literal["best"] | None = Field(
+        None,
+        description="best: fields that are left out get values that train well, other ones for "
+        "short trainings than for long ones; the fields are shown as they count",
+    )
     epochs: int = Field(200, ge=1, le=10_000)
     batch_size: int = Field(128, ge=2, le=65_536, description="images per optimiser step")
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: float = Field(
-        0.1, gt=0, le=100, description="left out: 0.1 for sgd, 0.001 for adam and adamw"
+    optimizer: Literal["sgd", "adam", "adamw", "muon"] = Field(
+        "sgd",
+        description="muon: Muon for templates and weights that are matrices, AdamW for all else",
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; beta 1 of adam and adamw")
-    nesterov: bool = Field(True, description="sgd only")
+    learning_rate: float = Field(
+        0.1, gt=0, le=100, description="left out: 0.1 for sgd, 0.001 for all others"
+    )
+    momentum: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="of sgd and muon; beta 1 of adam and adamw; left out: 0.95 for muon, else 0.9",
+    )
+    nesterov: bool = Field(True, description="sgd and muon only")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="never on coefficients")
     norm_decay: bool = Field(True, description="decay norms and biases too, as the papers do")
+    clip_norm: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="the gradient of all parameters together is made no longer than this; null: "
+        "it stays as it is",
+    )
     schedule: Literal["step", "cosine", "constant"] = "step"
     milestones: Annotated[
         tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(max_length=20)
@@ -59,12 +88,40 @@ class TrainingSpec(Spec):
     )
     gamma: float = Field(0.2, gt=0, le=1, description="step: factor at each milestone")
     warmup_epochs: float = Field(0.0, ge=0, le=1000)
+    average: AveragingSpec | None = Field(
+        None, description="deliver weights that are averaged over the steps; null: the last ones"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     crop_padding: int | Auto = Field(
         "auto", description="pixels, random shift; auto: the dataset's"
     )
     flip: bool | Auto = Field("auto", description="random left-right; auto: the dataset's")
+    augment: Literal["none", "trivial", "rand"] = Field(
+        "none",
+        description="trivial: TrivialAugment (wide), one random change of each image; rand: "
+        "RandAugment, two of magnitude 9 of 30",
+    )
     cutout: int = Field(0, ge=0, le=512, description="side of the erased square, pixels")
+    random_erasing: float = Field(
+        0.0, ge=0, le=1, description="probability that a random rectangle of an image is erased"
+    )
+    mixup: float = Field(
+        0.0, ge=0, le=100, description="alpha: images are mixed by a Beta(alpha, alpha); 0: not"
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="alpha: a rectangle of another image, its area by a Beta(alpha, alpha); 0: "
+        "none; with mixup too, a coin says for each batch which of them",
+    )
+    test_size: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="height and width at which images are tested and validated, pixels, more than "
+        "the network is trained at; null: the same",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     validation_fraction: float = Field(
         0.1, ge=0, le=0.5, description="held out of the training images to choose the best epoch"
@@ -82,10 +139,16 @@ class TrainingSpec(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _rate_for_the_optimizer(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("optimizer") in ("adam", "adamw"):
-            return {"learning_rate": 0.001} | value
-        return value
+    def _filled_in(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        fields = cls.model_fields
+        whole = filled(
+            value, epochs=fields["epochs"].default, optimizer=fields["optimizer"].default
+        )
+        optimizer = whole.get("optimizer")
+        own = _OF_OPTIMIZER.get(optimizer, {}) if isinstance(optimizer, str) else {}
+        return {**own, **whole}
 
     @field_validator("crop_padding")
     @classmethod

@@ -20,6 +20,7 @@ _MESSAGES = {
 
 FORMS = {
     "ArchitectureSpec": 'give a name, such as "wrn-16-2", or {"name": "wrn-16-2"} and its options',
+    "AveragingSpec": 'give "ema", "swa", or {"kind": "ema"} and its options',
     "BudgetSpec": (
         'give a count of parameters, {"fraction": 0.25} for a part of the dense size, or '
         '{"bytes": 96000} for the size of the file, or {"device": "esp32"} for the room of a board'

@@ -12,9 +12,10 @@ Example:
 """
 
 from npas.train.adjustments import UNCHANGED, Adjustments
+from npas.train.commands import Command
 from npas.train.epoch import Row
 from npas.train.state import State, read, saved, write
-from npas.train.trainer import Command, Trainer
+from npas.train.trainer import Trainer
 
 __all__ = [
     "UNCHANGED",

@@ -56,6 +56,11 @@ class Batches:
         """Return the labels of all images that are trained on."""
         return self._labels
 
+    @property
+    def images(self) -> Tensor:
+        """Return all images that are trained on, uint8 `(N, C, S, S)`."""
+        return self._images
+
     def get(self, epoch: int, index: int, network: str | None = None) -> tuple[Tensor, Tensor]:
         """Return images, uint8 `(N, C, S, S)`, and labels `(N,)`.
 

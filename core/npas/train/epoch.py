@@ -20,7 +20,8 @@ class Row:
         step: optimiser steps done in this stage.
         train_loss: mean over images of what was minimised, see `npas.train.objective`.
         train_accuracy: 0 to 1, of augmented images, while the weights changed; the task's metric,
-            of the networks that took part in each step.
+            of the networks that took part in each step. Of images that are mixed, an answer is
+            right that names the class with the largest share.
         validation_accuracy: 0 to 1, likewise, after the epoch; None without a validation split.
         learning_rate: of the epoch's last step.
         seconds: that the epoch took, pauses left out.

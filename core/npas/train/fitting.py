@@ -5,7 +5,7 @@ The optimiser, the schedule, the split and the choice of the best epoch are thos
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,13 +16,16 @@ from npas.arch.own.tensors import held
 from npas.errors import DataError, InvalidSpecError, NonFiniteLossError
 from npas.spec import TrainingSpec
 from npas.train.adjustments import Adjustments
-from npas.train.augment import Augmentation
+from npas.train.augment import CHANGES, Augmentation
+from npas.train.averaging import STATISTICS_BATCH, STATISTICS_IMAGES, average_of
 from npas.train.epoch import BestWeights, EpochSums
 from npas.train.examples import Batch, Examples
 from npas.train.finite import Finiteness
+from npas.train.mixing import mixing
 from npas.train.optimizer import optimizer
-from npas.train.outputs import Answers
-from npas.train.rounding import Rounding, grading
+from npas.train.outputs import Answers, outputs_of
+from npas.train.recalibration import measure, norms_of
+from npas.train.rounding import Rounding, grading, measuring
 from npas.train.schedule import learning_rate
 from npas.train.update import update
 
@@ -34,7 +37,8 @@ class Epoch:
     Attributes:
         epoch: from 1.
         train_loss: mean over examples, while the weights changed.
-        train_accuracy: 0 to 1, likewise; None where an answer is not right or wrong.
+        train_accuracy: 0 to 1, likewise; None where an answer is not right or wrong. Of inputs
+            that are mixed, an answer is right that names the class with the largest share.
         validation_loss: after the epoch; None without examples that are held out.
         validation_accuracy: likewise.
         learning_rate: of the last step.
@@ -110,34 +114,58 @@ class Fitting:
         self.answers, self.setting = answers, setting
         self.optimizer = optimizer(model, setting.spec)
         self.steps = learned.num_batches(setting.spec.batch_size)
-        self._finiteness = Finiteness(model, self._weights())
+        self.average = average_of(setting.spec, steps_per_epoch=self.steps)
+        self._finiteness = Finiteness(model, _weights(self.model))
 
     def run(self, progress: Callable[[Epoch], object] | None) -> tuple[tuple[Epoch, ...], int]:
         """Return the rows, and the epoch whose weights the model has."""
         rows: list[Epoch] = []
         best = BestWeights()
         for number in range(self.setting.spec.epochs):
-            rows.append(self._epoch(number))
-            score = _score(rows[-1])
-            if score is not None and self._may_be_best(number + 1):
-                best.offer(number + 1, score, self._weights())
+            row, graded = self._epoch(number)
+            rows.append(row)
+            score = _score(row)
+            if score is not None and self._may_be_best(number + 1, graded):
+                best.offer(number + 1, score, _weights(graded))
             if progress is not None:
-                progress(rows[-1])
+                progress(row)
         if best.tensors:
-            with torch.no_grad():
-                for name, tensor in self._weights().items():
-                    tensor.copy_(best.tensors[name])
+            self._put(best.tensors)
+        elif (delivered := self._delivered(self.setting.spec.epochs)) is not self.model:
+            self._put(_weights(delivered))
         return tuple(rows), best.epoch or self.setting.spec.epochs
 
-    def _may_be_best(self, epoch: int) -> bool:
+    def _may_be_best(self, epoch: int, graded: nn.Module) -> bool:
         rounding = self.setting.rounding
         is_as_delivered = rounding is None or rounding.is_full(epoch)
-        return self.setting.spec.keep == "best" and is_as_delivered
+        is_averaged = self.average is None or graded is not self.model
+        return self.setting.spec.keep == "best" and is_as_delivered and is_averaged
 
-    def _weights(self) -> dict[str, Tensor]:
-        return {each.name: each.tensor for each in held(self.model)}
+    def _put(self, tensors: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, tensor in _weights(self.model).items():
+                tensor.copy_(tensors[name])
 
-    def _epoch(self, number: int) -> Epoch:
+    def _delivered(self, epoch: int) -> nn.Module:
+        """Return the module as it would be delivered after an epoch, see `npas.train.Trainer`.
+
+        Statistics of its normalisations are measured on examples in a new order.
+        """
+        averaged = None if self.average is None else self.average.model
+        if averaged is None:
+            return self.model
+        if norms_of(averaged):
+            at_once = min(STATISTICS_BATCH, self.setting.adjustments.images_at_once)
+            batches = self.learned.epoch(at_once, self.setting.seed, epoch)
+            with measuring(self.setting.rounding, averaged, epoch):
+                measure(averaged, _some(batches), lambda each: self._outputs(averaged, each))
+        return averaged
+
+    def _outputs(self, model: nn.Module, batch: Batch) -> object:
+        return outputs_of(model, batch.to(self.setting.device).inputs)
+
+    def _epoch(self, number: int) -> tuple[Epoch, nn.Module]:
+        """Return the row of an epoch, and the module that it graded."""
         started, sums = time.perf_counter(), EpochSums(self.setting.device)
         torch.manual_seed(
             seeds.number("epoch", "fit", self.setting.seed, number)
@@ -153,8 +181,12 @@ class Fitting:
         loss, accuracy = _means(sums)
         self._check(loss)
         self._check_weights()
-        score = (None, None) if self.held_out is None else self.grade(self.held_out, number + 1)
-        return Epoch(
+        graded = self.model
+        score: tuple[float | None, float | None] = (None, None)
+        if self.held_out is not None:
+            graded = self._delivered(number + 1)
+            score = self.grade(self.held_out, number + 1, graded)
+        row = Epoch(
             epoch=number + 1,
             train_loss=loss,
             train_accuracy=accuracy,
@@ -163,6 +195,7 @@ class Fitting:
             learning_rate=self.optimizer.param_groups[0]["lr"],
             seconds=time.perf_counter() - started,
         )
+        return row, graded
 
     def _step(self, batch: Batch, epoch: int, index: int, sums: EpochSums) -> None:
         torch.manual_seed(
@@ -179,48 +212,61 @@ class Fitting:
             rate=rate,
             parts=self.setting.adjustments.parts(len(batch)),
             rounding=self.setting.rounding,
+            clip_norm=self.setting.spec.clip_norm,
         )
         sums.add(len(batch), *found)
+        if self.average is not None:
+            self.average.add(self.model, place + 1)
 
     def _augmented(self, batch: Batch, epoch: int, index: int) -> Batch:
         """Return a batch of images with what may happen to them; without options, nothing does."""
-        padding, flip = (
-            0 if value == "auto" else value
-            for value in (self.setting.spec.crop_padding, self.setting.spec.flip)
-        )
-        if not (padding or flip or self.setting.spec.cutout):
+        spec = self.setting.spec
+        asked = [name for name in CHANGES if getattr(spec, name) not in ("auto", "none", 0, False)]
+        if not asked:
             return batch
-        images = next(iter(batch.inputs.values()))
-        if len(batch.inputs) > 1 or images.dim() != 4 or batch.labels.dim() > 1:
+        ((name, images), *others), labels = batch.inputs.items(), batch.labels
+        if others or images.dim() != 4 or labels.dim() > 1:
             raise InvalidSpecError(
-                "crop_padding, flip and cutout are for one input of images (N, C, H, W) with one "
+                f"{', '.join(asked)}: these are for one input of images (N, C, H, W) with one "
                 "label each: leave them out"
             )
         change = Augmentation(
-            crop_padding=int(padding),
-            flip=bool(flip),
-            cutout=self.setting.spec.cutout,
+            crop_padding=0 if spec.crop_padding == "auto" else spec.crop_padding,
+            flip=False if spec.flip == "auto" else spec.flip,
+            cutout=spec.cutout,
             fill=(0,) * images.shape[1],
+            random_erasing=spec.random_erasing,
         )
         draw = seeds.generator("augment", "fit", self.setting.seed, epoch, index)
-        inputs = {name: change(images, draw) for name in batch.inputs}
-        return Batch(inputs=inputs, labels=batch.labels)
+        images = change(images, draw)
+        if (mix := mixing(spec)) is not None:
+            if labels.is_floating_point() or bool((labels < 0).any()):
+                raise InvalidSpecError(
+                    "mixup and cutmix are for classes, labels from 0: leave them out"
+                )
+            draw = seeds.generator("mixing", "fit", self.setting.seed, epoch, index)
+            images, labels = mix(images, labels, -1, draw)
+        return Batch(inputs={name: images}, labels=labels)
 
-    def grade(self, some: Examples, epoch: int) -> tuple[float, float | None]:
+    def grade(
+        self, some: Examples, epoch: int, model: nn.Module | None = None
+    ) -> tuple[float, float | None]:
         """Return mean loss of the labels and accuracy in evaluation mode; the mode comes back.
 
         Args:
             some: examples.
             epoch: that is over, from 1: weights are graded as they would be delivered after it.
+            model: to grade; None: the one that is trained.
         """
-        sums, was_training = EpochSums(self.setting.device), self.model.training
-        answers = replace(self.answers, teacher=None)
-        self.model.eval()
-        with grading(self.setting.rounding, self.model, epoch), torch.no_grad():
+        graded = self.model if model is None else model
+        sums, was_training = EpochSums(self.setting.device), graded.training
+        answers = replace(self.answers, teacher=None, are_mixed=False)
+        graded.eval()
+        with grading(self.setting.rounding, graded, epoch), torch.no_grad():
             for batch in some.epoch(self.setting.adjustments.images_at_once):
                 there = batch.to(self.setting.device)
-                sums.add(len(batch), *answers(self.model, there.inputs, there.labels))
-        self.model.train(was_training)
+                sums.add(len(batch), *answers(graded, there.inputs, there.labels))
+        graded.train(was_training)
         loss, accuracy = _means(sums)
         self._check(loss)
         return loss, accuracy
@@ -231,7 +277,7 @@ class Fitting:
 
     def _check_weights(self) -> None:
         """Check what the last step of an epoch left: its loss was of the weights before it."""
-        spoiled = self._finiteness.spoiled(self._weights())
+        spoiled = self._finiteness.spoiled(_weights(self.model))
         if spoiled:
             raise self._diverged(f"{spoiled[0]} became infinite or NaN")
 
@@ -242,6 +288,20 @@ class Fitting:
             "the data",
             field="/training/learning_rate",
         )
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {each.name: each.tensor for each in held(model)}
+
+
+def _some(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield batches until there are enough examples to measure statistics with."""
+    count = 0
+    for batch in batches:
+        if count >= STATISTICS_IMAGES:
+            break
+        count += len(batch)
+        yield batch
 
 
 def _means(sums: EpochSums) -> tuple[float, float | None]:

@@ -49,8 +49,10 @@ class Objective:
 
         Args:
             model: has `members(x)`, or is a plain network.
-            images: uint8 `(N, C, S, S)`, on the model's device; or for each of `names` its own.
-            labels: int64 `(N,)`, or uint8 `(N, S, S)` for cells; or for each its own.
+            images: uint8 `(N, C, S, S)`, or float of the same range, on the model's device; or
+                for each of `names` its own.
+            labels: int64 `(N,)`, shares of classes, float `(N, K)`, or uint8 `(N, S, S)` for
+                cells; or for each its own.
             names: networks that take part; None: all.
 
         Returns:

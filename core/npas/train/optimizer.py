@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from npas.spec import TrainingSpec
 from npas.torch_internals import NORM_WITH_STATISTICS
+from npas.train.muon import MOMENTUM, MuonAndAdamW, matrices_of
 
-_MOMENTUM = "momentum_buffer"  # torch's name of it
 _NORMS = (NORM_WITH_STATISTICS, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -41,9 +41,18 @@ def optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
     """Return the optimiser. Its learning rate is set before each step, see `schedule`.
 
     Adam is Kingma & Ba, 2015, whose decay goes through the gradient; AdamW is Loshchilov &
-    Hutter, 2019, whose decay does not. `momentum` is Adam's beta 1; its beta 2 is 0.999.
+    Hutter, 2019, whose decay does not. `momentum` is Adam's beta 1; its beta 2 is 0.999. For Muon
+    see `npas.train.muon`.
     """
     groups = parameter_groups(model, spec)
+    if spec.optimizer == "muon":
+        return MuonAndAdamW(
+            groups,
+            matrices_of(model),
+            lr=spec.learning_rate,
+            momentum=spec.momentum,
+            nesterov=spec.nesterov,
+        )
     # Fused: one pass over the parameters; bit-equal from run to run, see the tests.
     if spec.optimizer == "sgd":
         return torch.optim.SGD(
@@ -81,7 +90,7 @@ def take_step(
 def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """Return the optimiser's state of each parameter, as "slot/parameter name".
 
-    Slots are torch's own names: momentum_buffer; exp_avg, exp_avg_sq and step.
+    Slots are torch's own names: momentum_buffer of SGD and Muon; exp_avg, exp_avg_sq and step.
     """
     return {
         f"{slot}/{name}": value
@@ -113,9 +122,9 @@ def _remember_from_zero(optimizer: torch.optim.Optimizer) -> None:
         if not group.get("momentum"):
             continue
         moved = [parameter for parameter in group["params"] if parameter.grad is not None]
-        new = [each for each in moved if _MOMENTUM not in optimizer.state.get(each, {})]
+        new = [each for each in moved if MOMENTUM not in optimizer.state.get(each, {})]
         for each in new if len(new) < len(moved) else ():
-            optimizer.state[each][_MOMENTUM] = torch.zeros_like(each)
+            optimizer.state[each][MOMENTUM] = torch.zeros_like(each)
 
 
 def _resting(

@@ -35,6 +35,7 @@ class Answers:
         class_weights: how often each class counts, see `npas.train.balance`; None: once.
         teacher: whose classes are learned too, in evaluation mode; None: nobody's.
         distillation: how, of its temperature and weight.
+        are_mixed: whether labels are shares of the classes, of inputs that are mixed.
     """
 
     loss: Loss | None
@@ -43,6 +44,7 @@ class Answers:
     class_weights: Tensor | None = None
     teacher: nn.Module | None = None
     distillation: DistillationSpec = field(default_factory=DistillationSpec)
+    are_mixed: bool = False
 
     def __call__(
         self,
@@ -56,7 +58,7 @@ class Answers:
         Args:
             model: of the user, sharing or not.
             inputs: of forward, by name, or by position as "0", "1", ...
-            labels: a tensor.
+            labels: a tensor; of inputs that are mixed, shares of the classes, float `(N, K)`.
             names: of networks; not looked at.
 
         Returns:
@@ -66,7 +68,7 @@ class Answers:
         given = {"0": inputs} if isinstance(inputs, Tensor) else inputs
         where = labels.device
         with torch.autocast(where.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            outputs = _outputs(model, given)
+            outputs = outputs_of(model, given)
             said = self._said(given)
             if self.loss is not None:
                 total = sum((self._own(each, labels) for each in outputs.values()), start=0.0)
@@ -81,7 +83,8 @@ class Answers:
                 "detach what they return, or run under torch.no_grad()"
             )
         with torch.no_grad():
-            return total, _right(list(outputs.values()), labels)
+            right = labels.argmax(dim=1) if self.are_mixed else labels
+            return total, _right(list(outputs.values()), right)
 
     def _own(self, outputs: Any, labels: Tensor) -> Tensor:
         assert self.loss is not None
@@ -107,7 +110,7 @@ class Answers:
         """Return the log-probabilities of the teacher; None without one."""
         if self.teacher is None:
             return None
-        outputs = _outputs(self.teacher, given, "the teacher")
+        outputs = outputs_of(self.teacher, given, "the teacher")
         logits = {name: logits_of(each) for name, each in outputs.items()}
         found = {name: each for name, each in logits.items() if each is not None}
         if len(found) < len(logits):
@@ -119,20 +122,27 @@ class Answers:
 
     def _classes(self, outputs: Any, labels: Tensor, said: Tensor | None) -> Tensor:
         logits = logits_of(outputs)
-        if logits is None or not _fit(logits, labels):
+        whole = labels.argmax(dim=1) if self.are_mixed else labels
+        if logits is None or not _fit(logits, whole):
             raise InvalidSpecError(
-                f"the module returns {_shown(outputs)} for labels {_shown(labels)}: "
+                f"the module returns {_shown(outputs)} for labels {_shown(whole)}: "
                 "classes want logits (N, K, ...) and whole numbers (N, ...); for anything else "
                 "give loss=, such as torch.nn.functional.mse_loss"
             )
-        wrong = (labels < 0) & (labels != IGNORED) | (labels >= logits.shape[1])
-        if wrong.any():
+        if self.are_mixed:
+            largest = labels.shape[1] - 1
+            wrong = [largest] if largest >= logits.shape[1] else []
+            wanted = pad(labels, (0, max(0, logits.shape[1] - labels.shape[1])))
+        else:
+            outside = (labels < 0) & (labels != IGNORED) | (labels >= logits.shape[1])
+            wrong, wanted = labels[outside][:1].tolist(), labels
+        if wrong:
             raise DataError(
-                f"label {int(labels[wrong][0])} is no class of {logits.shape[1]}: give 0 to "
+                f"label {wrong[0]} is no class of {logits.shape[1]}: give 0 to "
                 f"{logits.shape[1] - 1}"
             )
         own = cross_entropy(
-            logits, labels, smoothing=self.smoothing, weights=self._weights(logits)
+            logits, wanted, smoothing=self.smoothing, weights=self._weights(logits)
         )
         if said is None:
             return own
@@ -155,9 +165,19 @@ def logits_of(outputs: Any) -> Tensor | None:
     return found if isinstance(found, Tensor) else None
 
 
-def _outputs(
+def outputs_of(
     model: nn.Module, inputs: Mapping[str, Tensor], who: str = "the module"
 ) -> dict[str, Any]:
+    """Return what a module's forward returns, of several networks of each, by name.
+
+    Args:
+        model: of the user.
+        inputs: of forward, by name, or by position as "0", "1", ...
+        who: it is, for messages.
+
+    Raises:
+        InvalidSpecError: it does not run on these inputs.
+    """
     is_several = len(network_names(model)) > 1
     if is_several and list(inputs) != ["0"]:
         raise InvalidSpecError(

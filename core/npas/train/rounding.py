@@ -107,6 +107,21 @@ class Rounding:
         with inside:
             yield
 
+    @contextmanager
+    def measuring(self, model: nn.Module, epoch: int) -> Iterator[None]:
+        """Have statistics be measured with parameters as they would be delivered after an epoch.
+
+        Args:
+            model: whose statistics are measured.
+            epoch: that is over, from 1.
+        """
+        inside: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if self.is_full(epoch):
+            self._refit(model, epoch)
+            inside = self._rounded(dict(model.named_parameters()))
+        with inside:
+            yield
+
     def squares(self) -> dict[str, float]:
         """Return the mean squared gradients of parameters, by name."""
         return {name: float(square) for name, square in self._squares.items()}
@@ -171,3 +186,10 @@ def grading(
 ) -> contextlib.AbstractContextManager[None]:
     """Return `Rounding.grading`, or nothing to enter where nothing is rounded."""
     return rounding.grading(model, epoch) if rounding else contextlib.nullcontext()
+
+
+def measuring(
+    rounding: Rounding | None, model: nn.Module, epoch: int
+) -> contextlib.AbstractContextManager[None]:
+    """Return `Rounding.measuring`, or nothing to enter where nothing is rounded."""
+    return rounding.measuring(model, epoch) if rounding else contextlib.nullcontext()

@@ -11,6 +11,7 @@ from npas.train.augment import augmentation
 from npas.train.batches import Batches
 from npas.train.ensemble import check_ensemble, taking_part
 from npas.train.evaluate import Tensors, network_names
+from npas.train.mixing import mixing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,8 +19,9 @@ class Step:
     """What one step trains.
 
     Attributes:
-        images: uint8 `(N, C, S, S)`, augmented; for all networks, or for each its own.
-        labels: of the images.
+        images: uint8 `(N, C, S, S)`, augmented, or float of the same range where they are
+            blended; for all networks, or for each its own.
+        labels: of the images; where they are mixed, shares of the classes, float `(N, K)`.
         names: of the networks that take part; None: all of them.
         size: images of the batch, N; of own batches, of each.
     """
@@ -59,6 +61,7 @@ class Steps:
         self._names = network_names(model)
         check_ensemble(spec, len(self._names))
         self._augment, self._spec = augmentation(spec, dataset), spec.ensemble
+        self._mix, self._num_classes = mixing(spec), dataset.num_classes
         self._batches, self._seed, self._stage = batches, seed, stage
 
     def get(self, epoch: int, index: int) -> Step:
@@ -98,4 +101,8 @@ class Steps:
         """Return the augmented images of one network, or of all, and their labels."""
         images, labels = self._batches.get(epoch, index, *network)
         draw = seeds.generator("augment", self._seed, self._stage, epoch, index, *network)
-        return self._augment(images, draw), labels
+        images = self._augment(images, draw)
+        if self._mix is None:
+            return images, labels
+        draw = seeds.generator("mixing", self._seed, self._stage, epoch, index, *network)
+        return self._mix(images, labels, self._num_classes, draw)

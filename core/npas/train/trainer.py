@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -13,54 +12,27 @@ from npas.data import Dataset, Inputs
 from npas.errors import CheckpointError, NonFiniteLossError
 from npas.spec import TrainingSpec
 from npas.train.adjustments import UNCHANGED, Adjustments
+from npas.train.averaging import average_of, measure_statistics
 from npas.train.balance import check_balance, class_weights
 from npas.train.batches import Batches
+from npas.train.commands import Command
 from npas.train.epoch import BestWeights, EpochSums, Row
 from npas.train.evaluate import evaluate
 from npas.train.finite import Finiteness, not_finite
 from npas.train.objective import Objective, Penalty
 from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state
 from npas.train.repeatable import precision, reproducible
-from npas.train.rounding import Rounding, grading
+from npas.train.rounding import Rounding, grading, measuring
 from npas.train.schedule import learning_rate
+from npas.train.setting import TrainerSetting
+from npas.train.sizes import graded_inputs
 from npas.train.state import State
 from npas.train.steps import Steps
 from npas.train.teacher import Teacher
 from npas.train.update import update
-
-
-class Command(StrEnum):
-    """What is asked for between two steps: go on, stop to resume later, or stop for good."""
-
-    CONTINUE = "continue"
-    PAUSE = "pause"
-    FINISH = "finish"
-
+from npas.train.weights import put_into, under, weights_of
 
 _STEPS_PER_LOSS_CHECK = 16  # looking at the loss waits for a GPU; a NaN never goes away again
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Setting:
-    """What a training does not change.
-
-    Attributes:
-        spec: how to train.
-        seed: of everything random.
-        stage: goes into the rows and into what is random.
-        device: where the model is.
-        adjustments: what is done otherwise than the spec says.
-        rounding: of the weights, which has a memory of its own; None: there is none.
-        finiteness: of the weights.
-    """
-
-    spec: TrainingSpec
-    seed: int
-    stage: str
-    device: torch.device
-    adjustments: Adjustments
-    rounding: Rounding | None
-    finiteness: Finiteness
 
 
 class Trainer:
@@ -113,16 +85,17 @@ class Trainer:
         where = torch.device(device)
         check_balance(spec, dataset.task)
         self.model, self.optimizer = model, optimizer(model, spec)
-        self._setting = _Setting(
+        self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=where)
+        self._setting = TrainerSetting(
             spec=spec,
             seed=seed,
             stage=stage,
             device=where,
             adjustments=adjustments,
             rounding=rounding,
-            finiteness=Finiteness(model, self._weights()),
+            average=average_of(spec, steps_per_epoch=self.batches.per_epoch),
+            finiteness=Finiteness(model, weights_of(model)),
         )
-        self.batches = Batches(dataset, spec, seed=seed, stage=stage, device=where)
         self.objective = Objective(
             spec=spec,
             inputs=inputs,
@@ -161,6 +134,11 @@ class Trainer:
     def inputs(self) -> Inputs:
         """What turns bytes into the network's inputs."""
         return self.objective.inputs
+
+    @property
+    def graded_inputs(self) -> Inputs:
+        """What turns bytes into inputs where the network is graded."""
+        return graded_inputs(self._setting.spec, self.inputs)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -221,6 +199,9 @@ class Trainer:
         places = {place: carried(place.partition("/")[2], t) for place, t in memories.items()}
         load_optimizer_state(self.optimizer, model, places)
         self._best.tensors = {n: carried(n, tensor) for n, tensor in self._best.tensors.items()}
+        if (average := self._setting.average) is not None:
+            averaged = {n: carried(n, tensor) for n, tensor in average.tensors().items()}
+            average.restore(model, averaged, average.count)
 
     def load_best(self) -> tuple[int, float | None]:
         """Put the weights to deliver into the model: those of the best epoch, or the last ones.
@@ -229,9 +210,11 @@ class Trainer:
             their epoch, 0 if none was finished, and their validation accuracy.
         """
         if not self._best.tensors:
+            if (delivered := self._delivered()) is not self.model:
+                put_into(self.model, weights_of(delivered))
             last = self.rows[-1] if self.rows else None
             return (last.epoch, last.validation_accuracy) if last else (0, None)
-        self._load(self._best.tensors)
+        put_into(self.model, self._best.tensors)
         return self._best.epoch, self.rows[self._best.epoch - 1].validation_accuracy
 
     def state(self) -> State:
@@ -244,14 +227,17 @@ class Trainer:
         self._check_weights()
         if not_finite(memories):
             raise self._diverged("what the optimiser remembers")
-        remembered = {f"optimizer/{place}": tensor for place, tensor in memories.items()}
-        weights = {f"model/{name}": tensor for name, tensor in self._weights().items()}
-        best = {f"best/{name}": tensor for name, tensor in self._best.tensors.items()}
-        rounding = self.rounding
-        noted = rounding.tensors() if rounding else {}
-        squares = {f"squares/{name}": tensor for name, tensor in noted.items()}
+        rounding, average = self._setting.rounding, self._setting.average
+        parts = {
+            "model": weights_of(self.model),
+            "optimizer": memories,
+            "best": self._best.tensors,
+            "squares": rounding.tensors() if rounding else {},
+            "average": average.tensors() if average else {},
+        }
+        tensors = {f"{part}/{name}": t for part, each in parts.items() for name, t in each.items()}
         return State(
-            tensors={**weights, **remembered, **best, **squares, "sums": self._sums.sums},
+            tensors={**tensors, "sums": self._sums.sums},
             facts={
                 "stage": self.stage,
                 "step": self.step,
@@ -259,6 +245,7 @@ class Trainer:
                 "best_epoch": self._best.epoch,
                 "rows": [asdict(row) for row in self.rows],
                 **({"rounding": rounding.facts()} if rounding else {}),
+                **({"averaged": average.count} if average else {}),
             },
         )
 
@@ -271,26 +258,29 @@ class Trainer:
         tensors, facts = state.tensors, state.facts
         if facts["stage"] != self.stage:
             raise CheckpointError(f"this is a state of {facts['stage']}, not of {self.stage}")
-        self._load(_under("model/", tensors))
-        load_optimizer_state(self.optimizer, self.model, _under("optimizer/", tensors))
+        put_into(self.model, under("model/", tensors))
+        load_optimizer_state(self.optimizer, self.model, under("optimizer/", tensors))
         self._sums.sums, self._sums.seconds = tensors["sums"].to(self.device), facts["seconds"]
         self.step = facts["step"]
         self.rows = [Row.of(row) for row in facts["rows"]]
-        best = {n: t.to(self.device) for n, t in _under("best/", tensors).items()}
+        best = {n: t.to(self.device) for n, t in under("best/", tensors).items()}
         self._best = BestWeights(epoch=facts["best_epoch"], tensors=best)
         if best:
             self._best.score = self.rows[self._best.epoch - 1].validation_accuracy or 0.0
         if self.rounding is not None:
-            squares = {n: t.to(self.device) for n, t in _under("squares/", tensors).items()}
+            squares = {n: t.to(self.device) for n, t in under("squares/", tensors).items()}
             self.rounding.restore(squares, facts["rounding"])
+        if (average := self._setting.average) is not None:
+            average.restore(self.model, under("average/", tensors), facts["averaged"])
 
     def _advance(self) -> None:
         started = time.perf_counter()
         epoch, index = divmod(self.step, self.steps_per_epoch)
-        place = (self._setting.seed, self.stage, epoch, index)
+        setting = self._setting
+        place = (setting.seed, self.stage, epoch, index)
         torch.manual_seed(seeds.number("step", *place))  # dropout draws from here
         step = self._steps.get(epoch, index)
-        rate = learning_rate(self._setting.spec, self.step, steps_per_epoch=self.steps_per_epoch)
+        rate = learning_rate(setting.spec, self.step, steps_per_epoch=self.steps_per_epoch)
         loss, hits = update(
             self.model,
             self.optimizer,
@@ -301,9 +291,12 @@ class Trainer:
             rate=rate * self.adjustments.learning_rate_factor,
             parts=self.adjustments.parts(step.size),
             rounding=self.rounding,
+            clip_norm=setting.spec.clip_norm,
         )
         self._sums.add(step.size, loss, hits)
         self.step += 1
+        if setting.average is not None:
+            setting.average.add(self.model, self.step)
         if self.step % _STEPS_PER_LOSS_CHECK == 0:
             self._check_loss()
         self._sums.seconds += time.perf_counter() - started
@@ -311,8 +304,9 @@ class Trainer:
     def _end_epoch(self) -> Row:
         started = time.perf_counter()
         self._check_weights()
-        with grading(self.rounding, self.model, self.step // self.steps_per_epoch):
-            accuracy = self._validate()
+        graded = self._delivered() if len(self.batches.validation[0]) else self.model
+        with grading(self.rounding, graded, self.step // self.steps_per_epoch):
+            accuracy = self._validate(graded)
         loss, score = self._sums.means()
         row = Row(
             stage=self.stage,
@@ -327,26 +321,47 @@ class Trainer:
         )
         self._sums.seconds = 0.0
         self.rows.append(row)
-        self._keep(row)
+        self._keep(row, graded)
         return row
 
-    def _keep(self, row: Row) -> None:
+    def _delivered(self) -> nn.Module:
+        """Return the model as it would be delivered now: that of the average, once it has begun.
+
+        Its statistics are measured anew, of images as they are graded.
+        """
+        average = self._setting.average
+        model = None if average is None else average.model
+        if model is None:
+            return self.model
+        with measuring(self.rounding, model, self.step // self.steps_per_epoch):
+            measure_statistics(
+                model,
+                self.batches.images,
+                self.graded_inputs,
+                at_once=self.adjustments.images_at_once,
+                seed=self._setting.seed,
+            )
+        return model
+
+    def _keep(self, row: Row, graded: nn.Module) -> None:
         """Remember the weights of an epoch if they are the best so far, and may be delivered."""
         if self._setting.spec.keep == "last" or row.validation_accuracy is None:
             return
         if self.rounding is not None and not self.rounding.is_full(row.epoch):
             return
-        self._best.offer(row.epoch, row.validation_accuracy, self._weights())
+        if self._setting.average is not None and graded is self.model:
+            return  # the average has not begun
+        self._best.offer(row.epoch, row.validation_accuracy, weights_of(graded))
 
-    def _validate(self) -> float | None:
+    def _validate(self, model: nn.Module) -> float | None:
         images, labels = self.batches.validation
         if not len(images):
             return None
         return evaluate(
-            self.model,
+            model,
             images,
             labels,
-            inputs=self.inputs,
+            inputs=self.graded_inputs,
             batch_size=self.adjustments.images_at_once,
             device=self.device,
             precision=self.objective.precision,
@@ -359,37 +374,13 @@ class Trainer:
     def _check_weights(self) -> None:
         """Check what the last step left behind too: its own loss was of the weights before it."""
         self._check_loss()
-        if self._setting.finiteness.spoiled(self._weights()):
+        if self._setting.finiteness.spoiled(weights_of(self.model)):
             raise self._diverged("a weight or a statistic")
 
     def _diverged(self, what: str) -> NonFiniteLossError:
+        highest = self._setting.spec.learning_rate * self.adjustments.learning_rate_factor
         return NonFiniteLossError(
             f"{what} stopped being a number by step {self.step} of {self.stage}: lower "
-            f"learning_rate (it was {self._highest_rate:g}) or add warmup_epochs",
+            f"learning_rate (it was {highest:g}) or add warmup_epochs",
             field="/training/learning_rate",
         )
-
-    @property
-    def _highest_rate(self) -> float:
-        return self._setting.spec.learning_rate * self.adjustments.learning_rate_factor
-
-    def _weights(self) -> dict[str, Tensor]:
-        """Return parameters and buffers that a state dict holds, once each."""
-        listed = self.model.state_dict(keep_vars=True)
-        named: dict[str, Tensor] = dict(self.model.named_parameters())
-        named |= {n: b for n, b in self.model.named_buffers() if n in listed}
-        return {name: tensor.detach() for name, tensor in named.items()}
-
-    def _load(self, tensors: Mapping[str, Tensor]) -> None:
-        weights = self._weights()
-        if weights.keys() != tensors.keys() or any(
-            weights[name].shape != tensor.shape for name, tensor in tensors.items()
-        ):
-            raise CheckpointError("this is a state of another network or plan; start the run anew")
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                weights[name].copy_(tensor)
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 
 from npas.train.accumulation import Minimised, accumulate
 from npas.train.evaluate import Tensors
@@ -23,6 +24,7 @@ def update(
     rate: float,
     parts: int,
     rounding: Rounding | None,
+    clip_norm: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Move a model's parameters by one step.
 
@@ -36,6 +38,9 @@ def update(
         rate: the learning rate.
         parts: of the batch, see `npas.train.accumulation`.
         rounding: of the weights that the passes see; None: there is none.
+        clip_norm: length, at most, of the gradient of all parameters together, each counted once
+            wherever it is read; None: it stays as it is. What rounding notes of gradients, it
+            notes of those before.
 
     Returns:
         the loss of the batch, detached, and the two counts of the metric.
@@ -46,5 +51,7 @@ def update(
     optimizer.zero_grad(set_to_none=True)
     with rounded_step(rounding, model, epoch):
         found = accumulate(objective, model, *batch, names, parts=parts)
+    if clip_norm is not None:
+        clip_grad_norm_(model.parameters(), clip_norm)
     take_step(optimizer, model, some_sit_out=names is not None)
     return found
