@@ -40,7 +40,7 @@ Planned = (
     | Mapping[str, nn.Module]
 )
 Budget = int | Mapping[str, float | str] | BudgetSpec
-Search = Mapping[str, Any] | SearchSpec
+Search = Mapping[str, Any] | SearchSpec | bool
 Limits = Mapping[str, Any] | LimitsSpec
 _Read = TypeVar("_Read", bound=Spec)
 
@@ -67,6 +67,8 @@ def problem(
                 "a request has its own budget, dataset, search, limits and method options"
             )
         return PlanningProblem.of(architecture, dataset_facts(architecture.dataset, data_folder))
+    if isinstance(search, bool):  # some methods have an option of that name
+        options, search = {**options, "search": search}, None
     bounds = size_limits(search, limits)
     found = networks(architecture, example)
     known = dataset_facts(dataset, data_folder)
@@ -119,7 +121,9 @@ def dataset_facts(dataset: str | DatasetSpec | None, folder: Path | str | None) 
         raise InvalidSpecError(message, field="/dataset") from error
 
 
-def size_limits(search: Search | None, limits: Limits | None) -> LimitsSpec | None:
+def size_limits(
+    search: Mapping[str, Any] | SearchSpec | None, limits: Limits | None
+) -> LimitsSpec | None:
     """Return what bounds the sizes that are offered; None: no other than the one asked for.
 
     Raises:

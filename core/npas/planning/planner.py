@@ -62,7 +62,7 @@ def plan(
             it runs on generated weights. None: it is not run.
         search: {"scale": True}: a network of another size of the family is planned where the
             budget or the limits do not hold the one asked for; `npas.offered` lists all that may
-            be, and a job races them.
+            be, and a job races them. True and False are the method's own option of that name.
         limits: what a network that is offered may take to run: {"macs": ..., "activation_bytes":
             ...}; left out: twice the multiply-adds of the one asked for.
         **options: options of the method.

@@ -213,3 +213,10 @@ def test_request_with_limits_and_no_search_is_refused():
     assert (found.search, found.size_limits) == (SearchSpec(scale=True), LimitsSpec(macs=5))
     with pytest.raises(InvalidSpecError, match="a request has its own budget, dataset, search"):
         npas.plan(found, search={"scale": True})
+
+
+def test_a_method_keeps_its_own_option_of_that_name():
+    asked = {"budget": {"fraction": 0.5}, "method": "superweights"}
+    assert npas.plan(SMALL, **asked, search=False).options == {"search": False}
+    with pytest.raises(InvalidSpecError, match=r"option 'search' of method uniform"):
+        npas.plan(SMALL, budget={"fraction": 0.5}, method="uniform", search=True)
