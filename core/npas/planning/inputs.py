@@ -67,7 +67,7 @@ def problem(
                 "a request has its own budget, dataset, search, limits and method options"
             )
         return PlanningProblem.of(architecture, dataset_facts(architecture.dataset, data_folder))
-    if isinstance(search, bool):  # some methods have an option of that name
+    if not isinstance(search, Mapping | SearchSpec | None):  # an option that some methods have
         options, search = {**options, "search": search}, None
     bounds = size_limits(search, limits)
     found = networks(architecture, example)
