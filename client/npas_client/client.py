@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from npas.delivery.allocation_report import AllocationReport
 from npas.delivery.ensemble_report import EnsembleReport
 from npas.plans import Plan
 
@@ -277,6 +278,19 @@ class Client(SweepCalls, DescendantCalls, DatasetCalls, ExportCalls):
         """
         wanted = {} if version is None else {"version": version}
         return Plan.from_json(self._send("GET", f"/v1/jobs/{job_id}/plan", params=wanted).text)
+
+    def allocation(self, job_id: str, *, version: int | None = None) -> AllocationReport:
+        """Return who shares with whom; of a job that succeeded, what sharing costs, too.
+
+        Args:
+            version: as for `plan`; only the latest is measured.
+
+        Raises:
+            NotFoundError: the job has no such version (yet).
+        """
+        wanted = {"explain": True} | ({} if version is None else {"version": version})
+        answer = self._send("GET", f"/v1/jobs/{job_id}/plan", params=wanted).json()
+        return AllocationReport.model_validate(answer["allocation"])
 
     def ensemble(self, job_id: str) -> EnsembleReport:
         """Return what the networks of a job are worth together: every subset, early answers.
