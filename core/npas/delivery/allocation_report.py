@@ -89,6 +89,7 @@ class RicherPlanReport(Part):
         moved: other layers that share with others than now; how many.
         new_groups: that take no present group's place.
         groups: of the present ones, those that differ.
+        bits: expected of each weight in the file, now and then, of a budget in bytes; else None.
         text: all of it, for people.
     """
 
@@ -98,6 +99,7 @@ class RicherPlanReport(Part):
     moved: int
     new_groups: int
     groups: tuple[GrownGroup, ...]
+    bits: tuple[float, float] | None = None
     text: str
 
 

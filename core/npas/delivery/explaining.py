@@ -251,7 +251,7 @@ def _compared(before: Plan, richer: Plan) -> RicherPlanReport:
             groups=(),
             text=f"larger networks, of {richer.ledger.dense:,} parameters without sharing",
         )
-    found = compare(before, richer)
+    found, bits = compare(before, richer), _bits(before, richer)
     is_lone = len(richer.networks) == 1
     plain = [move for move in found.moves if move.after is None]
     return RicherPlanReport(
@@ -263,8 +263,16 @@ def _compared(before: Plan, richer: Plan) -> RicherPlanReport:
         moved=len(found.moves) - len(plain),
         new_groups=sum(change.before is None for change in found.groups),
         groups=_grown(found),
-        text=_text(found),
+        bits=bits,
+        text=_text(found)
+        + ("" if bits is None else f"\nbits of a weight: {bits[0]} -> {bits[1]}"),
     )
+
+
+def _bits(before: Plan, richer: Plan) -> tuple[float, float] | None:
+    if before.file is None or richer.file is None:
+        return None
+    return before.file.bits, richer.file.bits
 
 
 def _grown(found: Comparison) -> tuple[GrownGroup, ...]:
