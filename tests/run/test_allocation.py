@@ -1,12 +1,15 @@
 """The report explains the allocation: with whom, at what cost, and what more budget would buy."""
 
 import json
+import math
 from dataclasses import replace
 
 import npas
 import pytest
+import torch
+from npas.data import Inputs
 from npas.delivery.allocation_report import AllocationReport
-from npas.delivery.explaining import explained
+from npas.delivery.explaining import Measurable, Question, explained
 from npas.jobs.weighing import weigh
 from npas.planning.planner import solve
 from npas.planning.problem import PlanningProblem
@@ -197,3 +200,31 @@ def test_measuring_is_weighed_as_steps(make_spec):
     plan = npas.plan(spec)
     (*_, train, measured), (*_, none) = weigh(spec, plan).stages, weigh(without, plan).stages
     assert 1.0 < (measured.macs - none.macs) / train.macs <= 3.0
+
+
+def test_a_network_whose_losses_are_no_numbers_is_delivered_all_the_same(spec, tmp_path):
+    """On an image that only the measuring sees, an answer may be infinite."""
+    outcome = run(spec, folder=tmp_path, device="cpu")
+    network = npas.load(outcome.files["model.safetensors"])
+    asked = question_of(network, math.nan)
+    found = explained(network, asked)
+    assert found.measuring is None
+    assert "not numbers" in found.why_not_measured
+    assert found.next_budget.unshared is None
+
+
+def question_of(network, mean):
+    """Return a question about a network that reads images with this mean taken off."""
+    images, labels = torch.zeros(64, 1, 8, 8, dtype=torch.uint8), torch.zeros(64).long()
+    source = Measurable(
+        learned=(images, labels),
+        held_out=(images[:8], labels[:8]),
+        inputs=Inputs(mean=(mean,), std=(1.0,), input_size=8),
+        seed=0,
+        batch=32,
+        at_once=32,
+        allowed=1000.0,
+        steps=1000,
+        device=torch.device("cpu"),
+    )
+    return Question(source=source, before=network.plan, richer=None, why_not="")

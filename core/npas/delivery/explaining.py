@@ -20,6 +20,7 @@ from npas.delivery.allocation_report import (
     layer_report,
 )
 from npas.delivery.measuring import Effort, Images, effort
+from npas.errors import DataError
 from npas.planning.richer import MORE, grown
 from npas.plans import LayerKey, Plan
 from npas.plans.comparison import Comparison, compare
@@ -130,7 +131,10 @@ def explained(model: SharedModel, asked: Question) -> AllocationReport:
     made = effort(model.plan, source.images(), 0.0 if why_not else source.allowed)
     layers, measuring = [layer_report(row) for row in rows], None
     if made.layers:
-        layers, measuring = _measured(model, source, made, rows)
+        try:
+            layers, measuring = _measured(model, source, made, rows)
+        except DataError as error:  # what was trained is delivered all the same
+            why_not = str(error)
     sharing = sum(row.group is not None for row in rows)
     return AllocationReport(
         layers=tuple(layers),
