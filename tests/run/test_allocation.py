@@ -16,6 +16,8 @@ from npas.planning.problem import PlanningProblem
 from npas.planning.richer import MORE, grown, richer
 from npas.run import run
 from npas.train import saved
+from npas.train.batches import split
+from npas.train.evaluate import evaluate
 
 METHOD = {"name": "uniform"}
 SEVERAL = [{"name": name, "architecture": "resnet-8"} for name in ("first", "second")]
@@ -228,3 +230,19 @@ def question_of(network, mean):
         device=torch.device("cpu"),
     )
     return Question(source=source, before=network.plan, richer=None, why_not="")
+
+
+def test_images_of_a_larger_size_are_measured_as_they_are_graded(make_spec, tmp_path):
+    training = {"epochs": 4, "batch_size": 32, "test_size": 12}
+    spec = make_spec(method=METHOD, explain=5.0, training=training)
+    outcome = run(spec, folder=tmp_path, device="cpu")
+    measuring = allocation(outcome).measuring
+    assert measuring.step_share <= 5.0
+    network = npas.load(outcome.files["model.safetensors"])
+    digits = npas.data.load(spec.dataset)
+    _, places = split(len(digits.x_train), spec.training.validation_fraction, seed=spec.seed)
+    losses = evaluate(
+        *(network, digits.x_train[places], digits.y_train[places]),
+        inputs=digits.inputs(input_size=12),
+    )
+    assert (measuring.images, measuring.loss) == (len(places), pytest.approx(losses.nll))

@@ -49,7 +49,8 @@ class Measurable:
         batch: images of an optimiser step.
         at_once: images that the memory has room for in a step.
         allowed: optimiser steps that the measuring may take.
-        steps: optimiser steps that the training took.
+        steps: optimiser steps that the training took; where images are measured at another size,
+            as many at that size as take as long.
         device: where the networks are.
         progress: hears how many layers are done, of how many.
     """
@@ -61,7 +62,7 @@ class Measurable:
     batch: int
     at_once: int
     allowed: float
-    steps: int
+    steps: float
     device: torch.device
     progress: Callable[[int, int], object] | None = None
 

@@ -22,7 +22,9 @@ def question(
         trainer: of its last stage.
         held_out: images that no training saw, and their labels; may be none.
     """
-    steps = trainer.rows[-1].step if trainer.rows else 0
+    inputs = context.graded_inputs
+    work = (inputs.input_size / context.inputs.input_size) ** 2  # of an image, over a trained one
+    steps = trainer.rows[-1].step / work if trainer.rows else 0.0
     facts = context.dataset.facts()
     batch = largest_batch(facts.num_train, context.spec.training, validation=facts.num_validation)
 
@@ -34,10 +36,10 @@ def question(
         source=Measurable(
             learned=(trainer.batches.images, trainer.batches.labels),
             held_out=held_out,
-            inputs=context.inputs,
+            inputs=inputs,
             seed=context.spec.seed,
             batch=batch,
-            at_once=-(-batch // context.adjustments.parts(batch)),
+            at_once=max(1, int(-(-batch // context.adjustments.parts(batch)) / work)),
             allowed=context.spec.explain * steps,
             steps=steps,
             device=context.device,

@@ -52,11 +52,6 @@ class Batches:
         self._orders: dict[str | None, tuple[Tensor, ...]] = {}  # of that epoch, by network
 
     @property
-    def images(self) -> Tensor:
-        """Return all images that are trained on."""
-        return self._images
-
-    @property
     def labels(self) -> Tensor:
         """Return the labels of all images that are trained on."""
         return self._labels
