@@ -1,15 +1,17 @@
 """Plans: /v1/plans says what a job would get without making it, /v1/jobs/{id}/plan what it got."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from npas.delivery.allocation_report import AllocationReport, allocation_of
 from npas.plans import Plan
 from npas.spec import (
     AUTO,
     Auto,
     CorruptedImages,
+    Explain,
     JobSpec,
     Labels,
     PlanRequest,
@@ -32,12 +34,6 @@ router = APIRouter(
     prefix="/v1", tags=["plans"], dependencies=[Depends(content_negotiation.json_only)]
 )
 
-_DOCUMENT: Responses = {
-    200: {
-        "description": "The plan.",
-        "content": {content_negotiation.JSON: {"schema": schema_of(Plan)}},
-    }
-}
 _WITH_MORE = {
     "type": "object",
     "required": ["plan"],
@@ -80,8 +76,25 @@ class PlanBody(PlanRequest):
     time_limit: TimeLimit | None = None
     start: StartSpec | None = None
     corrupted_images: CorruptedImages | Auto = AUTO
+    explain: Explain = 0.05
     labels: Labels = Field(default_factory=dict)
     priority: Priority = 0
+
+
+_EXPLAINED = {
+    "type": "object",
+    "required": ["plan", "allocation"],
+    "properties": {"plan": schema_of(Plan), "allocation": schema_of(AllocationReport)},
+}
+_PLAIN_OR_EXPLAINED: Responses = {
+    200: {
+        "description": "The plan; with `explain`, an object of it and what there is to say of "
+        "each layer.",
+        "content": {
+            content_negotiation.JSON: {"schema": {"anyOf": [schema_of(Plan), _EXPLAINED]}}
+        },
+    }
+}
 
 
 class PlanQuery(BaseModel):
@@ -91,6 +104,11 @@ class PlanQuery(BaseModel):
 
     version: int | None = Field(
         None, ge=0, lt=2**31, description="0 is the one at acceptance; the newest when left out"
+    )
+    explain: bool = Field(
+        False,
+        description="answer {plan, allocation}: with whom each layer shares; of the newest plan "
+        "of a job that succeeded, what sharing costs it and what more budget would buy, too",
     )
 
 
@@ -166,7 +184,7 @@ def _job(wanted: PlanBody) -> JobSpec:
     "/jobs/{job_id}/plan",
     response_class=Response,
     responses={
-        **_DOCUMENT,
+        **_PLAIN_OR_EXPLAINED,
         **problems_of(
             *(errors.NotAcceptableError, errors.JobNotFoundError),
             *(errors.PlanNotFoundError, errors.InvalidRequestError),
@@ -176,11 +194,37 @@ def _job(wanted: PlanBody) -> JobSpec:
 def job_plan(job_id: dependencies.JobId, query: Annotated[PlanQuery, Query()]) -> Response:
     """Read a job's plan, as `npas.Plan.from_json` takes it. A search makes new versions."""
     with reading() as session:
-        dependencies.job(session, job_id)
+        job = dependencies.job(session, job_id)
+        state, measured = job.state, (job.result or {}).get("allocation")
         versions = {plan.version: plan.document for plan in plans.versions(session, job_id)}
     version = max(versions) if query.version is None else query.version
     if version not in versions:
         known = ", ".join(map(str, versions))
         raise errors.PlanNotFoundError(f"{job_id} has no plan {version}; it has {known}")
     headers = {"Plan-Version": str(version)}
-    return Response(versions[version], media_type=content_negotiation.JSON, headers=headers)
+    document = versions[version]
+    if query.explain:
+        why = "" if version == max(versions) else f"plan {version} is not the one in force"
+        document = _explained(document, None if why else measured, why or _why_not(state))
+    return Response(document, media_type=content_negotiation.JSON, headers=headers)
+
+
+def _why_not(state: str) -> str:
+    """Return why a job's newest plan is not measured, a sentence."""
+    if state == "succeeded":
+        return "the job ended before sharing was measured; clone it to have that done"
+    return f"the job is {state}; networks are measured when they are delivered"
+
+
+def _explained(document: str, measured: dict[str, Any] | None, why_not: str) -> str:
+    """Return a plan with what there is to say of its layers, as JSON.
+
+    Args:
+        document: the plan.
+        measured: of the report; None: there is none of this plan.
+        why_not: why there is none, a sentence.
+    """
+    found = measured
+    if found is None:
+        found = allocation_of(Plan.from_json(document), why_not).model_dump(mode="json")
+    return f'{{"plan":{document},"allocation":{json.dumps(found)}}}'

@@ -98,8 +98,9 @@ class JobUrls(Shape):
 
 
 def _in_short(report: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return a report without its longest part, which has an address of its own."""
-    return report and {name: value for name, value in report.items() if name != "ensemble"}
+    """Return a report without its longest parts, which have addresses of their own."""
+    left_out = ("ensemble", "allocation")
+    return report and {name: value for name, value in report.items() if name not in left_out}
 
 
 class Job(Shape):
@@ -144,8 +145,8 @@ class Job(Shape):
     result: Annotated[
         Annotated[dict[str, Any], described_by(Report)] | None, BeforeValidator(_in_short)
     ] = Field(
-        description="the report, once there is a network, without what /ensemble and report.json "
-        "say of several networks together"
+        description="the report, once there is a network, without what report.json and "
+        "/ensemble say of several networks together, and /plan?explain=true of single layers"
     )
     estimate: Estimate | None = Field(
         description="made when the job was accepted; null in jobs of earlier releases"

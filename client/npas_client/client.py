@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from npas.delivery.ensemble_report import EnsembleReport
 from npas.plans import Plan
 
 from npas_client import download, errors, stream
@@ -28,6 +27,7 @@ from npas_client.answers import Artifact, Deletion, Estimate, Event, Found, Job,
 from npas_client.datasets import DatasetCalls
 from npas_client.descendants import DescendantCalls
 from npas_client.exports import ExportCalls
+from npas_client.plans import PlanCalls
 from npas_client.sweeps import SweepCalls
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -43,7 +43,7 @@ _AWAY = (errors.UnreachableError, errors.UnavailableError)
 log = logging.getLogger(__name__)
 
 
-class Client(SweepCalls, DescendantCalls, DatasetCalls, ExportCalls):
+class Client(SweepCalls, DescendantCalls, DatasetCalls, ExportCalls, PlanCalls):
     """A connection to one service.
 
     Requests that may be sent twice without harm are: reads, and submissions, which carry an
@@ -264,28 +264,6 @@ class Client(SweepCalls, DescendantCalls, DatasetCalls, ExportCalls):
         wanted = {} if tail is None else {"tail": tail}
         headers = {"Accept": "text/plain"}
         return self._send("GET", f"/v1/jobs/{job_id}/log", params=wanted, headers=headers).text
-
-    def plan(self, job_id: str, *, version: int | None = None) -> Plan:
-        """Return a plan of the job: which layers share what.
-
-        Args:
-            version: 0 is that of the request, a search and a refinement make new ones; None: the
-                latest. Give two to `npas.compare` to see what moved.
-
-        Raises:
-            NotFoundError: the job has no such version (yet).
-        """
-        wanted = {} if version is None else {"version": version}
-        return Plan.from_json(self._send("GET", f"/v1/jobs/{job_id}/plan", params=wanted).text)
-
-    def ensemble(self, job_id: str) -> EnsembleReport:
-        """Return what the networks of a job are worth together: every subset, early answers.
-
-        Raises:
-            NotFoundError: the job is of one network, or has delivered nothing (yet).
-        """
-        answer = self._send("GET", f"/v1/jobs/{job_id}/ensemble").json()
-        return EnsembleReport.model_validate(answer)
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """Return the files that the job has made so far."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from npas.plans.evidence import Evidence as Evidence
     from npas.sharing.model import SharedModel as SharedModel
     from npas.sharing.model import share as share
+    from npas.sharing.unsharing import unsharing as unsharing
     from npas.spec import ArchitectureSpec as ArchitectureSpec
     from npas.spec import JobSpec as JobSpec
     from npas.spec import NetworkSpec as NetworkSpec
@@ -63,6 +64,7 @@ _OWNERS = {
     "save": "npas.delivery.checkpoint",
     "share": "npas.sharing.model",
     "similarity": "npas.folding.similarity",
+    "unsharing": "npas.sharing.unsharing",
 }
 
 __all__ = list(_OWNERS)

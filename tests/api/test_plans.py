@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from npas.delivery.allocation_report import AllocationReport, allocation_of
 from npas.plans import Plan
 from npas.spec import PlanRequest
 from npas_store import plans
@@ -160,3 +161,61 @@ def test_budgets_that_are_none_are_refused(client, budget):
     answer = client.post("/v1/plans", json={"architecture": "resnet-8", "budget": budget})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"].startswith("/budget")
+
+
+def explained(client, job_id, version=None):
+    query = {"explain": True} | ({} if version is None else {"version": version})
+    answer = client.get(f"/v1/jobs/{job_id}/plan", params=query)
+    assert answer.status_code == 200
+    return answer
+
+
+def test_plan_of_a_queued_job_is_explained_at_once(submit, client):
+    job_id = submit(budget={"fraction": 0.3}, method="uniform")["id"]
+    plain = client.get(f"/v1/jobs/{job_id}/plan")
+    answer = explained(client, job_id)
+    assert answer.headers["plan-version"] == "0"
+    plan = Plan.from_json(json.dumps(answer.json()["plan"]))
+    assert plan == Plan.from_json(plain.text)
+    told = AllocationReport.model_validate(answer.json()["allocation"])
+    assert told == allocation_of(plan, told.why_not_measured)
+    assert "is queued" in told.why_not_measured
+    assert (told.measuring, told.next_budget) == (None, None)
+    shared = [row for row in told.layers if row.group]
+    assert len(shared) == sum(len(group.slots) for group in plan.groups) > 1
+    assert all(row.shares_with or row.readers == 1 for row in shared)
+
+
+def test_plan_of_a_job_that_succeeded_has_what_was_measured(submit, deliver, client):
+    made = submit()
+    job_id = made["id"]
+    first = Plan.from_json(client.get(f"/v1/jobs/{job_id}/plan").text)
+    measured = allocation_of(first, "").model_dump(mode="json")
+    measured["layers"][0]["measured"] = {
+        **{"loss_change": -0.25, "standard_error": 0.125, "own_change": -0.5},
+        **{"shared_change": -0.25, "parameters": 100},
+    }
+    with transaction() as session:
+        plans.record(session, job_id, 1, first.to_json())
+    deliver(accuracy=0.5, allocation=measured)
+    newest, old = explained(client, job_id), explained(client, job_id, version=0)
+    assert newest.json()["allocation"] == measured
+    assert "not the one in force" in old.json()["allocation"]["why_not_measured"]
+    assert old.json()["allocation"]["layers"][0]["measured"] is None
+    shown = client.get(made["urls"]["self"]).json()["result"]
+    assert shown["accuracy"] == 0.5
+    assert "allocation" not in shown
+
+
+def test_plan_of_a_job_of_an_earlier_release_says_why_it_is_not_measured(submit, deliver, client):
+    job_id = submit()["id"]
+    deliver(accuracy=0.5)
+    told = explained(client, job_id).json()["allocation"]["why_not_measured"]
+    assert "clone it" in told
+
+
+def test_measuring_is_bounded(client, asked):
+    answer = client.post("/v1/jobs", json={**asked, "explain": 11})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/explain"
+    assert client.post("/v1/plans", json={**asked, "explain": 0}).status_code == 200

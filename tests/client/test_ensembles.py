@@ -68,6 +68,21 @@ def test_networks_join_those_of_a_job(client, parent, tmp_path):
     assert all(torch.equal(old[name], new[name]) for name in old)
 
 
+def test_allocation_is_told_before_and_after(client, parent):
+    told = client.allocation(parent.id)
+    assert {row.network for row in told.layers} == {"first", "second"}
+    assert told.next_budget.plan.parameters > parent.result.parameters
+    assert told.why_not_measured.startswith("the training was too short")
+    job = client.submit(SPEC | {"training": {"epochs": 1000}})
+    early = client.allocation(job.id, version=0)
+    assert early.next_budget is None
+    keys = [{(row.network, row.layer) for row in each.layers} for each in (early, told)]
+    assert keys[0] == keys[1]
+    client.cancel(job.id)
+    with pytest.raises(NotFoundError, match="has no plan 7"):
+        client.allocation(parent.id, version=7)
+
+
 def test_ensemble_is_told_or_why_there_is_none(client, parent):
     told = client.ensemble(parent.id)
     subsets = [(*each.networks,) for each in told.subsets]

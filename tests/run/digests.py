@@ -23,7 +23,7 @@ SAME_ARITHMETIC = {
 TIMES = ("seconds", "seconds_share", "versions")
 """Of a report: what another run, or another release of PyTorch, would say otherwise."""
 
-SAID_LATER = ("macro_f1", "confusion", "ensemble")
+SAID_LATER = ("macro_f1", "confusion", "ensemble", "allocation")
 """Of a report: what the release that the digests are of did not say."""
 
 DIGITS = {"name": "digits", "train_images": 64, "test_images": 20}

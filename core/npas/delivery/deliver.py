@@ -13,6 +13,7 @@ import torch
 from npas import artifacts
 from npas.data import Dataset, ImportReport, Inputs, sampled
 from npas.delivery import checkpoint
+from npas.delivery.explaining import Question, explained
 from npas.delivery.report import Report
 from npas.delivery.saving import Saving
 from npas.delivery.together import Examiner, num_corrupted
@@ -80,6 +81,7 @@ class Result:
         adjusted: what was done otherwise than asked, as fields of the report.
         images_at_once: for grading.
         held_out: images and labels that nothing was trained on, both empty where there are none.
+        question: what is to be found out of the allocation.
         start: what the training began with; None of random weights.
         squares: mean squared gradients of the parameters, where a file is rounded.
     """
@@ -98,6 +100,7 @@ class Result:
     adjusted: Sequence[Mapping[str, Any]]
     images_at_once: int
     held_out: tuple[torch.Tensor, torch.Tensor]
+    question: Question
     start: Mapping[str, Any] | None = None
     squares: Mapping[str, float] = field(default_factory=dict)
 
@@ -121,6 +124,7 @@ def deliver(
     graded, loaded, coding = _save_and_grade(model, result, path)
     content = _report(result, graded, path) | coding | _of_networks(loaded, result)
     content["folding"], folded = _folding(loaded, graded, result, folder)
+    content["allocation"] = explained(loaded, result.question).model_dump(mode="json")
     report = Report.model_validate(content).model_dump(mode="json", exclude_unset=True)
     rows = (*result.training.search_rows, *result.training.rows)
     account = artifacts.Account(

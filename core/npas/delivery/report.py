@@ -1,5 +1,6 @@
 """What is told of a finished job: report.json, and `result` in the service."""
 
+from npas.delivery.allocation_report import AllocationReport
 from npas.delivery.ensemble_report import EnsembleReport
 from npas.delivery.race_report import RaceReport
 from npas.delivery.report_part import Part
@@ -301,6 +302,7 @@ class Report(Part):
         adjustments: what was done otherwise than asked, from when on each; empty: nothing.
         estimate_error: how wrong the service's estimate was; None where there was none.
         coding: of a budget in bytes; None where it counts parameters.
+        allocation: who shares with whom, what it costs, and what more budget would buy.
     """
 
     architecture: str
@@ -349,3 +351,4 @@ class Report(Part):
     adjustments: tuple[AdjustmentReport, ...] = ()
     estimate_error: EstimateError | None = None
     coding: CodingReport | None = None
+    allocation: AllocationReport | None = None

@@ -12,6 +12,7 @@ from npas.errors import TimeLimitError
 from npas.jobs.beginning import beginning, is_fitted
 from npas.jobs.clock import Clock
 from npas.jobs.context import RunContext, StageName
+from npas.jobs.questions import question
 from npas.jobs.race import race
 from npas.jobs.record import Record, opened
 from npas.jobs.resume import ResumeFile
@@ -109,6 +110,7 @@ def _deliver(
     is_search = trainer.stage == StageName.SEARCH
     search_rows = tuple(trainer.rows if is_search else record.search_rows)
     rows = () if is_search else tuple(trainer.rows)
+    held_out = _held_out(context, trainer)
     result = Result(
         spec=context.spec,
         plan=record.plan,
@@ -131,7 +133,8 @@ def _deliver(
         truncated=record.is_truncated,
         adjusted=record.adjusted,
         images_at_once=context.adjustments.images_at_once,
-        held_out=_held_out(context, trainer),
+        held_out=held_out,
+        question=question(context, record, trainer, held_out),
         start=_start(context, record),
         squares=trainer.rounding.squares() if trainer.rounding else {},
     )

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 from npas.data import Facts
 from npas.delivery.deliver import RECALIBRATION_IMAGES
+from npas.delivery.measuring import Images, effort
 from npas.delivery.together import WAYS, num_corrupted
 from npas.jobs.bracket import affordable, rungs
 from npas.jobs.context import StageName
@@ -194,19 +195,33 @@ class StageCounter:
         )
 
     def _evaluation(self, shared: Pass) -> StageWork:
-        """Return the grading of what is delivered: the network, its members, a fold, a teacher."""
+        """Return the grading of what is delivered: the network, its members, a fold, a teacher.
+
+        Measuring what sharing costs counts as the optimiser steps that take as long.
+        """
         problem, tests = self._problem, self._facts.num_test
         images = tests + (self._graded_together() if len(self._plan.networks) > 1 else 0)
         if problem.method.fold_at(problem.options) is not None:
             images += 3 * tests + min(RECALIBRATION_IMAGES, self._facts.num_train)
+        passes = _PASSES * self._measuring()
         return StageWork(
             stage=EVALUATION,
             steps=0,
-            operations=_num_evaluated(images) * shared.operations
+            operations=(_num_evaluated(images) + passes) * shared.operations
             + _num_evaluated(tests) * self._teacher.operations,
-            macs=images * shared.macs + tests * self._teacher.macs,
-            kept_bytes=images * shared.kept_bytes + tests * self._teacher.kept_bytes,
+            macs=(images + passes * self.batch) * shared.macs + tests * self._teacher.macs,
+            kept_bytes=(images + passes * self.batch) * shared.kept_bytes
+            + tests * self._teacher.kept_bytes,
         )
+
+    def _measuring(self) -> int:
+        """Return in how many optimiser steps' time it is measured what sharing costs."""
+        learned, held_out = self._split(self._training.validation_fraction)
+        if self._spec.start is not None and not self._facts.num_validation:
+            held_out = 0
+        steps = self._training.epochs * num_batches(learned, self._training.batch_size)
+        images = Images(learned=learned, held_out=held_out, batch=self.batch)
+        return round(effort(self._plan, images, self._spec.explain * steps).cost)
 
     def _graded_together(self) -> int:
         """Return how many images several networks are asked for after their first grade."""

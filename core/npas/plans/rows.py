@@ -1,6 +1,7 @@
 """Which layers of a group share rows of coefficients, and the group where others do."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from npas.plans import Group, Slot
@@ -30,6 +31,40 @@ def num_rows(group: Group, index: int, slot: Slot) -> int:
 def readers_of_bank(group: Group, index: int) -> list[int]:
     """Return the indices of the slots that read a bank."""
     return [number for number, slot in enumerate(group.slots) if slot.rows[index] is not None]
+
+
+def num_own(group: Group) -> list[int]:
+    """Return how many trainable scalars of a group each of its layers alone reads."""
+    found = [0] * len(group.slots)
+    for index, bank in enumerate(group.banks):
+        readers = readers_of_bank(group, index)
+        if len(readers) == 1:
+            found[readers[0]] += bank.num_template_scalars + bank.num_coefficients
+            continue
+        for reader, count in zip(readers, _num_own_rows(group, index, readers), strict=True):
+            # Without coefficients, a number says which of several templates is read.
+            found[reader] += count * (bank.templates if bank.rows else bank.size)
+    return found
+
+
+def _num_own_rows(group: Group, index: int, readers: Sequence[int]) -> list[int]:
+    """Return how many rows of a bank that several layers read each of them alone reads."""
+    bank = group.banks[index]
+    if not bank.rows and bank.templates == 1:
+        return [0] * len(readers)
+    firsts = [group.slots[reader].rows[index] or 0 for reader in readers]
+    if group.recipe in _WINDOWS:  # those of one layer behind those of the other
+        return [end - first for first, end in zip(firsts, [*firsts[1:], bank.rows], strict=True)]
+    counts = [max(1, num_rows(group, index, group.slots[reader])) for reader in readers]
+    read = Counter(
+        row
+        for first, count in zip(firsts, counts, strict=True)
+        for row in range(first, first + count)
+    )
+    return [
+        sum(read[row] == 1 for row in range(first, first + count))
+        for first, count in zip(firsts, counts, strict=True)
+    ]
 
 
 def is_tied(group: Group, index: int) -> bool:

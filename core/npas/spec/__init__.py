@@ -79,6 +79,7 @@ class MethodSpec(Spec):
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 TimeLimit = Annotated[float, Field(gt=0, le=366 * 86_400)]
 CorruptedImages = Annotated[int, Field(ge=0, le=10_000)]
+Explain = Annotated[float, Field(ge=0, le=10)]
 
 LABEL_KEY = re.compile(r"^[\w./-]{1,64}$")
 MAX_LABELS = 16
@@ -190,6 +191,11 @@ class JobSpec(PlanRequest):
         "auto",
         description="test images that several networks are graded on in 75 corrupted ways too; "
         "auto: as many as cost a tenth of the training, 1000 at most",
+    )
+    explain: Explain = Field(
+        0.05,
+        description="what sharing costs each layer is measured for as long as this part of the "
+        "training's steps takes; 0: it is not measured",
     )
     labels: Labels = Field(default_factory=dict)
     priority: Priority = Field(
