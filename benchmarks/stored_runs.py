@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import npas.data
-from npas.spec import DatasetSpec
+from npas.spec import DatasetSpec, TrainingSpec
 
 from benchmarks.runs import Place, Record, write
 
@@ -91,11 +91,25 @@ def check_setting(setting: Setting, place: Place) -> None:
     """
     npas.data.require(setting.dataset, place.data)
     about = place.store / "setting.json"
-    if about.exists() and json.loads(about.read_text()) != setting.to_json():
+    if about.exists() and with_defaults(json.loads(about.read_text())) != setting.to_json():
         raise SystemExit(
             f"{place.store} holds runs of another setting: move them, or give --store"
         )
     write(about, setting.to_json())
+
+
+def with_defaults(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored setting with the fields that its training and dataset did not have yet.
+
+    New fields have defaults that change nothing, so that the runs are still of this setting.
+    """
+    specs = {"training": TrainingSpec, "dataset": DatasetSpec}
+    return {
+        name: specs[name].model_validate_json(json.dumps(value)).model_dump(mode="json")
+        if name in specs
+        else value
+        for name, value in setting.items()
+    }
 
 
 def tell_made(

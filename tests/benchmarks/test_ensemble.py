@@ -27,6 +27,7 @@ from benchmarks.ensembles.settings import SIZES, Configuration, Setting, setting
 from benchmarks.ensembles.stored import Stored
 from benchmarks.peers.fitting import num_parameters
 from benchmarks.runs import Place
+from benchmarks.stored_runs import with_defaults
 
 
 def _member(name: str, depth: int, scale: float) -> NetworkSpec:
@@ -345,7 +346,7 @@ def test_stored_records_are_of_what_their_arms_ask_for() -> None:
     for folder in STORE.iterdir() if STORE.exists() else ():
         stored = Stored.read(folder)
         dataset, size = folder.name.rsplit("-", 1)
-        assert stored.setting == setting(size, dataset).to_json()
+        assert with_defaults(stored.setting) == setting(size, dataset).to_json()
         for record in stored.records:
             cell = Cell(
                 configuration=record["configuration"], arm=record["arm"], seed=record["seed"]

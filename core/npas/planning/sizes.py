@@ -1,9 +1,9 @@
 """Which sizes of a network may be planned at one budget: its family's, within limits.
 
-A network that shares may be larger than the budget's dense one: Teterwak et al., "Learning to
-Compose SuperWeights for Neural Parameter Allocation Search", WACV 2024, report a WRN-28-14 that
-shares ahead of a WRN-28-10 that does not, with fewer parameters. It takes more to run, which is
-what limits are for. See docs/decisions/0046.
+A network that shares may be larger than the budget's dense one: Savarese & Maire, "Learning
+Implicitly Recurrent CNNs Through Parameter Sharing", ICLR 2019, report a WRN-28-14 that shares
+ahead of a WRN-28-10 that does not, with fewer parameters. It takes more to run, which is what
+limits are for. See docs/decisions/0046.
 """
 
 import math
