@@ -142,8 +142,8 @@ ARMS: dict[str, Arm] = {
     ),
     "auto": Arm(title="auto", method="auto", is_race=True),
 }
-WIDE = 1.41
-"""Times as many channels: twice the multiply-adds, nearly."""
+WIDE = 1.4
+"""Times as many channels, for at most twice the multiply-adds (docs/decisions/0046)."""
 
 ARMS |= {
     f"{name}-wide": replace(

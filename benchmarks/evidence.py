@@ -38,7 +38,7 @@ BATCHES = 8
 """Of which a gradient is the mean, at each moment."""
 
 SOLVER_STEPS = 15
-"""Of conjugate gradients: what is left of the residual then moves no layer's place."""
+"""Of conjugate gradients."""
 
 
 def _networks(setting: Setting, cell: Cell, data: Path | None) -> tuple[NetworkSpec, ...]:
@@ -215,7 +215,6 @@ def _least_squares(shared: SharedGroup, wanted: list[Tensor]) -> list[Tensor]:
             return parts[0]
         return [one + other for one, other in zip(*parts, strict=True)]
 
-    solution = [torch.zeros_like(each) for each in at]
     _put(shared, at)
     left = [each.clone() for each in wanted]
     direction = gradient = shared.pull_back(left)
@@ -225,7 +224,6 @@ def _least_squares(shared: SharedGroup, wanted: list[Tensor]) -> list[Tensor]:
             break
         moved = forward(direction)
         step = length / max(_dot(moved, moved), 1e-30)
-        solution = [s + step * d for s, d in zip(solution, direction, strict=True)]
         left = [each - step * m for each, m in zip(left, moved, strict=True)]
         _put(shared, at)
         gradient = shared.pull_back(left)

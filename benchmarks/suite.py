@@ -1,8 +1,8 @@
 """Cells to choose on and cells to report: networks of five kinds, two datasets, budgets.
 
-A cell is a network, a dataset and a budget. Whatever is chosen by trying is tried on DEVELOPMENT;
-TEST is run once choices are frozen, for the report. No network of TEST has the settings of one of
-DEVELOPMENT. `benchmarks.methods run --suite NAME` makes the runs.
+A cell is a network, a dataset and a budget. Whatever is chosen by trying is tried on "development";
+"test" is run once choices are frozen, for the report. No network of it has the settings of one of
+"development". `benchmarks.methods run --suite NAME` makes the runs.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,9 @@ SCHEDULES: Mapping[str, TrainingSpec] = {
     "tiny": _ADAMW_FAST,
     "vit": _ADAMW,
 }
-"""By kind of network; the rates are those that suit the dense networks of DEVELOPMENT."""
+"""By kind of network. The rate of SGD is that of `SMALL`. Those of AdamW are the best for dense
+networks of "development", one seed, a fifth of the training images held out: tiny-24-4 0.005 and
+0.01 (44.8 and 46.8 %), vit-4-48-2 0.00025, 0.0005 and 0.001 (27.5, 29.0 and 28.7 %)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
