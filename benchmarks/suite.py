@@ -1,8 +1,8 @@
 """Cells to choose on and cells to report: networks of five kinds, two datasets, budgets.
 
-A cell is a network, a dataset and a budget. Whatever is chosen by trying is tried on "development";
-"test" is run once choices are frozen, for the report. No network of it has the settings of one of
-"development". `benchmarks.methods run --suite NAME` makes the runs.
+A cell is a network, a dataset and a budget. Whatever is chosen by trying is tried on those of
+"development"; "test" is run once choices are frozen, for the report. No network of it has the
+settings of one of "development". `benchmarks.methods run --suite NAME` makes the runs.
 """
 
 from collections.abc import Mapping
