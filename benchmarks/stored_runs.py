@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import npas.data
-from npas.spec import DatasetSpec, TrainingSpec
+from npas.spec import DatasetSpec, Spec, TrainingSpec
 
 from benchmarks.runs import Place, Record, write
 
@@ -103,7 +103,7 @@ def with_defaults(setting: Mapping[str, Any]) -> dict[str, Any]:
 
     New fields have defaults that change nothing, so that the runs are still of this setting.
     """
-    specs = {"training": TrainingSpec, "dataset": DatasetSpec}
+    specs: dict[str, type[Spec]] = {"training": TrainingSpec, "dataset": DatasetSpec}
     return {
         name: specs[name].model_validate_json(json.dumps(value)).model_dump(mode="json")
         if name in specs
