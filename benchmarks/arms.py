@@ -245,6 +245,7 @@ def job(setting: Setting, cell: Cell, data_folder: Path | None = None) -> JobSpe
             "dataset": setting.dataset,
             "training": {**setting.training.model_dump(), **ARMS[cell.arm].training},
             "seed": cell.seed,
+            "explain": 0,
         }
     )
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from npas.spec import ArchitectureSpec, TrainingSpec
 from npas.train.evaluate import Tensors
-from npas.train.optimizer import optimizer
+from npas.train.optimizer import optimizer, rate_of
 from npas.train.update import update
 from torch import Tensor, nn
 
@@ -56,3 +56,27 @@ def test_step_is_as_long_as_allowed(length: float) -> None:
 
 def test_shorter_gradients_stay_as_they_are() -> None:
     assert moved(1e6, 1.0) == moved(None, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "muon"])
+def test_templates_alone_move_at_the_rate_of_banks(kind: str) -> None:
+    steps = [moves(kind, bank_rate) for bank_rate in (1.0, 2.0)]
+    names = steps[0].keys()
+    banks = {name for name in names if ".templates." in name}
+    assert banks
+    assert {name for name in names if not torch.equal(steps[0][name], steps[1][name])} == banks
+    for name in banks:
+        torch.testing.assert_close(steps[1][name], 2 * steps[0][name], rtol=1e-3, atol=1e-6)
+
+
+def moves(kind: str, bank_rate: float) -> dict[str, Tensor]:
+    """Return how far the first step moves each parameter of a shared network."""
+    plan = npas.plan("resnet-8", budget={"fraction": 0.5}, method="superweights", search=False)
+    model = npas.share(npas.build(plan.networks[0].architecture, seed=0), plan)
+    spec = TrainingSpec.model_validate({"optimizer": kind, "bank_rate": bank_rate})
+    mover = optimizer(model, spec)
+    before = {name: each.detach().clone() for name, each in model.named_parameters()}
+    batch = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.zeros(4)
+    update(model, mover, steep, batch, epoch=1, rate=1e-3, parts=1, rounding=None)
+    assert rate_of(mover) == 1e-3
+    return {name: each.detach() - before[name] for name, each in model.named_parameters()}

@@ -64,6 +64,12 @@ class TrainingSpec(Spec):
     learning_rate: float = Field(
         0.1, gt=0, le=100, description="left out: 0.1 for sgd, 0.001 for all others"
     )
+    bank_rate: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="learning rate of the banks' templates, as a multiple of learning_rate",
+    )
     momentum: float = Field(
         0.9,
         ge=0,

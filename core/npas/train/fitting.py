@@ -22,7 +22,7 @@ from npas.train.epoch import BestWeights, EpochSums
 from npas.train.examples import Batch, Examples
 from npas.train.finite import Finiteness
 from npas.train.mixing import mixing
-from npas.train.optimizer import optimizer
+from npas.train.optimizer import optimizer, rate_of
 from npas.train.outputs import Answers, outputs_of
 from npas.train.recalibration import measure, norms_of
 from npas.train.rounding import Rounding, grading, measuring
@@ -192,7 +192,7 @@ class Fitting:
             train_accuracy=accuracy,
             validation_loss=score[0],
             validation_accuracy=score[1],
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=rate_of(self.optimizer),
             seconds=time.perf_counter() - started,
         )
         return row, graded

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from npas.sharing.group import SharedGroup
 from npas.spec import TrainingSpec
 from npas.torch_internals import NORM_WITH_STATISTICS
 from npas.train.muon import MOMENTUM, MuonAndAdamW, matrices_of
@@ -14,7 +15,7 @@ _NORMS = (NORM_WITH_STATISTICS, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 def parameter_groups(model: nn.Module, spec: TrainingSpec) -> list[dict[str, Any]]:
-    """Split the trainable parameters into those that decay and those that do not.
+    """Split the trainable parameters by decay and by learning rate.
 
     Coefficients never decay: a decayed mixture shrinks templates that it does not use. Norms and
     biases decay only if `norm_decay` says so.
@@ -22,19 +23,35 @@ def parameter_groups(model: nn.Module, spec: TrainingSpec) -> list[dict[str, Any
     Args:
         model: its parameters are counted once each, wherever they are used.
         spec: what was asked for.
+
+    Returns:
+        groups for an optimiser; `rate_factor` is what `set_rate` multiplies the rate by.
     """
     small = _norms_and_biases(model)
-    decaying: list[nn.Parameter] = []
-    still: list[nn.Parameter] = []
+    banks = _templates(model)
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             exempt = "coefficients" in name or (not spec.norm_decay and name in small)
-            (still if exempt else decaying).append(parameter)
-    groups = [
-        {"params": decaying, "weight_decay": spec.weight_decay},
-        {"params": still, "weight_decay": 0.0},
+            decay = 0.0 if exempt else spec.weight_decay
+            factor = spec.bank_rate if parameter in banks else 1.0
+            found.setdefault((decay, factor), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "rate_factor": factor}
+        for (decay, factor), parameters in sorted(found.items(), key=lambda each: -each[0][0])
     ]
-    return [group for group in groups if group["params"]]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step, for each group by its factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
+
+
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    """Return the learning rate that `set_rate` was last given, of banks alone up to rounding."""
+    group = min(optimizer.param_groups, key=lambda each: abs(each["rate_factor"] - 1))
+    return float(group["lr"] / group["rate_factor"])
 
 
 def optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
@@ -139,6 +156,11 @@ def _resting(
             held = [parameter.detach(), *(m for m in momenta if m.shape == parameter.shape)]
             found += [(each, rests, each.clone()) for each in held]
     return found
+
+
+def _templates(model: nn.Module) -> set[nn.Parameter]:
+    groups = (each for each in model.modules() if isinstance(each, SharedGroup))
+    return {templates for group in groups for templates in group.templates}
 
 
 def _norms_and_biases(model: nn.Module) -> set[str]:

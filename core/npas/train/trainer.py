@@ -20,7 +20,12 @@ from npas.train.epoch import BestWeights, EpochSums, Row
 from npas.train.evaluate import evaluate
 from npas.train.finite import Finiteness, not_finite
 from npas.train.objective import Objective, Penalty
-from npas.train.optimizer import load_optimizer_state, optimizer, optimizer_state
+from npas.train.optimizer import (
+    load_optimizer_state,
+    optimizer,
+    optimizer_state,
+    rate_of,
+)
 from npas.train.repeatable import precision, reproducible
 from npas.train.rounding import Rounding, grading, measuring
 from npas.train.schedule import learning_rate
@@ -316,7 +321,7 @@ class Trainer:
             train_loss=loss,
             train_accuracy=score,
             validation_accuracy=accuracy,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=rate_of(self.optimizer),
             seconds=self._sums.seconds + time.perf_counter() - started,
         )
         self._sums.seconds = 0.0

@@ -8,7 +8,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from npas.train.accumulation import Minimised, accumulate
 from npas.train.evaluate import Tensors
-from npas.train.optimizer import take_step
+from npas.train.optimizer import set_rate, take_step
 from npas.train.rounding import Rounding
 from npas.train.rounding import step as rounded_step
 
@@ -45,8 +45,7 @@ def update(
     Returns:
         the loss of the batch, detached, and the two counts of the metric.
     """
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(optimizer, rate)
     model.train()
     optimizer.zero_grad(set_to_none=True)
     with rounded_step(rounding, model, epoch):
