@@ -58,6 +58,7 @@ class Layer:
         role: what it does in the network.
         stage: the part of the network it stands in, for pictures and for grouping by stage.
         deviation: standard deviation at which its network starts it; None: sqrt(2 / fan-in).
+        macs: multiply-adds that it does for one example, see `npas.arch.uses`; None: not counted.
     """
 
     network: str
@@ -67,6 +68,7 @@ class Layer:
     role: Role
     stage: str
     deviation: float | None = None
+    macs: int | None = None
 
     @property
     def key(self) -> LayerKey:

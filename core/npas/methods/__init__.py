@@ -139,6 +139,15 @@ class Method(Protocol):
         del options
         return EVIDENCE_BATCHES
 
+    def counts_uses(self, options: Any) -> bool:
+        """Return whether `allocate` looks at the multiply-adds of layers.
+
+        Args:
+            options: an instance of Options.
+        """
+        del options
+        return False
+
     def refine_after(self, options: Any, *, epochs: int) -> int:
         """Return after how many epochs of the training to `refine` the plan; 0: never.
 

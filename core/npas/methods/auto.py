@@ -77,6 +77,10 @@ class Auto(Method):
             for variant in find(name).variants or ({},) * bool(options.methods)
         )
 
+    def counts_uses(self, options: AutoOptions) -> bool:
+        """Return whether any of the methods looks at multiply-adds."""
+        return any(_counts_uses(each) for each in self._methods(options))
+
     def smallest(self, table: LayerTable, options: AutoOptions) -> Allocation:
         """Return the smallest allocation of all methods on these networks.
 
@@ -118,6 +122,11 @@ def _found(names: Sequence[str]) -> list[Method]:
             error.field = f"/method/methods/{index}"
             raise
     return found
+
+
+def _counts_uses(spec: MethodSpec) -> bool:
+    method = find(spec.name)
+    return method.counts_uses(checked_options(method, spec))
 
 
 def _smallest(table: LayerTable, spec: MethodSpec) -> Allocation:

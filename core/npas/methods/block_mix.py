@@ -7,10 +7,10 @@ weights: every block reads the scalars of its mix in a fixed random order with f
 one or two templates serve all layers of a kernel class, and coefficients are a few dozen in
 millions of weights. That is a relative of random sharing, not of nested blocks.
 
-What a short search measures decides little: layers part only where their gradients conflict, which
-they hardly do, so that all layers of a kernel class read one bank in nearly every plan. Lengths of
-gradients say which layers keep plain weights (docs/decisions/0011), while the others keep a tenth.
-Why it is so: docs/decisions/0009; why it has a name of its own: 0014.
+All layers of a kernel class read one bank, but those where a scalar is used in the most places:
+they keep plain weights, while the others keep a tenth. A short training with a look at gradients
+finds nearly the same layers (docs/decisions/0011, 0049); with `search` it is done.
+Why blocks are as they are: docs/decisions/0009; why it has a name of its own: 0014.
 
 From the dense size on every layer has a bank of its own, and where no equal blocks fit, but nested
 ones do, blocks nest, both as in the paper's method.
@@ -30,10 +30,13 @@ from npas.methods._parts import Layers
 from npas.methods._stacks import MOST_SHUFFLED, agreeing_groups, smallest_stack, stack
 from npas.plans import Group, Stage
 from npas.plans.evidence import Evidence
-from npas.spec import Spec
+from npas.spec import MethodSpec, Spec
 
 SHUFFLED_BELOW = 0.25
 """Share of the plain weights below which blocks are shuffled."""
+
+MOST_GROUPS = 4
+"""After a search; and bins of nested blocks."""
 
 CONFLICT = -0.1
 """Agreement below which two groups of layers part: the more layers share a bank, the better."""
@@ -53,11 +56,12 @@ LEAST_SHARE = 0.1
 class BlockMixOptions(Spec):
     """Options of `block_mix`."""
 
-    bins: int = Field(
-        4,
+    bins: int | None = Field(
+        None,
         ge=1,
         le=1000,
-        description="most groups after the search; without one: bins, or layers in a bin",
+        description="bins, or layers in a bin, left out: 1; with a search most groups after it, "
+        "left out: 4",
     )
     bin_by: BinBy = Field(
         "depth", description="without a search, what bins counts: by depth, or layers of one bin"
@@ -69,7 +73,8 @@ class BlockMixOptions(Spec):
         description="most templates of a bank; left out: 64; where blocks are shuffled, 2 at most",
     )
     search: bool = Field(
-        True, description="train briefly, then part layers that conflict and free layers by energy"
+        False,
+        description="train briefly, then part layers that conflict and free layers by gradients",
     )
     search_epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description='epochs of the search stage; "auto": a tenth of all epochs, at least 1'
@@ -79,8 +84,8 @@ class BlockMixOptions(Spec):
     )
     keep_plain: bool = Field(
         True,
-        description="after the search, layers of the largest gradients for their size keep plain "
-        "weights",
+        description="layers with the most multiply-adds for their size keep plain weights; after "
+        "a search those with the largest gradients",
     )
     private: tuple[Role, ...] = Field(
         ("classifier",), strict=False, description="roles that never share"
@@ -107,7 +112,21 @@ class BlockMix(Method):
         "random orders with random signs (ours)"
     )
     Options = BlockMixOptions
-    only_with = dict.fromkeys(("search_epochs", "evidence_batches"), ("search", (True,)))
+    plan_version = 2
+    only_with = dict.fromkeys(
+        ("search_epochs", "evidence_batches", "threshold"), ("search", (True,))
+    )
+
+    def formerly(self, spec: MethodSpec, groups: Sequence[Group]) -> MethodSpec:
+        """Return the method that made a plan of version 1: it searched unless told otherwise."""
+        del groups
+        was_searched = spec.options.get("search", True)
+        meant = {"search": True} if was_searched else {"bins": 4, "keep_plain": False}
+        return MethodSpec(name=spec.name, **{**meant, **spec.options})
+
+    def counts_uses(self, options: BlockMixOptions) -> bool:
+        """Return whether multiply-adds say which layers keep plain weights."""
+        return options.keep_plain and not options.search
 
     def search_epochs(self, options: BlockMixOptions, *, epochs: int) -> int:
         """Return how long to train before gradients are measured, 0 where nothing is searched."""
@@ -139,7 +158,7 @@ class BlockMix(Method):
     def _nests(self, table: LayerTable, options: BlockMixOptions) -> Nests:
         return Nests(
             layers=table.split(options.private)[0],
-            bins=options.bins,
+            bins=options.bins or MOST_GROUPS,
             by=options.bin_by,
             max_templates=options.max_templates or NESTED_TEMPLATES,
         )
@@ -183,17 +202,17 @@ class BlockMix(Method):
         """Return equal blocks, None where they do not fit.
 
         A stem keeps plain weights where that is at most a sixteenth of the budget: its few input
-        channels fill no block. So do layers whose gradients are the largest for their size.
+        channels fill no block. So do layers that are worth the most for their size.
         """
         partition = None
         if evidence is not None:
             threshold = min(options.threshold, CONFLICT)
-            partition = agreeing_groups(banked, evidence, options.bins, threshold)
+            partition = agreeing_groups(banked, evidence, options.bins or MOST_GROUPS, threshold)
         elif not options.search:
-            partition = bins_of(banked, options.bins, options.bin_by)
+            partition = bins_of(banked, options.bins or 1, options.bin_by)
         stems = {la for la in banked if la.role == "stem" and STEM_SHARE * la.size <= spare}
         others = [layer for layer in banked if layer not in stems]
-        energy = energies(banked, evidence) if evidence and options.keep_plain else {}
+        energy = _worth(banked, evidence) if options.keep_plain else {}
         moved = most_moved(others, spare - sum(stem.size for stem in stems), energy)
         return stack(
             table,
@@ -206,18 +225,26 @@ class BlockMix(Method):
         )
 
 
+def _worth(layers: Sequence[Layer], evidence: Evidence | None) -> Mapping[Layer, float]:
+    """Return squared lengths of gradients, or multiply-adds; nothing where neither is known."""
+    if evidence is not None:
+        return energies(layers, evidence)
+    counted = {layer: float(layer.macs) for layer in layers if layer.macs is not None}
+    return counted if len(counted) == len(layers) else {}
+
+
 def most_moved(layers: Sequence[Layer], spare: int, energy: Mapping[Layer, float]) -> set[Layer]:
-    """Return the layers that should keep plain weights by their gradients: none, if unknown.
+    """Return the layers that should keep plain weights by what they are worth: none, if unknown.
 
     Plain weights can follow all of a layer's gradient, layers that share a part of it, see
-    `SHARING_EXPONENT`.
-    Of all choices that take the layers with most energy for each scalar first, the one that
-    follows most.
+    `SHARING_EXPONENT`. Of all choices that take the layers with most energy for each scalar first,
+    the one that follows most.
 
     Args:
         layers: that may keep plain weights.
         spare: scalars for all of them.
-        energy: squared length of each layer's gradient; empty where nothing is known.
+        energy: squared length of each layer's gradient, or what stands for it: a gradient is a
+            sum over the places where a weight is used. Empty where nothing is known.
     """
     if not energy:
         return set()

@@ -160,8 +160,10 @@ class SuperWeights(Method):
         """
         is_stacked = any(group.recipe == "stack" for group in groups)
         name = HYBRID if is_stacked else spec.name
-        known = find(name).Options.model_fields
-        return MethodSpec(name=name, **{k: v for k, v in spec.options.items() if k in known})
+        method = find(name)
+        known = {k: v for k, v in spec.options.items() if k in method.Options.model_fields}
+        renamed = MethodSpec(name=name, **known)
+        return renamed if name == spec.name else method.formerly(renamed, groups)
 
     def idle(self, options: SuperWeightsOptions, groups: Sequence[Group]) -> Mapping[str, str]:
         """Return the options that equal blocks have no use for, and why."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from npas import arch, methods, registry
 from npas.arch.layers import Layer, LayerTable
+from npas.arch.uses import counted
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
 from npas.planning import file_budget, inputs, sizes
 from npas.planning.inputs import Budget, Limits, Planned, Search
@@ -299,6 +300,8 @@ def _allocate(asked: PlanningProblem, evidence: Evidence | None, stage: Stage) -
     table = problem.free(networks)
     if evidence is not None:
         _check(evidence, problem, table, networks)
+    if problem.method.counts_uses(problem.options):
+        table = counted(table, networks)
     allocation = problem.method.allocate(
         table, limit, problem.options, evidence=evidence, stage=stage
     )

@@ -2,7 +2,9 @@
 
 import npas
 import pytest
-from npas import methods
+from npas import arch, methods
+from npas.arch.costs import costs
+from torch import nn
 
 METHOD = "block_mix"
 
@@ -43,6 +45,50 @@ def test_options_that_have_no_say_are_warned_of(options, name):
 
 def test_bins_by_layers_have_a_say_without_a_search_alone():
     with pytest.warns(UserWarning, match="option bin_by of block_mix does nothing"):
-        plan_of(0.1, bin_by="layers")
-    by_layers = plan_of(0.1, search=False, bin_by="layers", bins=12)
+        plan_of(0.1, search=True, bin_by="layers")
+    by_layers = plan_of(0.1, bin_by="layers", bins=12)
     assert len(by_layers.groups) > len(plan_of(0.1).groups)
+
+
+def macs_of(network):
+    """Return multiply-adds for each scalar, by layer."""
+    (spec,) = npas.plan(network).networks
+    rows = costs(spec.architecture)
+    sizes = {layer.name: layer.size for layer in arch.layer_table((spec,)).layers}
+    found = {name: row.macs for row in rows for name in row.holds if name in sizes}
+    return {name: found[name] / sizes[name] for name in sizes}
+
+
+@pytest.mark.parametrize(
+    "network", ["wrn-16-2", "densenet-22-12", "torchvision:mobilenet_v2", "vit-4-48-2"]
+)
+def test_layers_that_are_used_most_keep_plain_weights(network):
+    uses = macs_of(network)
+    plan = plan_of(0.5, network)
+    plain = {layer.layer for layer in plan.private} - {
+        layer.name for layer in arch.planned_layers(plan) if layer.role in ("classifier", "stem")
+    }
+    blocks = {
+        slot.layer for group in plan.groups if group.recipe == "stack" for slot in group.slots
+    }
+    assert plain
+    assert min(uses[name] for name in plain) >= max((uses[name] for name in blocks), default=0)
+    without = plan_of(0.5, network, keep_plain=False)
+    assert len(without.private) < len(plan.private)
+
+
+def test_a_network_that_cannot_be_counted_shares_all_the_same():
+    module = nn.Sequential(*(nn.Linear(64, 64) for _ in range(6)))
+    plan = npas.plan(module, budget={"fraction": 0.3}, method=METHOD)
+    assert plan == npas.plan(module, budget={"fraction": 0.3}, method=METHOD)
+    assert plan.groups
+
+
+@pytest.mark.parametrize("options", [{}, {"search": False}, {"bins": 2}])
+def test_plans_of_version_1_were_made_with_a_search_or_by_depth(options):
+    spec = npas.spec.MethodSpec(name=METHOD, **options)
+    found = methods.find(METHOD).formerly(spec, ())
+    if options.get("search", True):
+        assert found.options == {"search": True, **options}
+    else:
+        assert found.options == {"search": False, "bins": 4, "keep_plain": False}

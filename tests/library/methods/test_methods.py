@@ -67,7 +67,7 @@ def test_every_method_offers_what_the_protocol_says():
 @pytest.mark.parametrize("name", ["superweights", "block_mix"])
 def test_search_is_as_long_as_the_options_say(name, options, epochs, wanted):
     method = methods.find(name)
-    checked = method.Options.model_validate(options)
+    checked = method.Options.model_validate({"search": True, **options})
     assert method.search_epochs(checked, epochs=epochs) == wanted
 
 

@@ -39,7 +39,7 @@ def shared(plan):
 
 
 def test_blocks_have_no_borders_where_layers_can_be_cut_evenly():
-    bank = plan_of(0.5, search=False, bins=1).groups[0].banks[0]
+    bank = plan_of(0.5, keep_plain=False).groups[0].banks[0]
     # 16 divides all sides of the body: 73 blocks hold its weights and nothing else.
     assert bank.shape == (16, 16, 3, 3)
     assert bank.templates / bank.rows > 0.45
@@ -54,18 +54,18 @@ def test_most_of_a_budget_are_templates_and_plain_weights(network, fraction):
 
 
 def test_layers_of_the_largest_gradients_for_their_size_keep_plain_weights():
-    blind = plan_of(0.25)
+    blind = plan_of(0.25, search=True)
     small, large = "stages.0.1.conv1.weight", "stages.2.1.conv1.weight"
     assert {small, large} <= shared(blind)
     # The large layer has more energy in all, but less for each of its scalars.
     evidence = measured(blind, {small: 50.0, large: 4.0})
-    assert shared(plan_of(0.25, evidence=evidence)) == shared(blind) - {small}
-    assert shared(plan_of(0.25, evidence=evidence, keep_plain=False)) == shared(blind)
-    assert shared(plan_of(0.25, evidence=measured(blind, {}))) == shared(blind)
-    assert shared(plan_of(0.25, evidence=measured(blind))) == shared(blind)
+    assert shared(plan_of(0.25, search=True, evidence=evidence)) == shared(blind) - {small}
+    assert shared(plan_of(0.25, search=True, evidence=evidence, keep_plain=False)) == shared(blind)
+    assert shared(plan_of(0.25, search=True, evidence=measured(blind, {}))) == shared(blind)
+    assert shared(plan_of(0.25, search=True, evidence=measured(blind))) == shared(blind)
 
 
 def test_a_layer_that_does_not_fit_shares_whatever_its_gradient():
-    blind = plan_of(0.1)
+    blind = plan_of(0.1, search=True)
     evidence = measured(blind, {"stages.2.1.conv1.weight": 1e6})
-    assert shared(plan_of(0.1, evidence=evidence)) == shared(blind)
+    assert shared(plan_of(0.1, search=True, evidence=evidence)) == shared(blind)
