@@ -9,7 +9,7 @@ from typing import Any
 import npas
 from npas import arch, methods
 from npas.plans import Plan
-from npas.spec import DatasetSpec, JobSpec, MethodSpec, PlanRequest, TrainingSpec
+from npas.spec import DatasetSpec, JobSpec, MethodSpec, TrainingSpec
 
 SMALL = TrainingSpec(
     epochs=10,
@@ -57,6 +57,7 @@ class Arm:
             "": nothing does.
         is_race: only the race is run: the job after it is the chosen arm's, to the byte.
         training: what it does otherwise than the schedule of all arms.
+        rate: times the schedule's learning rate, of all parameters.
         scale: of the network's channels; the budget stays that of the setting's network.
     """
 
@@ -66,6 +67,7 @@ class Arm:
     evidence: str = ""
     is_race: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
+    rate: float = 1.0
     scale: float = 1.0
 
 
@@ -82,39 +84,42 @@ ARMS: dict[str, Arm] = {
     ),
     "ssn": Arm(title="SSN, learned groups", method={"name": "ssn", "groups": "learned"}),
     "superweights": Arm(title="SuperWeights", method="superweights"),
-    "block_mix": Arm(title="block mix, by gradients", method="block_mix"),
+    "block_mix": Arm(
+        title="block mix, by gradients", method={"name": "block_mix", "search": True}
+    ),
+    "block_mix-uses": Arm(title="block mix", method="block_mix"),
     "block_mix-depth": Arm(
         title="block mix, by depth",
-        method={"name": "block_mix", "search": False},
+        method={"name": "block_mix", "search": False, "bins": 4, "keep_plain": False},
         of="block_mix",
     ),
     "block_mix-random": Arm(
         title="block mix, random groups",
-        method={"name": "block_mix", "bins": 1},
+        method={"name": "block_mix", "search": True, "bins": 1},
         of="block_mix",
         evidence="lots",
     ),
     "block_mix-positions": Arm(
         title="block mix, plain where a weight is used most",
-        method="block_mix",
+        method={"name": "block_mix", "search": True},
         of="block_mix",
         evidence="positions",
     ),
     "block_mix-residual": Arm(
         title="block mix, plain where the bank cannot follow",
-        method="block_mix",
+        method={"name": "block_mix", "search": True},
         of="block_mix",
         evidence="residual",
     ),
     "block_mix-regrouped": Arm(
         title="block mix, regrouped in training",
-        method="block_mix",
+        method={"name": "block_mix", "search": True},
         of="block_mix",
         evidence="regrouped",
     ),
     "block_mix-mutated": Arm(
         title="block mix, regrouped by lot",
-        method="block_mix",
+        method={"name": "block_mix", "search": True},
         of="block_mix",
         evidence="mutated",
     ),
@@ -151,10 +156,29 @@ ARMS |= {
     )
     for name in ("block_mix-depth", "random", "random-private", "soft_sharing", "ssn", "uniform")
 }
+BANK_RATE, RATE = 2.0, 2.0
+ARMS |= {
+    f"{name}-rate2": replace(
+        ARMS[name],
+        title=f"{ARMS[name].title}, banks at twice the rate",
+        of=name,
+        training={"bank_rate": BANK_RATE},
+    )
+    for name in ("block_mix-positions", "random", "soft_sharing", "ssn", "superweights", "uniform")
+}
+ARMS |= {
+    f"{name}-all2": replace(
+        ARMS[name], title=f"{ARMS[name].title}, all at twice the rate", of=name, rate=RATE
+    )
+    for name in ("block_mix-positions", "dense", "narrow", "random")
+}
 DENSE = "dense"
 """The arm without a budget."""
-DEFAULT = PlanRequest.model_fields["method"].get_default(call_default_factory=True).name
+DEFAULT = "block_mix-uses"
 """The arm of what a request gets that names no method."""
+
+SEARCHED = "block_mix"
+"""The arm of what such a request got before (docs/decisions/0049)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -243,11 +267,17 @@ def job(setting: Setting, cell: Cell, data_folder: Path | None = None) -> JobSpe
             "budget": budget,
             "method": method,
             "dataset": setting.dataset,
-            "training": {**setting.training.model_dump(), **ARMS[cell.arm].training},
+            "training": _training(setting, ARMS[cell.arm]),
             "seed": cell.seed,
             "explain": 0,
         }
     )
+
+
+def _training(setting: Setting, arm: Arm) -> dict[str, Any]:
+    known = setting.training.model_dump()
+    rate = arm.rate * setting.training.learning_rate
+    return {**known, "learning_rate": rate, **arm.training}
 
 
 def plan_digest(plan: Plan) -> str:

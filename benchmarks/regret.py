@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.arms import ARMS, DEFAULT, DENSE
+from benchmarks.arms import ARMS, DEFAULT, DENSE, SEARCHED
 from benchmarks.scores import Score, Stored, score
 from benchmarks.suite import SUITES, SuiteCell, setting_of
 from benchmarks.timing import table
@@ -87,8 +87,9 @@ class Results:
         return score(leads)
 
 
-def summary(results: Results, against: str = DEFAULT) -> str:
-    """Return the table of all arms: cells, mean regret, mean rank, what `against` is ahead by."""
+def summary(results: Results) -> str:
+    """Return the table of all arms: cells, mean regret and rank, what the default is ahead by."""
+    against = DEFAULT if DEFAULT in results.arms else SEARCHED
     rows = []
     for arm in results.arms:
         regrets, ranks = list(results.regrets(arm).values()), results.ranks(arm)

@@ -84,13 +84,14 @@ def write(path: Path, content: Record) -> None:
 
 
 def _about(setting: Setting, cell: Cell, data: Path | None) -> Record:
-    changes = ARMS[cell.arm].training
+    arm = ARMS[cell.arm]
+    changes = {**arm.training, **({"rate": arm.rate} if arm.rate != 1 else {})}
     return {
         "arm": cell.arm,
         "fraction": cell.budget,
         "seed": cell.seed,
         "method": job(setting, cell, data).method.model_dump(mode="json"),
-        **({"training": dict(changes)} if changes else {}),
+        **({"training": changes} if changes else {}),
     }
 
 

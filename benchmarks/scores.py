@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arms import ARMS, DEFAULT, DENSE
+from benchmarks.arms import ARMS, DEFAULT, DENSE, SEARCHED
 from benchmarks.timing import table
 
 Record = dict[str, Any]
@@ -246,8 +246,9 @@ def section(stored: Stored, picture: str) -> str:
     dense = next((r["dense"] for r in stored.records), 0)
     versions = sorted({r["versions"]["torch"] for r in stored.records if r.get("versions")})
     races = [arm for arm in stored.arms if ARMS[arm].is_race]
-    others = [arm for arm in stored.arms if arm not in (DEFAULT, DENSE, *races)]
-    lead = differences(stored, DEFAULT, [*others, DENSE])
+    first = DEFAULT if DEFAULT in stored.arms else SEARCHED
+    others = [arm for arm in stored.arms if arm not in (first, DENSE, *races)]
+    lead = differences(stored, first, [*others, DENSE])
     ssn = [arm for arm in stored.arms if ARMS[arm].of == "ssn"]
     parts = [
         f"### {about['architecture']} on {data['name']}",

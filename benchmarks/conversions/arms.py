@@ -9,9 +9,9 @@ from npas.spec.start import Fit
 
 from benchmarks.conversions.settings import ConversionSetting
 
-METHOD = {"name": "block_mix", "search": False}
-"""How the arms share, but for those of another method: what a request gets that names none, with
-groups by depth, so that nothing is searched and all epochs are epochs of the training."""
+METHOD = {"name": "block_mix", "search": False, "bins": 4, "keep_plain": False}
+"""How the arms share, but for those of another method: the default method with groups by depth, so
+that nothing is searched and all epochs are epochs of the training."""
 
 HEALING = {"learning_rate": 0.05}
 """Half of the rate that the network was trained with: the best of 0.1, 0.05 and 0.02 on a
