@@ -170,7 +170,7 @@ ARMS |= {
     f"{name}-all2": replace(
         ARMS[name], title=f"{ARMS[name].title}, all at twice the rate", of=name, rate=RATE
     )
-    for name in ("block_mix-positions", "dense", "narrow", "random")
+    for name in ("block_mix-positions", "narrow", "random")
 }
 DENSE = "dense"
 """The arm without a budget."""

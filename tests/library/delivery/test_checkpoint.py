@@ -313,7 +313,7 @@ def test_load_with_a_tensor_missing_or_left_over_is_refused(saved, tmp_path):
     for wrong in (fewer, other, ints, tensors | {"more": torch.zeros(1)}):
         checkpoint.write_unchecked(wrong, note, tmp_path / "model")
         with pytest.raises(
-            CheckpointError, match=r"lacks tensors|scalars, the plan|not torch|is \(575,\), not"
+            CheckpointError, match=r"lacks tensors|scalars, the plan|not torch|is \(\d+,\), not"
         ):
             npas.load(tmp_path / "model")
 
