@@ -181,6 +181,11 @@ SEARCHED = "block_mix"
 """The arm of what such a request got before (docs/decisions/0049)."""
 
 
+def as_measured(name: str) -> MethodSpec:
+    """Return a method as stored runs of other benchmarks had it: block mix searched then."""
+    return MethodSpec.model_validate(ARMS[SEARCHED].method if name == SEARCHED else name)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
     """What all arms have in common.

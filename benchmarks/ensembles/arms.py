@@ -8,9 +8,10 @@ import npas
 import torch
 from npas import seeds
 from npas.data import Facts
-from npas.spec import BudgetSpec, JobSpec, MethodSpec
+from npas.spec import BudgetSpec, JobSpec
 from torch import nn
 
+from benchmarks.arms import as_measured
 from benchmarks.ensembles.settings import Configuration, Setting
 from benchmarks.peers.batch_ensemble import BatchEnsemble
 from benchmarks.peers.early_exit import EarlyExit
@@ -90,7 +91,7 @@ def shared_job(setting: Setting, configuration: Configuration, method: str, seed
     return JobSpec(
         networks=configuration.networks,
         budget=BudgetSpec(fraction=configuration.fraction),
-        method=MethodSpec(name=method),
+        method=as_measured(method),
         dataset=setting.dataset,
         training=setting.training,
         seed=seed,
@@ -113,7 +114,7 @@ def jobs(setting: Setting, cell: Cell) -> dict[str, JobSpec]:
         each.name: JobSpec(
             networks=(each,),
             budget=BudgetSpec(fraction=fraction),
-            method=MethodSpec(name=arm.method),
+            method=as_measured(arm.method),
             dataset=setting.dataset,
             training=setting.training,
             seed=1000 * number + cell.seed,

@@ -12,8 +12,9 @@ from npas.errors import InfeasibleBudgetError
 from npas.planning.joining import joined
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
-from npas.spec import BudgetSpec, JobSpec, MethodSpec, NetworkSpec, StartSpec
+from npas.spec import BudgetSpec, JobSpec, NetworkSpec, StartSpec
 
+from benchmarks.arms import as_measured
 from benchmarks.joins.settings import JoinSetting
 
 Kind = Literal["pair", "together", "joined", "longer", "unfrozen", "alone"]
@@ -156,7 +157,7 @@ def _request(
     return JobSpec(
         networks=tuple(networks),
         budget=BudgetSpec(parameters=budget),
-        method=MethodSpec(name=method),
+        method=as_measured(method),
         dataset=setting.dataset,
         training=setting.training,
         seed=seed,

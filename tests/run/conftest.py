@@ -59,7 +59,7 @@ def make_spec() -> MakeSpec:
         request = {
             "architecture": "resnet-8",
             "budget": {"fraction": 0.6},
-            "method": {"name": "block_mix", "search_epochs": 2},
+            "method": {"name": "block_mix", "search": True, "search_epochs": 2},
             "dataset": {"name": "digits", "train_images": 150, "test_images": 60},
             "training": {"epochs": 4, "batch_size": 32},
         }

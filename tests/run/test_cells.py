@@ -26,7 +26,7 @@ def make_cells(make_spec: MakeSpec) -> MakeSpec:
             **{
                 "architecture": "grid-cnn-3-8",
                 "dataset": {"name": "shortest-path:1", "train_images": 120, "test_images": 40},
-                "method": {"name": "block_mix", "search_epochs": 1},
+                "method": {"name": "block_mix", "search": True, "search_epochs": 1},
                 "training": TRAINING,
             }
             | changes

@@ -46,7 +46,7 @@ EACH: list[dict[str, Any]] = [
     {"test_size": 12},
 ]
 METHODS: list[dict[str, Any]] = [
-    {"method": {"name": "block_mix", "search_epochs": 1}},
+    {"method": {"name": "block_mix", "search": True, "search_epochs": 1}},
     {"method": {"name": "superweights", "coefficients": "joined", "unshare_epoch": 1}},
     {"method": {"name": "ssn", "search_epochs": 1}},
     {"method": "random"},

@@ -18,7 +18,7 @@ from npas.spec import JobSpec
 REQUEST = {
     "architecture": "resnet-8",
     "budget": {"fraction": 0.6},
-    "method": {"name": "block_mix", "search_epochs": 1},
+    "method": {"name": "block_mix", "search": True, "search_epochs": 1},
     "dataset": {"name": "digits", "train_images": 150, "test_images": 60},
     "training": {"epochs": 2, "batch_size": 32},
 }

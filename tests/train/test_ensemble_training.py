@@ -45,7 +45,10 @@ OPTIONS: list[dict[str, Any]] = [
 @functools.cache
 def plan_by(method: str) -> Plan:
     """Return a plan; by superweights, a network may read none of some banks of a group."""
-    return npas.plan(PlanRequest.model_validate({**REQUEST, "method": method}))
+    options = {"keep_plain": False} if method == "block_mix" else {}
+    return npas.plan(
+        PlanRequest.model_validate({**REQUEST, "method": {"name": method, **options}})
+    )
 
 
 MakeTrainer = Callable[..., Trainer]

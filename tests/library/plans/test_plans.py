@@ -43,7 +43,9 @@ def test_plan_comes_back_byte_for_byte(method, fraction):
     again = Plan.from_json(plan.to_json())
     assert again == plan
     assert again.to_json() == plan.to_json()
-    assert json.loads(plan.to_json())["version"] == (2 if method == "superweights" else 1)
+    assert json.loads(plan.to_json())["version"] == (
+        2 if method in ("superweights", "block_mix") else 1
+    )
 
 
 def paths(value, path=()):

@@ -28,6 +28,9 @@ _MOST_TRIES = 10
 _APART = 1.03
 """How much finer some tensors are tried where the coder jumps: equal grids jump together."""
 
+_NEAR = 1.002
+"""How much coarser all tensors are tried, again and again, where that did not help."""
+
 
 ROW_BYTES = 8
 """Of a weight's row in the table, coded; a guess."""
@@ -172,6 +175,7 @@ def fitted(
         )
     if not tries.is_filled(LEAST_SHARE) and low > sizes.range()[0]:
         _search_between(tries, sizes.grid(low / _APART), sizes.grid(high))
+        _search_near(sizes, tries, high)
     size, found, content = tries.best
     why = ""
     if not tries.is_filled(LEAST_SHARE):
@@ -232,6 +236,14 @@ def _search_between(tries: _Tries, fine: Grid, coarse: Grid) -> None:
         tries.size(replace(coarse, steps=steps))
         if tries.is_filled(LEAST_SHARE):
             return
+
+
+def _search_near(sizes: Sizes, tries: _Tries, factor: float) -> None:
+    """Try factors a little larger than one that nearly fits: sizes jump both ways there."""
+    for turn in range(1, _MOST_TRIES + 1):
+        if tries.is_filled(LEAST_SHARE):
+            return
+        tries.size(sizes.grid(factor * _NEAR**turn))
 
 
 def _entropy(weights: Tensor, step: float) -> float:
