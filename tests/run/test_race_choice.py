@@ -6,6 +6,7 @@ from typing import Any
 
 import npas.data
 import pytest
+from npas.delivery.race_report import RaceReport
 from npas.jobs.bracket import Bracket, Trial, affordable
 from npas.jobs.race_account import report, why
 from npas.methods import Contest
@@ -107,6 +108,23 @@ def test_reference_stays_in_every_round_though_it_is_behind(make_spec: MakeSpec)
     _raced(race, _trial(0), *(_trial(c, lead=c / 10) for c in (1, 2, 3)))
 
     assert race.ranking(3) == [0, 3, 2, 1]
+
+
+def test_trainings_that_were_compared_with_another_are_done_again(make_spec: MakeSpec) -> None:
+    """As where another release has another default."""
+    race = _raced(bracket_of(make_spec, ["uniform", "narrow"]), _trial(0), _trial(1, lead=0.1))
+    facts = RaceReport.model_validate({**report(race, "one"), "discarded": 3})
+    same, other = (
+        bracket_of(make_spec, names) for names in (["uniform", "narrow"], ["narrow", "uniform"])
+    )
+
+    same.restore(facts)
+    other.restore(facts)
+
+    assert same.trials == race.trials
+    assert same.discarded == 3
+    assert other.trials == {}
+    assert other.discarded == 3 + 5 + 5
 
 
 def test_methods_that_are_known_to_be_behind_are_not_tried(

@@ -41,6 +41,16 @@ def test_two_beliefs_are_as_one_of_both():
     assert (total.lead, total.error) == pytest.approx((0.3, 0.5))
 
 
+@given(BELIEF, BELIEF, st.floats(0, 1))
+def test_both_beliefs_count_and_leave_less_doubt_than_either(one, other, more):
+    both = one.and_also(other)
+    low, high = sorted((one.lead, other.lead))
+    assert low - 1e-9 <= both.lead <= high + 1e-9
+    assert both.error < min(one.error, other.error) * (1 + 1e-9)
+    higher = Belief(lead=one.lead + more, error=one.error).and_also(other)
+    assert higher.lead >= both.lead - 1e-9
+
+
 def test_one_length_says_its_own_lead_and_less_surely_the_shorter_it_is():
     found = extrapolated([Measured(epochs=10, lead=0.3, error=0.05)], whole=100, noise=NOISE)
     assert found.lead == pytest.approx(0.3)
