@@ -65,7 +65,8 @@ def _cells(folders: Iterable[Path]) -> Iterator[tuple[KnownCell, Losses]]:
 
 def _is_of_a_request(name: str) -> bool:
     arm = ARMS[name]
-    return name != DENSE and not (arm.evidence or arm.is_race or arm.training)
+    is_changed = arm.evidence or arm.is_race or arm.training or arm.rate != 1
+    return name != DENSE and not is_changed
 
 
 def _cell(stored: Stored, budget: float, losses: Losses, sized: list[Sized]) -> KnownCell:

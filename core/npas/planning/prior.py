@@ -13,7 +13,8 @@ Models", 2000). The Student distribution that this gives is taken as a normal on
 import functools
 import json
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,9 @@ KNOWN = Path(__file__).with_name("known_losses.json")
 
 OTHER_FAMILY = 0.5
 """What a cell of another family of networks counts."""
+
+OTHER_OPTIONS = 0.5
+"""What a cell counts where the method was tried with other options alone."""
 
 MEAN_COUNTS = 0.5
 """Cells that "no better than the reference" counts as."""
@@ -201,31 +205,47 @@ def _of_size(rival: Rival, reference: Rival, place: Place) -> Belief | None:
     return Belief(lead=slope.lead * doublings, error=slope.error * abs(least))
 
 
-Leads = Sequence[tuple[KnownCell, float]]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Lead:
+    """A lead in a cell, and what it counts beside the place of the cell."""
+
+    cell: KnownCell
+    lead: float
+    counts: float = 1.0
 
 
-def _method_leads(method: str, other: str) -> Leads:
-    """Return the leads of one method over another, where both were tried."""
-    return [
-        (cell, cell.losses[other] - cell.losses[method])
-        for cell in known_losses().cells
-        if method in cell.losses and other in cell.losses
-    ]
+def _loss(cell: KnownCell, method: str) -> tuple[float, float] | None:
+    """Return what a method came to in a cell, and what that counts; None where it was not tried.
+
+    Where it was tried with other options alone, it is their mean.
+    """
+    if method in cell.losses:
+        return cell.losses[method], 1.0
+    bare = method.partition(" ")[0]
+    alike = [loss for name, loss in cell.losses.items() if name.partition(" ")[0] == bare]
+    return (statistics.fmean(alike), OTHER_OPTIONS) if alike else None
 
 
-def _size_leads() -> Leads:
-    """Return the leads of larger networks over the cell's, for each doubling of multiply-adds."""
-    return [
-        (cell, (cell.losses[each.method] - each.loss) / each.doublings)
-        for cell in known_losses().cells
-        for each in cell.sized
-        if each.method in cell.losses
-    ]
+def _method_leads(method: str, other: str) -> Iterator[_Lead]:
+    """Yield the leads of one method over another, where both were tried."""
+    for cell in known_losses().cells:
+        mine, theirs = _loss(cell, method), _loss(cell, other)
+        if mine is not None and theirs is not None:
+            yield _Lead(cell=cell, lead=theirs[0] - mine[0], counts=mine[1] * theirs[1])
 
 
-def _like(place: Place, leads: Leads) -> Belief:
+def _size_leads() -> Iterator[_Lead]:
+    """Yield the leads of larger networks over the cell's, for each doubling of multiply-adds."""
+    for cell in known_losses().cells:
+        for each in cell.sized:
+            if each.method in cell.losses:
+                gain = cell.losses[each.method] - each.loss
+                yield _Lead(cell=cell, lead=gain / each.doublings)
+
+
+def _like(place: Place, leads: Iterable[_Lead]) -> Belief:
     """Return what leads elsewhere say of one here: the predictive distribution of a new cell."""
-    weighted = [(place.weight(cell), lead) for cell, lead in leads]
+    weighted = [(each.counts * place.weight(each.cell), each.lead) for each in leads]
     count = sum(weight for weight, _ in weighted)
     mean = sum(weight * lead for weight, lead in weighted) / count if count else 0.0
     squares = sum(weight * (lead - mean) ** 2 for weight, lead in weighted)

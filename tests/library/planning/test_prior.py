@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from npas import registry
 from npas.planning import prior
 from npas.planning.prior import (
     KnownCell,
@@ -123,6 +124,19 @@ def test_reference_always_races_and_hopeless_ones_never(known):
     assert racing(rivals("random", "uniform", "ssn"), HERE) == [0, 1, 2]
 
 
+def test_method_of_other_options_counts_less_than_the_method_itself(known):
+    with_options = 'random {"private": ["stem"]}'
+    one = cell(0.0)
+    losses = {"uniform": 1.0, with_options: 0.9}
+    known(*[one.model_copy(update={"losses": losses})] * 4)
+    (alike,) = of("uniform", "random")
+    known(*[one.model_copy(update={"losses": losses | {"random": 0.9}})] * 4)
+    (itself,) = of("uniform", "random")
+    assert 0 < alike.lead < itself.lead
+    assert alike.lead == pytest.approx(0.1 * 2 / 2.5)
+    assert alike.error > itself.error
+
+
 def test_name_leaves_out_what_is_by_default():
     assert name_of(MethodSpec(name="ssn")) == "ssn"
     assert name_of(MethodSpec.model_validate({"name": "ssn", "groups": "learned"})) == "ssn"
@@ -145,8 +159,10 @@ def test_place_is_of_the_networks_that_were_asked_for():
 
 def test_what_comes_along_knows_methods_by_names_that_requests_have():
     known = known_losses()
+    names = {name.partition(" ")[0] for cell in known.cells for name in cell.losses}
+    assert names < set(registry.names("npas.methods"))
     default = PlanRequest.model_fields["method"].get_default(call_default_factory=True)
-    assert all(name_of(default) in cell.losses for cell in known.cells if cell.epochs == 8)
+    assert default.name in names
     assert 0 < known.noise < 0.1
     assert 0 < known.spread < 0.1
     for family in ("wrn", "vit", "text-encoder"):
