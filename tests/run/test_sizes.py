@@ -31,7 +31,7 @@ def spec(make_spec):
     return make_spec(
         architecture=NETWORK,
         budget={"fraction": 0.5},
-        method={"name": "block_mix", "search_epochs": 1},
+        method={"name": "block_mix", "search": True, "search_epochs": 1},
         search={"scale": True},
         limits={"macs": MACS - 1},
         training={"epochs": 2, "batch_size": 32},
