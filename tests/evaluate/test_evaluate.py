@@ -55,6 +55,9 @@ def test_evaluate_agrees_with_a_count_by_hand(networks: int) -> None:
     expected = by_hand(mean.numpy(), labels.numpy())
     assert (result.score, result.top5, result.nll, result.ece) == pytest.approx(expected, rel=1e-9)
     assert result.images == 200
+    each = -mean[torch.arange(200), labels].log().numpy()
+    assert result.losses is not None
+    assert result.losses.numpy() == pytest.approx(each, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -151,7 +154,10 @@ def test_cells_agree_with_a_count_by_hand(networks: int) -> None:
     assert result.metric == "f1"
     assert (result.precision, result.recall) == pytest.approx((precision, recall), rel=1e-12)
     assert result.score == pytest.approx(2 * precision * recall / (precision + recall), rel=1e-12)
-    assert result.nll == pytest.approx(-np.log(np.where(wanted, yes, 1 - yes)).mean(), rel=1e-6)
+    nll = -np.log(np.where(wanted, yes, 1 - yes))
+    assert result.nll == pytest.approx(nll.mean(), rel=1e-6)
+    assert result.losses is not None
+    assert result.losses.numpy() == pytest.approx(nll.mean(axis=(1, 2)), rel=1e-5)
     assert result.top5 is None
     assert result.images == 20
 

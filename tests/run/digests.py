@@ -26,6 +26,9 @@ TIMES = ("seconds", "seconds_share", "versions")
 SAID_LATER = ("macro_f1", "confusion", "ensemble", "allocation")
 """Of a report: what the release that the digests are of did not say."""
 
+STORED = ("why", "prior", "posterior")
+"""Of a race: what changes with each run that is stored, see `benchmarks.known_losses`."""
+
 DIGITS = {"name": "digits", "train_images": 64, "test_images": 20}
 GRIDS = {"name": "shortest_path", "train_images": 64, "test_images": 20}
 SHORT = {"epochs": 2, "batch_size": 32, "learning_rate": 0.02}
@@ -95,9 +98,9 @@ def digests(request):
 
 
 def timeless(report):
-    """Return a report without what tells time, and as the first release said it."""
+    """Return a report without what tells time or changes, and as the first release said it."""
     if isinstance(report, dict):
-        left_out = (*TIMES, *SAID_LATER)
+        left_out = (*TIMES, *SAID_LATER, *STORED)
         return {key: timeless(value) for key, value in report.items() if key not in left_out}
     return [timeless(each) for each in report] if isinstance(report, list) else report
 

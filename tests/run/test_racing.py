@@ -7,7 +7,7 @@ from typing import Any
 import npas
 import npas.data
 import pytest
-from npas import registry
+from npas import registry, train
 from npas.delivery.race_report import TrialReport
 from npas.errors import (
     CheckpointError,
@@ -18,10 +18,12 @@ from npas.errors import (
     UnknownNameError,
 )
 from npas.jobs import bracket
-from npas.jobs.bracket import Bracket, Trial, called, entered, rungs
+from npas.jobs.bracket import Trial, rungs
+from npas.jobs.candidates import called, entered
 from npas.jobs.clock import Clock
 from npas.methods import Contest
 from npas.planning.problem import PlanningProblem
+from npas.planning.verdict import Z
 from npas.run import run
 from npas.spec import BudgetSpec, DistillationSpec, JobSpec, MethodSpec
 from npas.train import saved
@@ -29,7 +31,7 @@ from npas.train import saved
 MakeSpec = Callable[..., JobSpec]
 
 RULES = Contest(methods=(), eta=2, growth=3, share=0.3, held_out=0.2)
-RACED = ["soft_sharing", "block_mix"]
+RACED = ["block_mix", "soft_sharing"]
 FREE = ["dense", "narrow"]
 
 
@@ -96,6 +98,7 @@ def test_entered_are_the_methods_that_fit_each_plan_once(
 def test_auto_races_all_methods_but_itself(make_spec: MakeSpec) -> None:
     contest = contest_of(problem_of(make_spec(method="auto")))
 
+    assert contest.methods[0].name == "block_mix"  # the default, whatever comes before it
     names = {method.name for method in contest.methods}
     assert names == set(registry.names("npas.methods")) - {"auto", "superweights"}
     spec = make_spec(method={"name": "auto", "methods": ["superweights"]})
@@ -157,16 +160,23 @@ def test_race_is_over_the_winner_is_trained_and_the_report_says_why(
     assert [each["method"] for each in race["candidates"]] == RACED
     assert all(each["parameters"] <= outcome.plan.ledger.budget for each in race["candidates"])
     assert list(race["infeasible"]) == ["dense"]
-    losses = {RACED[trial["candidate"]]: trial["nll"] for trial in race["trials"]}
-    winner = min(RACED, key=lambda name: losses[name])
+    first, second = race["trials"]
+    assert [RACED[trial["candidate"]] for trial in (first, second)] == RACED
+    assert first["lead"] is first["lead_error"] is None  # it is what the others are compared with
+    assert second["lead"] == pytest.approx(first["nll"] - second["nll"], abs=1e-5)
+    assert 0 < second["lead_error"] < 1
+    assert race["reference"] == 0
+    reference, other = race["candidates"]
+    assert reference["prior"] is reference["posterior"] is None
+    assert other["posterior"]["error"] < other["prior"]["error"]
+    is_clear = other["posterior"]["lead"] > Z * other["posterior"]["error"]
+    winner = RACED[is_clear]
     assert race["method"] == outcome.report["method"] == outcome.plan.method == winner
-    assert f"{losses[winner]:.3f}" in race["why"]
+    believed = f"{abs(other['posterior']['lead']):.3f} +- {other['posterior']['error']:.3f} nats"
+    assert believed in race["why"]
+    assert f"{second['lead']:+.3f} +- {second['lead_error']:.3f} on held-out" in race["why"]
     assert race["share_of_training"] == 1.0  # two of one epoch, of two epochs
-    assert [event[0] for event in ear.events if event[0] in ("raced", "chosen")] == [
-        "raced",
-        "raced",
-        "chosen",
-    ]
+    _check_events(ear.events, race)
     assert ear.plans[0] == npas.plan(spec)
     assert ear.plans[1].method == winner
     assert ear.fractions == sorted(ear.fractions)
@@ -179,6 +189,16 @@ def test_race_is_over_the_winner_is_trained_and_the_report_says_why(
     )
     model = "model.safetensors"
     assert alone.files[model].read_bytes() == outcome.files[model].read_bytes()
+
+
+def _check_events(events: list[tuple[str, str, Any]], race: dict[str, Any]) -> None:
+    told = [event for event in events if event[0] in ("raced", "chosen")]
+    assert [kind for kind, _, _ in told] == ["raced", "raced", "chosen"]
+    trial = race["trials"][1]
+    assert told[1][2]["lead"] == trial["lead"]
+    assert f"lead {trial['lead']:+.3f} +- {trial['lead_error']:.3f}" in told[1][1]
+    winner = RACED.index(race["method"])
+    assert told[2][2]["posterior"] == race["candidates"][winner]["posterior"]
 
 
 def test_race_goes_on_where_it_was_paused(spec: JobSpec, make_ear: Any, tmp_path: Path) -> None:
@@ -200,7 +220,7 @@ def test_race_goes_on_where_it_was_paused(spec: JobSpec, make_ear: Any, tmp_path
     assert raced == RACED
     model = "model.safetensors"
     assert last.files[model].read_bytes() == whole.files[model].read_bytes()
-    assert last.report["race"]["why"] == whole.report["race"]["why"]
+    assert timeless(last.report["race"]) == timeless(whole.report["race"])
     other = spec.model_copy(update={"seed": 1})
     with pytest.raises(CheckpointError, match="another request"):
         run(other, folder=tmp_path / "other", resume_from=resume, device="cpu")
@@ -217,29 +237,50 @@ def test_finish_in_a_race_delivers_the_best_so_far(
     assert outcome.plan.method == RACED[0]
 
 
-@pytest.mark.parametrize("winner", [0, 1])
-def test_narrower_network_that_wins_is_told_not_to_share(make_spec: MakeSpec, winner: int) -> None:
-    spec = make_spec(
-        method={"name": "auto", "methods": ["narrow", "block_mix"]}, training={"epochs": 1}
+def timeless(race: dict[str, Any]) -> dict[str, Any]:
+    """Return the report of a race without what tells time."""
+    trials = [{**trial, "seconds": 0} for trial in race["trials"]]
+    return {**race, "seconds": 0, "trials": trials}
+
+
+def test_race_that_an_earlier_release_began_is_run_again(
+    spec: JobSpec, make_ear: Any, tmp_path: Path
+) -> None:
+    """Its trainings have losses and no leads, and nothing says what they were compared with."""
+    whole = run(spec, folder=tmp_path / "whole", device="cpu")
+    ear = make_ear("pause", 6)  # in the second of two
+    run(spec, folder=tmp_path / "part", listener=ear, device="cpu")
+    state = train.read(ear.files[-1][0])
+    later = {"lead", "lead_error", "prior", "posterior", "reference", "discarded"}
+    facts = {name: _without(value, later) for name, value in state.facts.items()}
+    old = train.write(
+        train.State(tensors={}, facts={name: facts[name] for name in facts.keys() - later}),
+        tmp_path / "old",
+        step=ear.files[-1][1],
     )
-    problem = problem_of(spec)
-    race = Bracket(problem, contest_of(problem), epochs=1)
+    done = sum(trial["steps"] for trial in facts["trials"])
+    assert done > 0
 
-    race.trials = {(c, 1): _trial(c, nll=1.25 if c == winner else 1.5) for c in (0, 1)}
+    ear = make_ear("pause", 2)  # at the beginning, as if nothing had been done
+    folder = {"folder": tmp_path / "part", "device": "cpu"}
+    run(spec, listener=ear, resume_from=old, **folder)
+    resume, step = ear.files[-1]
+    assert step == done
+    last = run(spec, resume_from=resume, **folder)
 
-    names = ("narrow", "block_mix")
-    reason = (
-        f"{names[winner]} had the lowest loss on held-out training images in the last round of 2 "
-        f"methods, epochs: 1: 1.250, before {names[1 - winner]}, 1.500"
-    )
-    assert race.winner.method.name == names[winner]
-    told = "do not share: a narrower network is better here, and "
-    assert race.why() == (told if winner == 0 else "") + reason
-    assert (race.winner.plan.groups == ()) is (winner == 0)
+    race = last.report["race"]
+    assert race["discarded"] == done
+    assert {**timeless(race), "discarded": 0} == timeless(whole.report["race"])
+    model = "model.safetensors"
+    assert last.files[model].read_bytes() == whole.files[model].read_bytes()
 
 
-def _trial(candidate: int, *, nll: float) -> Trial:
-    return Trial(candidate=candidate, epochs=1, steps=5, nll=nll, score=0.5, seconds=1.0)
+def _without(value: Any, names: set[str]) -> Any:
+    if isinstance(value, list):
+        return [_without(each, names) for each in value]
+    if isinstance(value, dict):
+        return {name: each for name, each in value.items() if name not in names}
+    return value
 
 
 def test_network_that_needs_no_sharing_is_left_as_it_is(

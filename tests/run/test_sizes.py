@@ -1,6 +1,7 @@
 """Sizes of a network race at one budget: who runs, what it costs, and a job that is cut short."""
 
 import json
+from dataclasses import replace
 
 import npas
 import npas.data
@@ -9,9 +10,11 @@ from npas.errors import CheckpointError, InvalidSpecError, PlanError
 from npas.jobs import admission, memory
 from npas.jobs.bracket import Bracket, Trial, affordable, rungs
 from npas.jobs.candidates import entered
+from npas.jobs.race_account import report, why
 from npas.jobs.weighing import weigh
 from npas.methods import default_contest
 from npas.planning.problem import PlanningProblem
+from npas.planning.verdict import MOST_RACED, Z
 from npas.run import run
 from npas.spec import JobSpec, MethodSpec
 from npas.train import saved
@@ -59,11 +62,13 @@ def test_race_of_sizes_trains_the_winner_and_says_what_it_takes(spec, make_ear, 
         assert told == (offer.parameters, offer.dense_parameters, offer.macs)
         assert each["activation_bytes"] == offer.activation_bytes
         assert each["macs"] < MACS
-    losses = {race["candidates"][t["candidate"]]["network"]: t["nll"] for t in race["trials"]}
-    winner = min(losses, key=losses.__getitem__)
+    leads = {place: each["posterior"] for place, each in enumerate(race["candidates"]) if place}
+    clear = [place for place, each in leads.items() if each["lead"] > Z * each["error"]]
+    place = max(clear, key=lambda place: leads[place]["lead"], default=race["reference"])
+    winner = race["candidates"][place]["network"]
     won = offers[winner]
     assert race["network"] == winner == outcome.plan.networks[0].architecture.told
-    assert f"{losses[winner]:.3f}" in race["why"]
+    assert {trial["candidate"] for trial in race["trials"]} == set(range(len(offers)))
     cost = f"{winner} takes {won.macs:,} multiply-adds and {won.activation_bytes:,} bytes"
     assert cost in race["why"]
     assert f"{won.macs / MACS:.2f} and " in race["why"]
@@ -106,10 +111,12 @@ def test_race_of_sizes_goes_on_where_it_was_cut_short(spec, make_ear, tmp_path):
         resume, _ = ear.files[-1]
         assert resume in saved(tmp_path / "part" / "state")
     last = run(spec, folder=tmp_path / "last", resume_from=resume, device="cpu")
-    assert raced == [each["network"] for each in whole.report["race"]["candidates"]]
+    race = whole.report["race"]
+    assert raced == [race["candidates"][each["candidate"]]["network"] for each in race["trials"]]
     assert last.files[MODEL].read_bytes() == whole.files[MODEL].read_bytes()
     assert last.plan == whole.plan
-    assert last.report["race"]["why"] == whole.report["race"]["why"]
+    assert last.report["race"]["why"] == race["why"]
+    assert last.report["race"]["candidates"] == race["candidates"]
     wider = spec.model_copy(update={"limits": None})
     with pytest.raises(CheckpointError, match="another request"):
         run(wider, folder=tmp_path / "other", resume_from=resume, device="cpu")
@@ -178,7 +185,7 @@ def test_methods_race_on_every_size_and_what_sets_widths_once_a_depth(make_spec)
     )
 
 
-@pytest.mark.parametrize(("winner", "told"), [(0, "do not share"), (1, "uniform on wrn-16-1 had")])
+@pytest.mark.parametrize(("winner", "told"), [(0, "do not share"), (1, "uniform on wrn-16-1 st")])
 def test_plain_network_of_another_size_that_wins_is_told_not_to_share(make_spec, winner, told):
     spec = make_spec(
         architecture=NETWORK,
@@ -187,19 +194,39 @@ def test_plain_network_of_another_size_that_wins_is_told_not_to_share(make_spec,
         training={"epochs": 1},
     )
     race = bracket_of(spec)
-    order = [next(i for i, c in enumerate(race.candidates) if c.plan.method == "dense"), 0]
-    for place in range(len(race.candidates)):
-        nll = 1.0 if place == order[winner] else 2.0 + place
-        trial = Trial(candidate=place, epochs=1, steps=5, nll=nll, score=0.5, seconds=1.0)
-        race.trials[place, 1] = trial
-    assert race.why().startswith(told)
+    assert race.candidates[0].told == "uniform on wrn-16-1"
+    best = next(i for i, c in enumerate(race.candidates) if c.plan.method == "dense")
+    for place in race.entrants:
+        lead = 0.5 if (place == best and winner == 0) else -0.5
+        told_lead = {"lead": lead, "lead_error": 0.01} if place else {}
+        trial = Trial(candidate=place, epochs=1, steps=5, nll=2.0, score=0.5, seconds=1.0)
+        race.trials[place, 1] = replace(trial, **told_lead)
+    assert why(race).startswith(told)
     if winner == 0:
         assert (
             "another size of the network is better here, and dense on wrn-16-1 (scale 0.7)"
-            in race.why()
+            in why(race)
         )
     else:
-        assert race.why().endswith("and is the network that was asked for")
+        assert why(race).endswith("and is the network that was asked for")
+
+
+def test_race_of_all_methods_and_sizes_has_few_candidates(make_spec):
+    sizes = {"architecture": NETWORK, "budget": {"fraction": 0.5}, "search": {"scale": True}}
+    spec = make_spec(method="auto", training={"epochs": 20, "batch_size": 32}, **sizes)
+    race = bracket_of(spec)
+    assert len(race.candidates) > 2 * MOST_RACED
+    assert len(race.entrants) == MOST_RACED
+    assert race.entrants[0] == 0
+    assert race.candidates[0].told == f"block_mix on {NETWORK}"
+    macs = [race.candidates[place].cost.macs for place in race.entrants]
+    dear = sorted(macs, reverse=True)
+    spent = sum(length * sum(dear[:size]) for size, length in race.rungs)
+    assert spent <= 0.3 * 20 * sum(macs)
+    assert bracket_of(spec).entrants == race.entrants
+    (stage,) = [each for each in weigh(spec, npas.plan(spec)).stages if each.stage == "race"]
+    images = spec.dataset.train_images - 30
+    assert stage.steps <= 0.3 * 20 * MOST_RACED * -(-images // 32)
 
 
 @pytest.mark.parametrize("epochs", [4, 5, 10, 37, 200, 1000])
@@ -224,7 +251,7 @@ def test_report_says_what_part_of_training_all_the_race_took(spec):
     macs = [each.cost.macs for each in race.candidates]
     trial = Trial(candidate=1, epochs=1, steps=4, nll=1.0, score=0.5, seconds=1.0)
     race.trials[1, 1] = trial
-    told = race.report("a request")
+    told = report(race, "a request")
     assert told["share_of_all"] == round(macs[1] / (2 * sum(macs)), 4)
 
 

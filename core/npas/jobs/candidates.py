@@ -7,8 +7,9 @@ from typing import Any
 from npas import methods
 from npas.arch.costs import RunningCost, running_cost
 from npas.errors import InfeasibleBudgetError, InvalidSpecError
-from npas.methods import Contest, Method
+from npas.methods import Contest
 from npas.planning.planner import fitting_sizes, solve
+from npas.planning.prior import Rival
 from npas.planning.problem import PlanningProblem
 from npas.plans import Plan
 from npas.spec import MethodSpec
@@ -27,6 +28,11 @@ class Candidate:
     method: MethodSpec
     plan: Plan
     cost: RunningCost | None = None
+
+    @property
+    def rival(self) -> Rival:
+        """What matters for what is known of it before the race."""
+        return Rival(method=self.method, macs=None if self.cost is None else self.cost.macs)
 
     @property
     def network(self) -> str:
@@ -102,7 +108,7 @@ def _widest(tried: Sequence[Candidate]) -> list[Candidate]:
     """
     places: dict[object, int] = {}
     for place, each in enumerate(tried):
-        is_own = type(methods.find(each.method.name)).networks_for is not Method.networks_for
+        is_own = methods.sets_networks(each.method.name)
         layers = tuple(layer.layer for layer in each.plan.private)
         key = (called(each.method), layers) if is_own else place
         known = places.setdefault(key, place)

@@ -1,13 +1,16 @@
 """The stage that chooses the method: each candidate of a bracket is trained briefly."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import Tensor
+
 from npas import methods
 from npas.errors import NonFiniteLossError
-from npas.jobs import bracket, identity, resume
+from npas.jobs import identity, race_account, resume
 from npas.jobs.beginning import beginning
 from npas.jobs.bracket import Bracket, Trial
 from npas.jobs.candidates import Candidate, called
@@ -22,6 +25,9 @@ from npas.plans import Plan
 from npas.spec import TrainingSpec
 from npas.train import Command, Row, State, Trainer
 from npas.train.evaluate import evaluate
+
+_REFERENCE = "reference/"
+"""Names the losses of the reference in a resume file, with the epochs of its training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +86,8 @@ def race(context: RunContext, resume_file: ResumeFile | None, *, accepted: Plan 
     ours = Race(context, contest, request=request)
     if not ours.bracket.candidates:
         raise outdated("none of the methods to race fits its budget")
-    if resume_file is not None and resume_file.race is not None:
-        ours.bracket.restore(resume_file.race)
+    if resume_file is not None:
+        ours.restore(resume_file)
     command = ours.run()
     winner = ours.bracket.winner
     is_paused = command is Command.PAUSE
@@ -123,12 +129,21 @@ class Race:
         self._context, self._contest, self._request = context, contest, request
         self.bracket = Bracket(context.problem, contest, epochs=context.spec.training.epochs)
         self._clock = Clock(checkpoint_seconds=context.checkpoint_seconds)
+        self._references: dict[int, Tensor] = {}
+
+    def restore(self, resume_file: ResumeFile) -> None:
+        """Take over the trainings that are done."""
+        assert resume_file.race is not None
+        self.bracket.restore(resume_file.race)
+        for candidate, epochs in self.bracket.trials:
+            if candidate == 0 and _REFERENCE + str(epochs) in resume_file.tensors:
+                self._references[epochs] = resume_file.tensors[_REFERENCE + str(epochs)]
 
     def run(self) -> Command:
         """Race until one is left; FINISH makes do with what is known."""
         listener, ours = self._context.listener, self.bracket
         listener.phase("searching")
-        alive = list(range(len(ours.candidates)))
+        alive = ours.entrants
         for size, epochs in ours.rungs:
             alive = alive[:size]
             for candidate in (c for c in alive if (c, epochs) not in ours.trials):
@@ -145,13 +160,13 @@ class Race:
 
     def report(self) -> dict[str, Any]:
         """Return the race as plain JSON: candidates, trainings, cost, winner and reason."""
-        return self.bracket.report(self._request)
+        return race_account.report(self.bracket, self._request)
 
     def _try(self, candidate: int, epochs: int) -> Command:
         """Train a candidate and compare it; a resume file is written when it is due."""
         started = time.monotonic()
         trainer = self._trainer(self.bracket.candidates[candidate], epochs)
-        nll = score = None
+        nll = score = lead = error = None
         try:
             command = trainer.train(
                 after_step=lambda: self._after_step(trainer), after_epoch=_ignored
@@ -172,6 +187,7 @@ class Race:
             pass  # a network that diverges has lost
         else:
             nll, score = graded.nll, graded.score
+            lead, error = self._lead(candidate, epochs, graded.losses)
         seconds = round(time.monotonic() - started, 3)
         trial = Trial(
             candidate=candidate,
@@ -180,12 +196,28 @@ class Race:
             nll=nll,
             score=score,
             seconds=seconds,
+            lead=lead,
+            lead_error=error,
         )
         self.bracket.trials[candidate, epochs] = trial
         self._tell(trial)
         if self._clock.is_time_to_save(at_an_end=True):
             self._save()
         return Command.CONTINUE
+
+    def _lead(
+        self, candidate: int, epochs: int, losses: Tensor | None
+    ) -> tuple[float, float] | tuple[None, None]:
+        """Return the lead over the reference and its error; the reference's losses are kept."""
+        assert losses is not None
+        if candidate == 0:
+            self._references[epochs] = losses
+            return None, None
+        reference = self._references.get(epochs)
+        if reference is None or len(losses) < 2:  # it diverged, or there is no telling the noise
+            return None, None
+        leads = reference.double() - losses.double()
+        return float(leads.mean()), float(leads.std()) / math.sqrt(len(leads))
 
     def _trainer(self, candidate: Candidate, epochs: int) -> Trainer:
         context, plan = self._context, candidate.plan
@@ -225,11 +257,15 @@ class Race:
         return Command.FINISH if is_over else command
 
     def _tell_winner(self) -> None:
-        self._context.listener.event("chosen", self.bracket.why(), _about(self.bracket.winner))
+        ours = self.bracket
+        believed = ours.believed(ours.best)
+        told = {"posterior": None if believed is None else asdict(believed)}
+        reason = race_account.why(ours)
+        self._context.listener.event("chosen", reason, {**_about(ours.winner), **told})
 
     def _tell(self, trial: Trial) -> None:
         candidate = self.bracket.candidates[trial.candidate]
-        found = "diverged" if trial.nll is None else f"loss {bracket.shown(trial)}"
+        found = "diverged" if trial.nll is None else f"loss {race_account.shown(trial)}"
         self._context.listener.event(
             "raced",
             f"{candidate.told}, epochs: {trial.epochs}: {found}",
@@ -238,8 +274,10 @@ class Race:
 
     def _save(self) -> None:
         about = {"stage": StageName.RACE, "dataset": self._context.dataset.fingerprint}
-        state = State(tensors={}, facts={**about, **self.report()})
-        resume.save(state, self._context, self.bracket.steps)
+        losses = {_REFERENCE + str(epochs): each for epochs, each in self._references.items()}
+        state = State(tensors=losses, facts={**about, **self.report()})
+        # Files are named by steps: a race that does some again must not name a later one lower.
+        resume.save(state, self._context, self.bracket.discarded + self.bracket.steps)
         self._clock.saved()
 
 

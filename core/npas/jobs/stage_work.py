@@ -7,7 +7,7 @@ from npas.data import Facts
 from npas.delivery.deliver import RECALIBRATION_IMAGES
 from npas.delivery.measuring import Images, effort
 from npas.delivery.together import WAYS, num_corrupted
-from npas.jobs.bracket import affordable, rungs
+from npas.jobs.bracket import affordable
 from npas.jobs.context import StageName
 from npas.jobs.distillation import own_epochs
 from npas.jobs.passes import Pass, composing, one_pass, orthogonalising
@@ -15,6 +15,7 @@ from npas.jobs.start import is_joining, trained
 from npas.jobs.workload import EVALUATION, StageWork
 from npas.methods import Contest
 from npas.planning.planner import fitting_sizes, own_minimum
+from npas.planning.prior import Place, Rival, racing
 from npas.planning.problem import PlanningProblem
 from npas.planning.sizes import cost_of
 from npas.plans import Plan
@@ -103,22 +104,30 @@ class StageCounter:
         tried = [size.under(method) for size in sizes for method in contest.methods]
         return [each for each in tried if budget is None or own_minimum(each) <= budget]
 
+    def _raced(self, contest: Contest) -> list[PlanningProblem]:
+        """Return those of the contestants that are not left out for what is known of them."""
+        fitting, is_sized = self._contestants(contest), self._problem.limits is not None
+        if not fitting:
+            return []
+        rivals = [
+            Rival(method=each.asked, macs=cost_of(each).macs if is_sized else None)
+            for each in fitting
+        ]
+        place = Place.of(self._problem, budget=self._plan.ledger.budget)
+        return [fitting[index] for index in racing(rivals, place)]
+
     def _race(self, contest: Contest) -> StageWork:
         """Return the work of a race in which no two candidates make the same plan.
 
         Who stays in it is not known: of several sizes each is trained for its part of all epochs.
         """
-        raced, asked = self._contestants(contest), self._training.epochs
-        if self._problem.limits is None:
-            rounds = rungs(len(raced), asked, contest)
-        else:
-            rounds = affordable([cost_of(each).macs for each in raced], asked, contest)
+        raced, is_sized = self._raced(contest), self._problem.limits is not None
+        macs = [cost_of(each).macs if is_sized else 1 for each in raced]
+        rounds = affordable(macs, self._training.epochs, contest)
         epochs = sum(size * length for size, length in rounds)
         fraction = max(self._training.validation_fraction, contest.held_out)
         graded = sum(size for size, _ in rounds) * self._split(fraction)[1]
-        bases = [self._problem.networks]
-        if self._problem.limits is not None:
-            bases = [each.base for each in raced]
+        bases = [each.base for each in raced] if is_sized else [self._problem.networks]
         shares = zip(_divided(epochs, len(bases)), _divided(graded, len(bases)), strict=True)
         return _sum(
             [

@@ -248,6 +248,11 @@ def find(name: str) -> Method:
     return cast(Method, module.METHOD)
 
 
+def sets_networks(name: str) -> bool:
+    """Return whether a method plans other networks than those that it was given."""
+    return type(find(name)).networks_for is not Method.networks_for
+
+
 def default_contest() -> Contest:
     """Return the race of all methods, by the rules that it has where nothing else is said."""
     auto = find(AUTO)

@@ -8,13 +8,14 @@ method.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 from pydantic import Field
 
 from npas import registry
 from npas.arch.layers import LayerTable
 from npas.errors import InvalidSpecError, UnknownNameError
-from npas.methods import Allocation, Contest, Method, checked_options, find
+from npas.methods import Allocation, Contest, Method, checked_options, find, sets_networks
 from npas.plans import Stage
 from npas.plans.evidence import Evidence
 from npas.spec import MethodSpec, Name, PlanRequest, Spec
@@ -62,20 +63,25 @@ class Auto(Method):
         )
 
     def _methods(self, options: AutoOptions) -> tuple[MethodSpec, ...]:
+        """Return what is raced, first the default method, unless `methods` leaves it out."""
         names = options.methods or [n for n in registry.names("npas.methods") if n != NAME]
         if NAME in map(registry.canonical, names):
             raise InvalidSpecError(f"{NAME} does not race itself", field="/method/methods")
-        if all(type(each).networks_for is not Method.networks_for for each in _found(names)):
+        _check_known(names)
+        if all(map(sets_networks, names)):
             raise InvalidSpecError(
                 f"{', '.join(names)} plan other networks than those asked for: name a method that "
                 "keeps them too, or leave methods out",
                 field="/method/methods",
             )
-        return tuple(
+        found = [
             MethodSpec(name=name, **variant)
             for name in names
             for variant in find(name).variants or ({},) * bool(options.methods)
-        )
+        ]
+        default = _default()
+        is_raced = options.methods is None or default in found
+        return (*([default] if is_raced else []), *(each for each in found if each != default))
 
     def counts_uses(self, options: AutoOptions) -> bool:
         """Return whether any of the methods looks at multiply-adds."""
@@ -100,8 +106,7 @@ class Auto(Method):
     ) -> Allocation:
         """Return the allocation of the default method, or of the one that goes lowest."""
         raced = self._methods(options)
-        default = PlanRequest.model_fields["method"].get_default(call_default_factory=True)
-        spare = budget - table.others
+        default, spare = _default(), budget - table.others
         if default in raced and _smallest(table, default).num_parameters <= spare:
             chosen = default
         else:
@@ -112,16 +117,20 @@ class Auto(Method):
         )
 
 
-def _found(names: Sequence[str]) -> list[Method]:
-    """Return the methods, or blame the name that no method has."""
-    found = []
+def _default() -> MethodSpec:
+    """Return the method of a request that names none."""
+    field = PlanRequest.model_fields["method"]
+    return cast(MethodSpec, field.get_default(call_default_factory=True))
+
+
+def _check_known(names: Sequence[str]) -> None:
+    """Blame the name that no method has."""
     for index, name in enumerate(names):
         try:
-            found.append(find(name))
+            find(name)
         except UnknownNameError as error:
             error.field = f"/method/methods/{index}"
             raise
-    return found
 
 
 def _counts_uses(spec: MethodSpec) -> bool:

@@ -35,6 +35,8 @@ class Evaluation:
         ece: expected calibration error, 0 to 1, over 15 equal-width bins of confidence.
         images: how many were looked at.
         said: the most likely class of each image, int64 `(N,)`, on the CPU; None for cells.
+        losses: negative log likelihood of each image, float32 `(N,)`, nats, on the CPU; of cells,
+            the mean over those of an image.
     """
 
     metric: Metric
@@ -46,6 +48,7 @@ class Evaluation:
     ece: float
     images: int
     said: Tensor | None = field(default=None, compare=False, repr=False)
+    losses: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 def network_names(model: nn.Module) -> tuple[str, ...]:
@@ -134,14 +137,17 @@ class _Tally:
         self.yes = torch.zeros(3, dtype=torch.float64, device=device)  # said, is, both
         self.bins = torch.zeros(3, BINS, dtype=torch.float64, device=device)
         self.said: list[Tensor] = []
+        self.losses: list[Tensor] = []
 
     def add(self, logits: dict[str, Tensor], targets: Tensor) -> None:
         self.images += len(targets)
         log_p = mean_log_probs(logits)
         # One row for each answer, whether there is one for an image or one for each cell.
-        self._add(log_p.movedim(1, -1).flatten(0, -2), targets.reshape(-1).long())
+        nll = self._add(log_p.movedim(1, -1).flatten(0, -2), targets.reshape(-1).long())
+        self.losses.append(nll.reshape(len(targets), -1).mean(dim=1, dtype=torch.float32))
 
-    def _add(self, log_p: Tensor, labels: Tensor) -> None:
+    def _add(self, log_p: Tensor, labels: Tensor) -> Tensor:
+        """Count answers, and return the loss of each, `(answers, 1)`."""
         best = log_p.topk(min(5, log_p.shape[1]), dim=1)
         hits = best.indices == labels[:, None]
         confidence = best.values[:, 0].exp()
@@ -155,6 +161,7 @@ class _Tally:
         said, wanted = best.indices[:, 0] == 1, labels == 1
         self.yes += torch.stack([said.sum(), wanted.sum(), (said & wanted).sum()])
         self.bins += binned(confidence, hits[:, 0])
+        return nll
 
     def result(self) -> Evaluation:
         answers, top1, top5, nll = self.sums.tolist()
@@ -170,4 +177,5 @@ class _Tally:
             ece=calibration_error(self.bins),
             images=self.images,
             said=torch.cat(self.said).cpu() if self.said else None,
+            losses=torch.cat(self.losses).cpu() if self.losses else None,
         )
