@@ -122,9 +122,13 @@ class Stored:
         return {record["seed"]: record[field] for record in done}
 
     def chosen(self, arm: str, budget: float) -> dict[int, str]:
-        """Return the arm that won each race, by seed."""
+        """Return the arm that won each race, by seed; the default is what it is now, if it ran."""
         raced = [r for r in self.of(arm, budget) if r["status"] == "raced"]
-        return {r["seed"]: r["race"]["method"].partition(" ")[0] for r in raced}
+        won = {r["seed"]: r["race"]["method"].partition(" ")[0] for r in raced}
+        is_now = bool(self.values(DEFAULT, budget))
+        return {
+            seed: DEFAULT if is_now and name == SEARCHED else name for seed, name in won.items()
+        }
 
     def score(self, arm: str, budget: float) -> Score | None:
         """Return an arm's accuracy at a budget."""

@@ -52,9 +52,10 @@ def test_it_does_so_after_another_pause_too(name, make_ear, tmp_path):
 
 
 def test_job_that_waited_gets_the_plan_that_it_was_accepted_with(tmp_path):
-    spec, hybrid = SPECS["searching"], MethodSpec(name="block_mix")
+    spec, hybrid = SPECS["searching"], MethodSpec(name="block_mix", search=True)
     accepted = npas.plan(spec.model_copy(update={"method": hybrid}))
-    old = accepted.model_copy(update={"method": spec.method.name})
+    of_then = {"method": spec.method.name, "options": {}, "version": 1}
+    old = accepted.model_copy(update=of_then)
     kept = run(spec, folder=tmp_path / "kept", plan=old, device="cpu")
     assert recipes(kept.plan) == [("stack", {"shuffled": 0})]
     asked = run(

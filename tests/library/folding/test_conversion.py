@@ -8,7 +8,8 @@ from npas.testing.counting import num_stored
 from npas.testing.networks import Request, several
 from torch import nn
 
-PLAN = Request("block_mix", several("resnet-14", size=8), {"search": False}).plan_or_minimum(0.6)
+OPTIONS = {"keep_plain": False}
+PLAN = Request("block_mix", several("resnet-14", size=8), OPTIONS).plan_or_minimum(0.6)
 BATCHES = [torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(n)) for n in range(3)]
 
 
