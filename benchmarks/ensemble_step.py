@@ -23,9 +23,9 @@ from benchmarks.timing import publish, ratios, table
 FRACTION = 0.5143
 """Of the dense size, of a bank and of a network by itself."""
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "superweights": {"method": "superweights"},
-    "block_mix": {"method": "block_mix"},
+    "block_mix": {"method": "block_mix", "keep_plain": False},
 }
 ROUNDS = {32: 9, 128: 5}
 """By batch size."""

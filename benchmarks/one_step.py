@@ -14,7 +14,11 @@ from torch.nn import functional as F
 METHODS: dict[str, dict[str, Any]] = {
     "soft_sharing, 2 templates": {"method": "soft_sharing", "templates": 2},
     "soft_sharing, 6 templates": {"method": "soft_sharing", "templates": 6},
-    "block_mix, 50 %": {"method": "block_mix", "budget": BudgetSpec(fraction=0.5)},
+    "block_mix, 50 %": {
+        "method": "block_mix",
+        "budget": BudgetSpec(fraction=0.5),
+        "keep_plain": False,
+    },
     "superweights, nested, 50 %": {
         "method": "superweights",
         "budget": BudgetSpec(fraction=0.5),

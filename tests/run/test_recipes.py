@@ -28,6 +28,7 @@ ALL: dict[str, Any] = {
     "augment": "trivial",
     "random_erasing": 0.2,
     "clip_norm": 5.0,
+    "bank_rate": 3.0,
     "label_smoothing": 0.1,
     "balance": "weights",
     "test_size": 12,
@@ -43,6 +44,7 @@ EACH: list[dict[str, Any]] = [
     {"random_erasing": 0.5},
     {"optimizer": "muon"},
     {"clip_norm": 0.5},
+    {"bank_rate": 2.0},
     {"test_size": 12},
 ]
 METHODS: list[dict[str, Any]] = [

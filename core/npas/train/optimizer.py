@@ -37,7 +37,12 @@ def parameter_groups(model: nn.Module, spec: TrainingSpec) -> list[dict[str, Any
             factor = spec.bank_rate if parameter in banks else 1.0
             found.setdefault((decay, factor), []).append(parameter)
     return [
-        {"params": parameters, "weight_decay": decay, "rate_factor": factor}
+        {
+            "params": parameters,
+            "weight_decay": decay,
+            "lr": factor * spec.learning_rate,
+            "rate_factor": factor,
+        }
         for (decay, factor), parameters in sorted(found.items(), key=lambda each: -each[0][0])
     ]
 
