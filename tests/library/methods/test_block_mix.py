@@ -3,7 +3,9 @@
 import npas
 import pytest
 from npas import arch, methods
+from npas.arch import uses
 from npas.arch.costs import costs
+from npas.methods.block_mix import most_moved
 from torch import nn
 
 METHOD = "block_mix"
@@ -59,11 +61,9 @@ def macs_of(network):
     return {name: found[name] / sizes[name] for name in sizes}
 
 
-@pytest.mark.parametrize(
-    "network", ["wrn-16-2", "densenet-22-12", "torchvision:mobilenet_v2", "vit-4-48-2"]
-)
+@pytest.mark.parametrize("network", ["wrn-16-2", "densenet-22-12", "vit-4-48-2"])
 def test_layers_that_are_used_most_keep_plain_weights(network):
-    uses = macs_of(network)
+    each = macs_of(network)
     plan = plan_of(0.5, network)
     plain = {layer.layer for layer in plan.private} - {
         layer.name for layer in arch.planned_layers(plan) if layer.role in ("classifier", "stem")
@@ -72,9 +72,23 @@ def test_layers_that_are_used_most_keep_plain_weights(network):
         slot.layer for group in plan.groups if group.recipe == "stack" for slot in group.slots
     }
     assert plain
-    assert min(uses[name] for name in plain) >= max((uses[name] for name in blocks), default=0)
+    assert min(each[name] for name in plain) >= max((each[name] for name in blocks), default=0)
     without = plan_of(0.5, network, keep_plain=False)
     assert len(without.private) < len(plan.private)
+
+
+@pytest.mark.parametrize("part", [0.05, 0.2, 0.5, 0.9])
+def test_layers_are_taken_by_what_they_are_used_for_each_scalar(part):
+    """Of kinds of which a few may be left that save nothing when they share, as well."""
+    networks = npas.plan("torchvision:mobilenet_v2").networks
+    layers = uses.counted(arch.layer_table(networks), networks).layers
+    spare = int(part * sum(layer.size for layer in layers))
+    taken = most_moved(layers, spare, {layer: float(layer.macs) for layer in layers})
+    each = {layer: layer.macs / layer.size for layer in layers}
+    rest = [each[layer] for layer in layers if layer not in taken]
+    assert bool(taken) == (part >= 0.2)
+    assert min((each[layer] for layer in taken), default=max(rest)) >= max(rest)
+    assert sum(layer.size for layer in taken) <= spare
 
 
 def test_a_network_that_cannot_be_counted_shares_all_the_same():
